@@ -1,0 +1,1 @@
+"""How to search: Ray Tune, Optuna, the run directory."""

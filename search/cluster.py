@@ -1,0 +1,176 @@
+"""Ray: start or join it, what its nodes have, how many trials fit."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+GB = 1e9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """What one machine offers."""
+
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes that trials may use."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What one trial takes."""
+
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes of main memory; an estimate that limits how many trials run at once, not a reservation."""
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.cpus:g} CPU{gpus}, {self.memory / GB:.1f} GB"
+
+
+def fitting(node: Node, need: Need) -> int:
+    """How many trials fit on one node at once."""
+    limits = [node.cpus / need.cpus, node.memory / need.memory]
+    if need.gpus:
+        limits.append(node.gpus / need.gpus)
+    return math.floor(min(limits) + 1e-9)
+
+
+def slots(nodes: Sequence[Node], need: Need) -> int:
+    """How many trials run at once on all nodes.
+
+    Raises:
+        ValueError: no node has what one trial needs.
+    """
+    total = sum(fitting(node, need) for node in nodes)
+    if total < 1:
+        there = "; ".join(f"{n.cpus:g} CPU, {n.gpus:g} GPU, {n.memory / GB:.1f} GB" for n in nodes)
+        raise ValueError(f"no node can hold one trial: it needs {need}; there is {there}")
+    return total
+
+
+def arithmetic(nodes: Sequence[Node], need: Need) -> str:
+    """The sum behind `slots`, for people."""
+    parts = []
+    for node in nodes:
+        shares = [f"{node.cpus:g} CPU / {need.cpus:g}"]
+        if need.gpus:
+            shares.append(f"{node.gpus:g} GPU / {need.gpus:g}")
+        shares.append(f"{node.memory / GB:.1f} GB / {need.memory / GB:.1f} GB")
+        parts.append(f"min({', '.join(shares)}) = {fitting(node, need)}")
+    return " + ".join(parts)
+
+
+def local_node() -> Node:
+    """This machine, as a private Ray instance would be given it."""
+    _prepare_environment()
+    import psutil
+    import torch
+    from ray._private.utils import get_num_cpus  # knows a container's quota, which os.cpu_count does not
+
+    return Node(
+        cpus=get_num_cpus(), gpus=torch.cuda.device_count(), memory=0.8 * float(psutil.virtual_memory().available)
+    )
+
+
+def nodes(address: str | None) -> list[Node]:
+    """The nodes a search would run on: of the cluster at `address`, else this machine.
+
+    Raises:
+        ValueError: no cluster answers at `address`.
+    """
+    if address is None:
+        return [local_node()]
+    with connect(address):
+        import ray
+
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory=n.get("memory", 0)) for n in alive]
+
+
+@contextmanager
+def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
+    """A Ray connection for the length of a `with`: to the cluster at `address`, else to one of our own.
+
+    Our own instance is private to this process: it lives in a temporary folder, is reached by nobody
+    else, and ends with the `with`.
+
+    Raises:
+        ValueError: no cluster answers at `address`.
+    """
+    _prepare_environment()
+    import ray
+
+    if ray.is_initialized():  # the caller has connected (a notebook, a test) and will disconnect
+        yield
+        return
+    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    if address is not None:
+        try:
+            ray.init(address, runtime_env={"env_vars": _worker_environment()}, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ValueError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    node = node or local_node()
+    # A private instance on loopback: a token would only lock out a second driver that must not come.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    # Unix sockets live below this folder and their paths end at 107 characters, so it is short.
+    folder = tempfile.mkdtemp(prefix="frostline-", dir="/tmp")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=int(node.cpus),
+            num_gpus=int(node.gpus),
+            object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
+            include_dashboard=False,
+            _temp_dir=folder,
+            runtime_env={"env_vars": _worker_environment()},
+            **quiet,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare_environment() -> None:
+    """Settings that Ray reads when it is imported or when Tune starts."""
+    for name, value in {
+        # Under `uv run` Ray would build a second environment for its workers.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray prints a line about this setting unless it is set.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Our workers are the work; nothing on this machine should go before them.
+        "RAY_worker_niceness": "0",
+        # The run directory holds our own records; Tune's CSV, JSON and TensorBoard files repeat them.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # A trial that fails reports why, without an objective.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # Ctrl-C is handled in tuner.py, at a point where nothing is half written.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _worker_environment() -> dict[str, str]:
+    return {
+        # Without byte code on disk every process would compile torch and transformers again (6 s).
+        "PYTHONDONTWRITEBYTECODE": "",
+        # One heap instead of eight per thread: freed memory is found again, and a warm slot does not grow.
+        "MALLOC_ARENA_MAX": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

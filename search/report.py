@@ -1,0 +1,133 @@
+"""The result for people and programs: `summary.json`, the closing table, the model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from search import results
+from search.plan import Plan, versions
+from search.results import Reference, Trial
+
+
+def summary(
+    plan: Plan,
+    trials: Sequence[Trial],
+    rows: Sequence[Reference],
+    test: Mapping[str, float] | None,
+    seconds: float,
+    interrupted: bool,
+) -> dict[str, Any]:
+    """What `summary.json` holds and `--json` prints."""
+    best = results.winner(trials, plan.metric)
+    line = best.best(plan.metric) if best else None
+    return {
+        "space": plan.space,
+        "profile": plan.profile,
+        "model": plan.base.model,
+        "data": {
+            "source": plan.base.data.source,
+            "fingerprint": plan.fingerprint,
+            **plan.sizes,
+            "classes": list(plan.classes),
+        },
+        "metric": plan.metric,
+        "best": None
+        if best is None or line is None
+        else {
+            "number": best.number,
+            "recipe": best.label or "sampled",
+            "params": best.params,
+            "validation": line.metrics[plan.metric],
+            "epoch": line.epoch,
+            "metrics": line.metrics,
+        },
+        "test": dict(test) if test else None,
+        "references": [dataclasses.asdict(row) for row in rows],
+        "counts": results.counts(trials),
+        "interrupted": interrupted,
+        "seconds": round(seconds, 1),
+        "seed": plan.seed,
+        "run": str(plan.run),
+        "versions": versions(),
+    }
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """The winner above its references."""
+    metric = found["metric"]
+    shown = Table(show_edge=False)
+    for column in ("", f"validation {metric}", f"test {metric}", "first report", "recipe"):
+        shown.add_column(column, justify="left" if column in {"", "recipe"} else "right")
+    best, test = found["best"], found["test"]
+    if best:
+        at = f"trial {best['number']}, epoch {best['epoch']:g}"
+        cells = (f"{best['validation']:.4f}", _score(test, metric), "", _values(best["params"]))
+        shown.add_row(f"winner ({at})", *cells, style="bold green")
+    for row in found["references"]:
+        test_cell = "" if row["test"] is None else f"{row['test']:.4f}"
+        first = "" if row["first_rung"] is None else f"{row['first_rung']:.4f}"
+        value = "-" if row["validation"] is None else f"{row['validation']:.4f}"
+        shown.add_row(row["name"], value, test_cell, first, _values(row["params"]))
+    return shown
+
+
+def _score(metrics: Mapping[str, float] | None, metric: str) -> str:
+    return f"{metrics[metric]:.4f}" if metrics else "-"
+
+
+def _values(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())
+
+
+def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
+    """`best/README.md`: what the model is, how well it does, how to load it."""
+    metric, best, data = found["metric"], found["best"], plan.base.data
+    head = f"---\nbase_model: {plan.base.model}\nlibrary_name: transformers\ntags: [frostline, {plan.space}]\n---\n"
+    rows = [f"| this model | {best['validation']:.4f} | {_score(found['test'], metric)} |"]
+    for row in found["references"]:
+        cells = ["-" if row[key] is None else f"{row[key]:.4f}" for key in ("validation", "test")]
+        rows.append(f"| {row['name']} | {cells[0]} | {cells[1]} |")
+    sizes = ", ".join(f"{size} {split}" for split, size in plan.sizes.items())
+    recipe = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
+    score_rows = "\n".join(rows)
+    return f"""{head}
+# {plan.space}: the winner of a Frostline search
+
+{plan.base.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
+
+Validation chose this model among {sum(found["counts"].values())} trials; the test set was read once, for it alone.
+
+| | validation {metric} | test {metric} |
+|---|---|---|
+{score_rows}
+
+## Use
+
+```python
+{usage}
+```
+
+## Recipe
+
+{recipe}
+- frozen blocks: {best["params"].get("frozen_layers", 0)} of {plan.blocks}, counted from the input
+- epochs: {best["epoch"]:g} of {plan.base.budget.epochs} (the best one is kept)
+- at most {data.max_length} tokens
+
+`recipe.json` beside this file holds all of it.
+"""
+
+
+def dump(found: Mapping[str, Any]) -> str:
+    """The summary as JSON text."""
+    return json.dumps(found, indent=2)
+
+
+def load_line(found: Mapping[str, Any]) -> str:
+    """One line of Python that loads the exported model."""
+    return f'transformers.pipeline("text-classification", "{found["run"]}/best")'

@@ -1,0 +1,7 @@
+"""What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
+
+from spaces._catalog import load, names
+from spaces._recipe import Recipe
+from spaces._space import ALL, Budget, Data, Depth, Profile, Space
+
+__all__ = ["ALL", "Budget", "Data", "Depth", "Profile", "Recipe", "Space", "load", "names"]

@@ -1,0 +1,32 @@
+"""The folder is the registry: `spaces/<name>.py` that does not start with `_` is the space <name>."""
+
+import difflib
+import importlib
+from pathlib import Path
+
+from spaces._space import Space
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of all spaces, sorted; reads the folder and imports none of them."""
+    return sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load(name: str) -> Space:
+    """The space in `spaces/<name>.py`, its module-level `SPACE`.
+
+    Raises:
+        ValueError: no such file (the nearest name is suggested), or it defines no `SPACE`.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown space {name!r}: {hint}spaces are {', '.join(names())}")
+    space = getattr(importlib.import_module(f"spaces.{name}"), "SPACE", None)
+    if not isinstance(space, Space):
+        raise ValueError(f"spaces/{name}.py defines no SPACE = Space(...)")
+    if space.name != name:
+        raise ValueError(f"spaces/{name}.py: its SPACE is named {space.name!r}; it must be {name!r}")
+    return space

@@ -1,0 +1,79 @@
+"""A recipe: one point of a space, bound to everything that training needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spaces._space import Budget, Data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that decides the outcome of one trial. JSON both ways."""
+
+    family: str
+    """File in `trainables/`."""
+    model: str
+    """Where the pretrained weights come from, as in `Profile.model`."""
+    data: Data
+    budget: Budget
+    learning_rate: float
+    """Peak learning rate of AdamW."""
+    batch_size: int
+    """Examples per optimizer step."""
+    frozen_layers: int
+    """Blocks, counted from the input, that stay fixed."""
+    weight_decay: float
+    """Decoupled weight decay of AdamW; biases and norms have none."""
+    warmup: float = 0.1
+    """Fraction of all steps over which the learning rate rises linearly; it falls linearly after."""
+    clip_norm: float = 1.0
+    """Largest 2-norm of the gradient."""
+    seed: int = 0
+    """Seed of the new head, dropout and the order of the examples."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "clip_norm", "warmup"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        if self.learning_rate == 0:
+            raise ValueError("learning_rate must be above 0")
+        if self.warmup >= 1:
+            raise ValueError(f"warmup is a fraction of all steps below 1, got {self.warmup}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.frozen_layers < 0:
+            raise ValueError(f"frozen_layers must not be negative, got {self.frozen_layers}")
+
+    def to_json(self) -> str:
+        """One JSON object, keys sorted, numbers exact."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: not JSON, or fields that a recipe does not have or lacks.
+        """
+        try:
+            fields = json.loads(text)
+            data, budget = Data(**fields.pop("data")), Budget(**fields.pop("budget"))
+            return cls(data=data, budget=budget, **fields)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a recipe: {error}") from error
+
+    def with_params(self, params: Mapping[str, object]) -> Recipe:
+        """This recipe at another point of the space.
+
+        Raises:
+            ValueError: a parameter that is no field of a recipe.
+        """
+        unknown = set(params) - {f.name for f in dataclasses.fields(self)}
+        if unknown:
+            raise ValueError(f"a recipe has no field {', '.join(sorted(unknown))}")
+        return dataclasses.replace(self, **params)  # type: ignore[arg-type]

@@ -1,0 +1,129 @@
+"""A space: family, profiles (model, data, budget), what is searched, and the recipes tried first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # optuna takes a second to import; `--help` and error messages do without it
+    from optuna.distributions import BaseDistribution
+
+ALL = "all"
+"""As a value of `frozen_layers`: every block of the model, so that only the head trains."""
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Depth:
+    """A range of `frozen_layers`. `high=None` is resolved to the number of blocks the model has."""
+
+    low: int = 0
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.low < 0 or (self.high is not None and self.high < self.low):
+            raise ValueError(f"depth needs 0 <= low <= high, got low={self.low}, high={self.high}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Which examples a profile trains on, and how they are cut into three disjoint slices."""
+
+    source: str
+    """`package:<module>`, a hub name, a folder, or a CSV, Parquet or JSONL file."""
+    text: str = "text"
+    """Name of the column with the input."""
+    label: str = "label"
+    """Name of the column with the class."""
+    train: int | None = None
+    """Training examples; None takes all that the other slices leave."""
+    validation: int | None = None
+    """Validation examples; None takes the source's own split, or a tenth of the training rows."""
+    test: int | None = None
+    """Test examples; None takes the source's own split, or a tenth of the rows."""
+    max_length: int = 512
+    """Tokens a text is cut to, special tokens counted in."""
+    truncation_side: str = "right"
+    """Which end of a longer text is cut off, in transformers' words: `left` keeps its last tokens."""
+    seed: int = 0
+    """Seed of the shuffle before the cut; not the seed of the search."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name} slice must have at least 1 example, got {size}")
+        if self.max_length < 8:
+            raise ValueError(f"max_length must be at least 8 tokens, got {self.max_length}")
+        if self.truncation_side not in {"left", "right"}:
+            raise ValueError(f"truncation_side is 'left' or 'right', got {self.truncation_side!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a search may spend, and where ASHA may stop a trial."""
+
+    trials: int
+    """Number of recipes tried."""
+    epochs: int
+    """Epochs of a trial that is never stopped."""
+    first_rung: float
+    """Epochs before a trial may be stopped."""
+    reduction_factor: float = 2.0
+    """One in so many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if not 0 < self.first_rung <= self.epochs:
+            raise ValueError(f"first_rung must be in (0, {self.epochs}] epochs, got {self.first_rung}")
+        if self.reduction_factor <= 1:
+            raise ValueError(f"reduction_factor must be above 1, got {self.reduction_factor}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """One scale at which a space can run: `full` (published model and data) or `small` (offline)."""
+
+    model: str
+    """`package:<module>`, a hub name, or a folder that `from_pretrained` loads."""
+    data: Data
+    budget: Budget
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """What is searched. One file in `spaces/` holds one, as `SPACE`."""
+
+    name: str
+    """Name of the file, and of the space on the command line."""
+    summary: str
+    """One line for `--list`."""
+    family: str
+    """File in `trainables/` that trains it."""
+    parameters: Mapping[str, BaseDistribution | Depth]
+    """Distribution of each parameter that is searched; the names are fields of `Recipe`."""
+    recipes: Mapping[str, Mapping[str, Value]]
+    """Recipes of the literature, tried first and in this order; each gives every parameter."""
+    full: Profile
+    small: Profile
+    metric: str = "accuracy"
+    """Validation metric that decides; larger is better."""
+
+    def __post_init__(self) -> None:
+        for label, recipe in self.recipes.items():
+            if set(recipe) != set(self.parameters):
+                raise ValueError(
+                    f"recipe {label!r} of {self.name} must give {sorted(self.parameters)}, gives {sorted(recipe)}"
+                )
+            depth = recipe.get("frozen_layers", 0)
+            if isinstance(depth, str) and depth != ALL:
+                raise ValueError(f"recipe {label!r}: frozen_layers is a number of blocks or {ALL!r}, got {depth!r}")
+
+    def profile(self, name: str) -> Profile:
+        """The profile called `name`, `full` or `small`."""
+        return {"full": self.full, "small": self.small}[name]

@@ -1,0 +1,1 @@
+"""How to train: one family of tasks a file. Torch lives here; Ray only in `_worker.py`."""

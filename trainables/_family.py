@@ -1,0 +1,135 @@
+"""The contract of a family: what the search, the loop and the export need to know of a kind of task."""
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from spaces import Data
+from trainables._data import Array, Corpus
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What the plan needs to know of a pretrained model; found without loading its weights."""
+
+    blocks: int
+    """Units that can be frozen, the head not counted."""
+    parameters: int
+    """Parameters, new head included."""
+    trainable_at: tuple[int, ...]
+    """Parameters that train with 0, 1, ... `blocks` blocks frozen."""
+
+
+class Examples(ABC):
+    """One split, ready to train on, memory-mapped from the cache."""
+
+    labels: Array
+    """int64, shape [examples]."""
+    lengths: Array
+    """Cost of each example in its own unit (tokens); equal lengths make the fullest batches."""
+
+    @abstractmethod
+    def batch(self, indices: Array) -> Batch:
+        """Inputs and `labels` of these examples as CPU tensors, first dimension len(indices)."""
+
+
+class Family(ABC):
+    """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
+
+    head_note: str
+    """What the head is, for messages."""
+
+    @abstractmethod
+    def describe(self, folder: Path, data: Data) -> ModelInfo:
+        """Facts of the model in `folder`.
+
+        Raises:
+            ValueError: not a model this family can train, or it cannot take `data.max_length`.
+        """
+
+    @abstractmethod
+    def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
+        """The cache entry with all three splits, made if need be."""
+
+    @abstractmethod
+    def open(self, entry: Path, split: str) -> Examples:
+        """One split of a prepared entry."""
+
+    @abstractmethod
+    def build(self, folder: Path, classes: int) -> nn.Module:
+        """The pretrained model with a new head for `classes` classes, in float32 on the CPU.
+
+        Raises:
+            ValueError: weights other than the head's are missing from `folder`.
+        """
+
+    @abstractmethod
+    def reset_head(self, model: nn.Module) -> None:
+        """Draw the new part of the head again, from torch's global random state."""
+
+    @abstractmethod
+    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
+        """The model's blocks from the input on, each a list of modules. The head is in none of them.
+
+        Raises:
+            ValueError: the blocks of this model cannot be told.
+        """
+
+    @abstractmethod
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Class scores, shape [examples, classes]."""
+
+    @abstractmethod
+    def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
+        """Write what the field's loader reads: weights, configuration, and the same preprocessing beside it."""
+
+    @abstractmethod
+    def usage(self) -> str:
+        """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum (not mean) of the loss over the batch, so that micro-batches add up."""
+        return nn.functional.cross_entropy(logits, labels, reduction="sum")
+
+    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Metrics of a whole split; larger is better for all but `loss`.
+
+        Args:
+            logits: float32, shape [examples, classes].
+            labels: int64, shape [examples].
+        """
+        return {
+            "accuracy": (logits.argmax(1) == labels).double().mean().item(),
+            "loss": self.loss(logits.double(), labels).item() / len(labels),
+        }
+
+
+def load(name: str) -> Family:
+    """The family in `trainables/<name>.py`.
+
+    Raises:
+        ValueError: no such file, or it defines no `FAMILY`.
+    """
+    if name not in names():
+        raise ValueError(f"unknown family {name!r}; families are {', '.join(names())}")
+    family = getattr(importlib.import_module(f"trainables.{name}"), "FAMILY", None)
+    if not isinstance(family, Family):
+        raise ValueError(f"trainables/{name}.py defines no FAMILY")
+    return family
+
+
+def names() -> list[str]:
+    """Names of all families: the files of this folder that do not start with `_`."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def count_trainable(model: nn.Module) -> int:
+    """Number of parameters that an optimizer would change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+

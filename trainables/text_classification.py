@@ -1,0 +1,185 @@
+"""Text classification with any encoder that transformers' `AutoModelForSequenceClassification` loads."""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from spaces import Data
+from trainables import _data, _freezing
+from trainables._data import Array, Corpus
+from trainables._family import Batch, Examples, Family, ModelInfo, count_trainable
+
+# A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+_PAD_TO = 8
+"""Batches are padded to a multiple of this: few different shapes keep the allocator's memory from growing."""
+
+
+class TokenizedText(Examples):
+    """Token ids of one split, ragged: no padding is stored."""
+
+    def __init__(self, entry: Path, split: str) -> None:
+        self.labels = _data.open_array(entry, f"{split}-labels")
+        self._tokens = _data.open_array(entry, f"{split}-tokens")
+        self._offsets = _data.open_array(entry, f"{split}-offsets")
+        self._pad = int(_data.open_array(entry, "pad")[0])
+        self.lengths = np.diff(self._offsets)
+
+    def batch(self, indices: Array) -> Batch:
+        """`input_ids` and `attention_mask`, int64 [examples, length], and `labels`, int64 [examples]."""
+        lengths = self.lengths[indices]
+        width = -(-int(lengths.max()) // _PAD_TO) * _PAD_TO
+        mask = np.arange(width) < lengths[:, None]
+        ids = np.full(mask.shape, self._pad, dtype=np.int64)
+        ids[mask] = np.concatenate([self._tokens[self._offsets[i] : self._offsets[i + 1]] for i in indices])
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "labels": torch.from_numpy(self.labels[indices]),
+        }
+
+
+class TextClassification(Family):
+    """One text in, one of several classes out."""
+
+    head_note = "pooler (where the model has one) and classifier"
+
+    def describe(self, folder: Path, data: Data) -> ModelInfo:
+        config = _config(folder)
+        longest = getattr(config, "max_position_embeddings", None)
+        if longest is not None and data.max_length > longest:
+            raise ValueError(f"max_length {data.max_length} is more than the {longest} tokens that {folder} takes")
+        _tokenizer(folder, data)
+        try:
+            with torch.device("meta"):
+                model = AutoModelForSequenceClassification.from_config(config)
+        except ValueError as error:
+            raise ValueError(f"{folder}: transformers has no text classifier for {config.model_type}") from error
+        blocks, trainable = self.blocks(model), []
+        for depth in range(len(blocks) + 1):
+            _freezing.freeze(model, blocks, depth)
+            trainable.append(count_trainable(model))
+        return ModelInfo(blocks=len(blocks), parameters=trainable[0], trainable_at=tuple(trainable))
+
+    def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
+        tokenizer = _tokenizer(folder, data)
+        key = {
+            "family": "text_classification",
+            "data": corpus.fingerprint,
+            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+            "library": [transformers.__version__, tokenizers.__version__],
+            "max_length": data.max_length,
+            "truncation_side": data.truncation_side,
+            "code": _data.code_version(_tokenize),
+        }
+        return _data.cached(key, functools.partial(_tokenize, tokenizer, corpus))
+
+    def open(self, entry: Path, split: str) -> TokenizedText:
+        return TokenizedText(entry, split)
+
+    def build(self, folder: Path, classes: int) -> nn.Module:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=_config(folder, num_labels=classes),
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn anew
+        )
+        body = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
+        body += [str(key) for key in info["mismatched_keys"] if str(key[0]).startswith(f"{model.base_model_prefix}.")]
+        # A pooler that was never pretrained (RoBERTa has none, a bare BERT may lack it) is part of the head.
+        body = [key for key in body if ".pooler." not in key]
+        if body:
+            raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {sorted(body)[0]}")
+        return model
+
+    def reset_head(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            if name and not name.startswith(model.base_model_prefix) and isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
+        body, count = model.base_model, model.config.num_hidden_layers
+        for name, layers in body.named_modules():
+            if isinstance(layers, nn.ModuleList) and len(layers) == count:
+                holder = name.split(".")[0]
+                break
+        else:
+            raise ValueError(f"cannot tell the blocks of a {model.config.model_type}: no list of {count} layers in it")
+        stem = []
+        for name, child in body.named_children():
+            if name == holder:
+                break
+            stem.append(child)
+        return [stem, *([layer] for layer in layers)]
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        return logits
+
+    def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
+        model.config.id2label = dict(enumerate(classes))
+        model.config.label2id = {name: number for number, name in enumerate(classes)}
+        model.save_pretrained(out)
+        _tokenizer(folder, data).save_pretrained(out)
+
+    def usage(self) -> str:
+        return (
+            "from transformers import pipeline\n\n"
+            'classify = pipeline("text-classification", model="MODEL_FOLDER", truncation=True)\n'
+            'print(classify("A quiet film that stays with you."))'
+        )
+
+
+def _config(folder: Path, **changes: Any) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} is not a model that transformers knows: {str(error).splitlines()[0]}") from error
+
+
+def _tokenizer(folder: Path, data: Data) -> Any:
+    """The model's tokenizer, set to cut as `data` says; saved with the model, it still does."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} has no tokenizer: {str(error).splitlines()[0]}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"{folder} has no fast tokenizer (tokenizer.json)")
+    tokenizer.truncation_side, tokenizer.model_max_length = data.truncation_side, data.max_length
+    return tokenizer
+
+
+def _tokenize(tokenizer: Any, corpus: Corpus) -> dict[str, Array]:
+    """The arrays of a cache entry: per split all token ids in a row, where each text starts, and its label."""
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    arrays: dict[str, Array] = {"pad": np.array([pad])}
+    for split in _data.SPLITS:
+        ids = tokenizer(
+            corpus.inputs[split],
+            truncation=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        arrays[f"{split}-tokens"] = np.concatenate([np.asarray(row, dtype=dtype) for row in ids])
+        arrays[f"{split}-offsets"] = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        arrays[f"{split}-labels"] = corpus.labels[split]
+    return arrays
+
+
+FAMILY = TextClassification()
