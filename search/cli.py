@@ -109,7 +109,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return OK
     planning.claim(plan)
     console.print(f"Profile {plan.profile}: {plan.profile_reason}.", markup=False)
-    console.print(f"{plan.base.budget.trials} trials, {plan.slots} at once; everything goes to {plan.run}", markup=False)
+    console.print(
+        f"{plan.base.budget.trials} trials, {plan.slots} at once; everything goes to {plan.run}", markup=False
+    )
 
     from search import report, tuner
 
@@ -124,9 +126,12 @@ def _close(found: dict[str, Any], console: Console) -> int:
     from search import report
 
     console.print()
-    console.print(report.table(found), soft_wrap=False)
+    console.print(report.table(found))
+    if found["best"]:
+        best = found["best"]
+        console.print(f"\nBest recipe (epoch {best['epoch']:g}): {report.recipe_line(best['params'])}", markup=False)
     counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count)
-    console.print(f"\n{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
+    console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
     if found["interrupted"]:
         console.print("Interrupted: this is what was found so far; no model was exported and no test set was read.")
         return INTERRUPTED

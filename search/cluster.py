@@ -152,6 +152,8 @@ def _prepare_environment() -> None:
         # Under `uv run` Ray would build a second environment for its workers.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # The older of the two progress reporters of Tune is the one that verbose=0 silences.
+        "RAY_AIR_NEW_OUTPUT": "0",
         # Ray prints a line about this setting unless it is set.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Our workers are the work; nothing on this machine should go before them.

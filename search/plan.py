@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import spaces
 from search import cluster, scheduler
-from spaces import ALL, Budget, Data, Depth, Profile, Recipe, Space
+from spaces import ALL, Budget, Data, Depth, Profile, Recipe
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
     from trainables._data import Corpus
     from trainables._family import ModelInfo
 
@@ -129,7 +130,8 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
 
     family = _family.load(space.family)
     folder = _sources.model_folder(profile.model)
-    info = family.describe(folder, profile.data)
+    info = family.describe(folder)
+    profile = fitted(profile, info)
     distributions = resolve_parameters(space.parameters, info.blocks, profile.model)
     recipes = {label: resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
     for label, recipe in recipes.items():
@@ -212,6 +214,13 @@ def adjusted(profile: Profile, options: Options) -> Profile:
     return Profile(model=model, data=data, budget=budget)
 
 
+def fitted(profile: Profile, info: ModelInfo) -> Profile:
+    """The profile with its inputs cut to what the model takes."""
+    if info.max_length is None or profile.data.max_length <= info.max_length:
+        return profile
+    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=info.max_length))
+
+
 def run_directory(options: Options, now: datetime.datetime) -> Path:
     """`<storage>/<name>`, by default `<space>-<UTC time>`.
 
@@ -239,7 +248,7 @@ def claim(plan: Plan) -> None:
     found, text = plan.run / "plan.json", plan.to_json()
     another = "choose another --name"
     if found.is_file():
-        same = found.read_text(encoding="utf-8") == text
+        same = _search_of(found.read_text(encoding="utf-8")) == _search_of(text)
         done = "finished" if (plan.run / "summary.json").is_file() else "unfinished"
         what = f"this very search, {done}" if same else "a search with another plan"
         raise ValueError(f"{plan.run} holds {what}: {another}")
@@ -250,6 +259,17 @@ def claim(plan: Plan) -> None:
         found.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"cannot write {plan.run}: {error.strerror}") from error
+
+
+_OF_THE_MACHINE = {"profile_reason", "slots", "slots_reason", "need", "address", "run", "versions"}
+
+
+def _search_of(text: str) -> dict[str, Any] | None:
+    """The part of a plan that says what is searched; None where the text is no plan."""
+    try:
+        return {key: value for key, value in json.loads(text).items() if key not in _OF_THE_MACHINE}
+    except (ValueError, AttributeError):
+        return None
 
 
 def resolve_parameters(
@@ -360,7 +380,10 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     ]
     stops = ", ".join(f"{rung:g}" for rung in plan.rungs) or "none"
     rows += [
-        ("trials", f"{budget.trials}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)"),
+        (
+            "trials",
+            f"{budget.trials}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)",
+        ),
         (
             "rungs",
             f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA); "

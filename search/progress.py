@@ -13,6 +13,7 @@ from rich.text import Text
 
 from search import results
 from search.plan import Plan
+from search.report import recipe_line
 from search.results import Line
 
 _BEST_SHOWN = 5
@@ -102,8 +103,7 @@ class Progress:
 
 
 def _recipe(params: Mapping[str, Any], label: str) -> str:
-    values = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())
-    return f"{label}: {values}" if label else values
+    return f"{label}: {recipe_line(params)}" if label else recipe_line(params)
 
 
 def _clock(seconds: float) -> str:

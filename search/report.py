@@ -61,26 +61,23 @@ def table(found: Mapping[str, Any]) -> Table:
     """The winner above its references."""
     metric = found["metric"]
     shown = Table(show_edge=False)
-    for column in ("", f"validation {metric}", f"test {metric}", "first report", "recipe"):
-        shown.add_column(column, justify="left" if column in {"", "recipe"} else "right")
+    for column in ("", f"validation {metric}", f"test {metric}", "first report"):
+        shown.add_column(column, justify="right" if column else "left")
     best, test = found["best"], found["test"]
     if best:
-        at = f"trial {best['number']}, epoch {best['epoch']:g}"
-        cells = (f"{best['validation']:.4f}", _score(test, metric), "", _values(best["params"]))
-        shown.add_row(f"winner ({at})", *cells, style="bold green")
+        name = f"winner: trial {best['number']} ({best['recipe']})"
+        shown.add_row(name, _number(best["validation"]), _number(test and test[metric]), "", style="bold green")
     for row in found["references"]:
-        test_cell = "" if row["test"] is None else f"{row['test']:.4f}"
-        first = "" if row["first_rung"] is None else f"{row['first_rung']:.4f}"
-        value = "-" if row["validation"] is None else f"{row['validation']:.4f}"
-        shown.add_row(row["name"], value, test_cell, first, _values(row["params"]))
+        shown.add_row(row["name"], *(_number(row[key]) for key in ("validation", "test", "first_rung")))
     return shown
 
 
-def _score(metrics: Mapping[str, float] | None, metric: str) -> str:
-    return f"{metrics[metric]:.4f}" if metrics else "-"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
-def _values(params: Mapping[str, Any]) -> str:
+def recipe_line(params: Mapping[str, Any]) -> str:
+    """Parameters on one line, floats to three digits."""
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())
 
 
@@ -88,10 +85,10 @@ def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
     """`best/README.md`: what the model is, how well it does, how to load it."""
     metric, best, data = found["metric"], found["best"], plan.base.data
     head = f"---\nbase_model: {plan.base.model}\nlibrary_name: transformers\ntags: [frostline, {plan.space}]\n---\n"
-    rows = [f"| this model | {best['validation']:.4f} | {_score(found['test'], metric)} |"]
-    for row in found["references"]:
-        cells = ["-" if row[key] is None else f"{row[key]:.4f}" for key in ("validation", "test")]
-        rows.append(f"| {row['name']} | {cells[0]} | {cells[1]} |")
+    rows = [f"| this model | {_number(best['validation'])} | {_number(found['test'][metric])} |"]
+    rows += [
+        f"| {row['name']} | {_number(row['validation'])} | {_number(row['test'])} |" for row in found["references"]
+    ]
     sizes = ", ".join(f"{size} {split}" for split, size in plan.sizes.items())
     recipe = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
     score_rows = "\n".join(rows)

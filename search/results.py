@@ -137,7 +137,8 @@ def winner(trials: Iterable[Trial], metric: str) -> Trial | None:
 
 def top(trials: Iterable[Trial], metric: str, count: int) -> list[Trial]:
     """The best `count` trials, best first, in the order of `winner`."""
-    left, found = list(trials), []
+    left = list(trials)
+    found: list[Trial] = []
     while len(found) < count and (best := winner(left, metric)):
         found.append(best)
         left.remove(best)
@@ -171,7 +172,9 @@ class Reference:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-def references(trials: Iterable[Trial], metric: str, majority_validation: float, majority_test: float) -> list[Reference]:
+def references(
+    trials: Iterable[Trial], metric: str, majority_validation: float, majority_test: float
+) -> list[Reference]:
     """Majority class first, then the space's own recipes in the order they were tried."""
     rows = [Reference(name="majority class", validation=majority_validation, test=majority_test)]
     for trial in trials:

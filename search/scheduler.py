@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def worst_case_epochs(budget: Budget) -> float:
 def expected_epochs(budget: Budget) -> float:
     """Epochs of training if exactly one trial in `reduction_factor` passes each rung."""
     points, alive, total = (0.0, *rungs(budget), float(budget.epochs)), float(budget.trials), 0.0
-    for start, stop in zip(points, points[1:], strict=False):
+    for start, stop in itertools.pairwise(points):
         total += math.ceil(alive) * (stop - start)
         alive /= budget.reduction_factor
     return total

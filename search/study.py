@@ -19,9 +19,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 
-def create(
-    path: Path, name: str, seed: int, trials: int, recipes: Mapping[str, Mapping[str, Any]]
-) -> optuna.Study:
+def create(path: Path, name: str, seed: int, trials: int, recipes: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
     """A new study in the journal file `path`, with the recipes queued as its first trials.
 
     Args:

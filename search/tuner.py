@@ -91,9 +91,7 @@ def _search(plan: Plan, setup: _worker.Setup, console: Console) -> None:
                 max_concurrent_trials=plan.slots,
                 reuse_actors=True,
             ),
-            run_config=ray.tune.RunConfig(
-                name="tune", storage_path=str(plan.run), callbacks=[recorder], verbose=0
-            ),
+            run_config=ray.tune.RunConfig(name="tune", storage_path=str(plan.run), callbacks=[recorder], verbose=0),
         )
         try:
             tuner.fit()
@@ -161,7 +159,9 @@ class Recorder(Callback):
         )
         self._progress.begin(config["number"], config["params"], config["label"])
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """One line per report."""
         line = dataclasses.replace(
             self._last[trial.trial_id],

@@ -37,9 +37,9 @@ SPACE = Space(
             train=320,
             validation=240,
             test=400,
-            max_length=128,
+            max_length=96,
             truncation_side="left",
         ),
-        budget=Budget(trials=12, epochs=3, first_rung=1, reduction_factor=3),
+        budget=Budget(trials=12, epochs=2, first_rung=1, reduction_factor=3),
     ),
 )

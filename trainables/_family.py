@@ -23,6 +23,8 @@ class ModelInfo:
     """Parameters, new head included."""
     trainable_at: tuple[int, ...]
     """Parameters that train with 0, 1, ... `blocks` blocks frozen."""
+    max_length: int | None
+    """Longest input it takes, in tokens; None without a limit."""
 
 
 class Examples(ABC):
@@ -45,11 +47,11 @@ class Family(ABC):
     """What the head is, for messages."""
 
     @abstractmethod
-    def describe(self, folder: Path, data: Data) -> ModelInfo:
+    def describe(self, folder: Path) -> ModelInfo:
         """Facts of the model in `folder`.
 
         Raises:
-            ValueError: not a model this family can train, or it cannot take `data.max_length`.
+            ValueError: not a model this family can train.
         """
 
     @abstractmethod
@@ -131,5 +133,3 @@ def names() -> list[str]:
 def count_trainable(model: nn.Module) -> int:
     """Number of parameters that an optimizer would change."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-

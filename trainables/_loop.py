@@ -32,7 +32,7 @@ class Report:
     """Whether the trial has used its whole budget."""
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLossError(ArithmeticError):
     """The loss became infinite or not a number: the recipe has failed."""
 
     def __init__(self, value: float, step: int, learning_rate: float) -> None:
@@ -68,7 +68,7 @@ def fit(
         report: called with each report. It may raise to end the trial.
 
     Raises:
-        NonFiniteLoss: at the step at which it is seen (on a GPU within 20 steps).
+        NonFiniteLossError: at the step at which it is seen (on a GPU within 20 steps).
         ValueError: the model has fewer blocks than the recipe freezes.
     """
     blocks = family.blocks(model)
@@ -87,7 +87,7 @@ def fit(
         for indices in _data.batches(train.lengths, recipe.batch_size, order):
             loss = _backward(model, family, train, indices, device)
             if step % check_every == 0 and not math.isfinite(value := loss.item()):
-                raise NonFiniteLoss(value, step, schedule.get_last_lr()[0])
+                raise NonFiniteLossError(value, step, schedule.get_last_lr()[0])
             nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -98,7 +98,7 @@ def fit(
                 metrics = evaluate(model, family, validation, device)
                 metrics["train_loss"] = total.item() / since
                 if not all(map(math.isfinite, metrics.values())):
-                    raise NonFiniteLoss(metrics["loss"], step, schedule.get_last_lr()[0])
+                    raise NonFiniteLossError(metrics["loss"], step, schedule.get_last_lr()[0])
                 report(Report(epoch=seen / size, samples=seen, step=step, metrics=metrics, final=not due))
                 total.zero_()
                 since = 0

@@ -45,7 +45,9 @@ def _verified(item: _Packaged) -> Path:
     try:
         path = Path(str(importlib.resources.files(item.module))) / item.path
     except ModuleNotFoundError:
-        raise ValueError(f"package {item.module.replace('_', '-')} is not installed; pip install -e . brings it") from None
+        raise ValueError(
+            f"package {item.module.replace('_', '-')} is not installed; pip install -e . brings it"
+        ) from None
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

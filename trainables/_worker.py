@@ -87,7 +87,7 @@ def train(config: dict[str, Any]) -> None:
                 device=device,
                 report=on_report,
             )
-        except _loop.NonFiniteLoss as error:
+        except _loop.NonFiniteLossError as error:
             tell(**last, failed=str(error), final=True)
 
 

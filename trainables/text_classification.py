@@ -54,12 +54,8 @@ class TextClassification(Family):
 
     head_note = "pooler (where the model has one) and classifier"
 
-    def describe(self, folder: Path, data: Data) -> ModelInfo:
-        config = _config(folder)
-        longest = getattr(config, "max_position_embeddings", None)
-        if longest is not None and data.max_length > longest:
-            raise ValueError(f"max_length {data.max_length} is more than the {longest} tokens that {folder} takes")
-        _tokenizer(folder, data)
+    def describe(self, folder: Path) -> ModelInfo:
+        config, tokenizer = _config(folder), _tokenizer(folder)
         try:
             with torch.device("meta"):
                 model = AutoModelForSequenceClassification.from_config(config)
@@ -69,10 +65,16 @@ class TextClassification(Family):
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
             trainable.append(count_trainable(model))
-        return ModelInfo(blocks=len(blocks), parameters=trainable[0], trainable_at=tuple(trainable))
+        return ModelInfo(
+            blocks=len(blocks),
+            parameters=trainable[0],
+            trainable_at=tuple(trainable),
+            # RoBERTa counts positions from 2, and only its tokenizer tells.
+            max_length=min(getattr(config, "max_position_embeddings", 10**9), tokenizer.model_max_length),
+        )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
-        tokenizer = _tokenizer(folder, data)
+        tokenizer = _cutting_tokenizer(folder, data)
         key = {
             "family": "text_classification",
             "data": corpus.fingerprint,
@@ -135,7 +137,7 @@ class TextClassification(Family):
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: number for number, name in enumerate(classes)}
         model.save_pretrained(out)
-        _tokenizer(folder, data).save_pretrained(out)
+        _cutting_tokenizer(folder, data).save_pretrained(out)
 
     def usage(self) -> str:
         return (
@@ -152,14 +154,19 @@ def _config(folder: Path, **changes: Any) -> Any:
         raise ValueError(f"{folder} is not a model that transformers knows: {str(error).splitlines()[0]}") from error
 
 
-def _tokenizer(folder: Path, data: Data) -> Any:
-    """The model's tokenizer, set to cut as `data` says; saved with the model, it still does."""
+def _tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} has no tokenizer: {str(error).splitlines()[0]}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{folder} has no fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def _cutting_tokenizer(folder: Path, data: Data) -> Any:
+    """The model's tokenizer, set to cut as `data` says; saved with the model, it still does."""
+    tokenizer = _tokenizer(folder)
     tokenizer.truncation_side, tokenizer.model_max_length = data.truncation_side, data.max_length
     return tokenizer
 
