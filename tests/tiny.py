@@ -4,6 +4,8 @@ import csv
 import random
 from pathlib import Path
 
+from spaces import Data
+
 _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")
 _NEGATIVE = ("bad", "dull", "poor", "cold", "flat", "weak")
 _FILLER = ("the", "a", "film", "plot", "actor", "scene", "and", "was", "is", "with", "of", "it")
@@ -62,3 +64,10 @@ def write_csv(path: Path, table: list[tuple[str, str]], columns: tuple[str, str]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *table])
     return path
+
+
+def make_text_classification(folder: Path) -> tuple[Path, Data]:
+    """A model folder and data for the contract test of the family `text_classification`."""
+    table = write_csv(folder / "sentences.csv", rows(120))
+    data = Data(source=str(table), train=60, validation=20, test=20, max_length=16)
+    return make_model(folder / "model"), data

@@ -252,9 +252,3 @@ def by_length(lengths: Array, batch_size: int) -> list[Array]:
     """Batches for evaluation: all examples once, shortest first."""
     order = np.argsort(lengths, kind="stable")
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
-
-def padding_overhead(lengths: Array, epoch: list[Array]) -> float:
-    """Padded tokens over real ones, minus 1, where each batch is padded to its longest example."""
-    padded = sum(int(lengths[batch].max()) * len(batch) for batch in epoch)
-    return padded / int(lengths.sum()) - 1

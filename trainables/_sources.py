@@ -246,13 +246,13 @@ def _rows(table: Any, data: Data, split: str) -> Rows:
     for column in (data.text, data.label):
         if column not in columns:
             raise ValueError(f"{where} has no column {column!r}; it has {', '.join(columns)} (--columns TEXT,LABEL)")
-    inputs, labels = _values(table, data.text), _values(table, data.label)
+    inputs, labels = _values(table, data.text), _class_names(table, data.label)
     if not inputs:
         raise ValueError(f"{where} is empty: it has no rows")
     missing = sum(value is None or label is None for value, label in zip(inputs, labels, strict=True))
     if missing:
         raise ValueError(f"{where} has {missing} rows without a {data.text} or a {data.label}")
-    return Rows(inputs=inputs, labels=_class_names(table, data.label, labels))
+    return Rows(inputs=inputs, labels=[str(label) for label in labels])
 
 
 def _values(table: Any, column: str) -> list[Any]:
@@ -260,7 +260,10 @@ def _values(table: Any, column: str) -> list[Any]:
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
 
-def _class_names(table: Any, column: str, labels: list[Any]) -> list[str]:
-    """Labels as strings: by the names a `datasets.ClassLabel` carries, else as they are written."""
+def _class_names(table: Any, column: str) -> list[Any]:
+    """Labels by the names a `datasets.ClassLabel` carries, else as they are; None where there is none (-1)."""
+    labels = _values(table, column)
     names = getattr(getattr(table, "features", {}).get(column), "names", None)
-    return [names[label] for label in labels] if names else [str(label) for label in labels]
+    if not names:
+        return labels
+    return [names[label] if label is not None and label >= 0 else None for label in labels]

@@ -1,0 +1,40 @@
+"""Shared fixtures: a cache folder of the test run's own, a tiny model and data set, one Ray for all."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data cache of all tests, away from the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["FROSTLINE_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers (three blocks) that learns in seconds."""
+    return tiny.make_model(tmp_path_factory.mktemp("models") / "bert-tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,100 labelled sentences."""
+    return tiny.write_csv(tmp_path_factory.mktemp("tables") / "sentences.csv", tiny.rows(1100))
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One private Ray of two CPUs for all tests that need one."""
+    from search import cluster
+
+    with cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=8e9)):
+        yield

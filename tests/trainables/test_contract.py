@@ -1,0 +1,152 @@
+"""Every family in the folder keeps the contract, on a tiny model that `tests/tiny.py` makes for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spaces import Budget, Data, Recipe
+from tests import tiny
+from trainables import _checkpoint, _data, _family, _freezing, _loop
+
+CPU = torch.device("cpu")
+
+
+class Case:
+    """A family, its tiny model, and prepared data."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.family = _family.load(name)
+        # A new family brings its own maker: tests/tiny.py, make_<family>.
+        self.model_folder, self.data = getattr(tiny, f"make_{name}")(folder)
+        self.corpus = _data.load_corpus(self.data, 8)
+        self.entry = self.family.prepare(self.model_folder, self.data, self.corpus)
+        self.info = self.family.describe(self.model_folder)
+
+    def build(self, seed: int = 0) -> torch.nn.Module:
+        torch.manual_seed(0)
+        model = self.family.build(self.model_folder, len(self.corpus.classes))
+        torch.manual_seed(seed)
+        self.family.reset_head(model)
+        return model
+
+    def recipe(self, **changes: Any) -> Recipe:
+        fields: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 8, "frozen_layers": 0, "weight_decay": 0.01}
+        budget = Budget(trials=1, epochs=1, first_rung=1)
+        return Recipe(family="f", model="m", data=self.data, budget=budget, **{**fields, **changes})
+
+    def fit(self, model: torch.nn.Module, recipe: Recipe) -> list[_loop.Report]:
+        torch.manual_seed(recipe.seed)
+        reports: list[_loop.Report] = []
+        train, validation = (self.family.open(self.entry, split) for split in ("train", "validation"))
+        _loop.fit(model, self.family, recipe, train, validation, report_at=(1.0,), device=CPU, report=reports.append)
+        return reports
+
+
+@pytest.fixture(scope="module", params=_family.names())
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return Case(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_blocks_and_head_are_the_whole_model_and_share_nothing(case: Case) -> None:
+    model = case.build()
+    blocks = case.family.blocks(model)
+    assert len(blocks) == case.info.blocks >= 2
+    in_blocks = [p for block in blocks for module in block for p in module.parameters()]
+    assert len({id(p) for p in in_blocks}) == len(in_blocks), "a parameter stands in two blocks"
+    _freezing.freeze(model, blocks, len(blocks))
+    head = [p for p in model.parameters() if p.requires_grad]
+    assert head, "the head always trains"
+    assert len(head) + len(in_blocks) == len(list(model.parameters()))
+
+
+def test_describe_counts_what_trains_at_each_depth(case: Case) -> None:
+    model = case.build()
+    blocks = case.family.blocks(model)
+    for depth, expected in enumerate(case.info.trainable_at):
+        _freezing.freeze(model, blocks, depth)
+        assert _family.count_trainable(model) == expected
+    assert list(case.info.trainable_at) == sorted(case.info.trainable_at, reverse=True)
+
+
+def test_a_depth_the_model_lacks_is_refused(case: Case) -> None:
+    model = case.build()
+    with pytest.raises(ValueError, match=f"0 to {case.info.blocks} for this model, got {case.info.blocks + 1}"):
+        _freezing.freeze(model, case.family.blocks(model), case.info.blocks + 1)
+
+
+def test_what_is_frozen_does_not_change_and_the_rest_does(case: Case) -> None:
+    model = case.build()
+    depth = case.info.blocks - 1
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    case.fit(model, case.recipe(frozen_layers=depth))
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    after = model.state_dict()
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert all(not torch.equal(before[n], p) for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1)
+
+
+def test_the_same_trial_twice_is_the_same_to_the_bit(case: Case) -> None:
+    runs = []
+    for _ in range(2):
+        model = case.build()
+        runs.append((case.fit(model, case.recipe(frozen_layers=1)), model.state_dict()))
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(tensor, runs[1][1][name]) for name, tensor in runs[0][1].items())
+
+
+def test_the_head_comes_from_the_seed(case: Case) -> None:
+    one, same, other = case.build(1).state_dict(), case.build(1).state_dict(), case.build(2).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_batches_hold_the_examples_asked_for(case: Case) -> None:
+    examples = case.family.open(case.entry, "validation")
+    model = case.build().eval()
+    order = _data.by_length(examples.lengths, 7)
+    with torch.inference_mode():
+        together = case.family.logits(model, examples.batch(order[0]))
+        alone = torch.cat([case.family.logits(model, examples.batch(order[0][i : i + 1])) for i in range(7)])
+    assert together.shape == (7, len(case.corpus.classes))
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert examples.batch(order[0])["labels"].tolist() == examples.labels[order[0]].tolist()
+
+
+def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_path: Path) -> None:
+    model = case.build()
+    recipe = case.recipe(frozen_layers=case.info.blocks)
+    reports = case.fit(model, recipe)
+    path = tmp_path / "deep" / "best.safetensors"
+    _checkpoint.save(model, path)
+    assert path.stat().st_size < 4 * case.info.trainable_at[-1] * 1.5 + 20_000
+    other = case.build(seed=9)
+    _freezing.freeze(other, case.family.blocks(other), recipe.frozen_layers)
+    _checkpoint.load(other, path)
+    found = _loop.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
+    assert found["accuracy"] == reports[-1].metrics["accuracy"]
+    assert found["loss"] == pytest.approx(reports[-1].metrics["loss"], abs=1e-6)
+    _freezing.freeze(other, case.family.blocks(other), 0)
+    with pytest.raises(ValueError, match="does not belong to this model"):
+        _checkpoint.load(other, path)
+
+
+def test_the_prepared_entry_is_found_again_and_another_setting_is_another(case: Case) -> None:
+    import dataclasses
+
+    assert case.family.prepare(case.model_folder, case.data, case.corpus) == case.entry
+    shorter = dataclasses.replace(case.data, max_length=8)
+    assert case.family.prepare(case.model_folder, shorter, case.corpus) != case.entry
+    changed = dataclasses.replace(case.corpus, fingerprint="another")
+    assert case.family.prepare(case.model_folder, case.data, changed) != case.entry
+
+
+def test_an_export_is_complete(case: Case, tmp_path: Path) -> None:
+    model = case.build()
+    case.family.export(model, case.model_folder, case.data, case.corpus.classes, tmp_path / "out")
+    assert list((tmp_path / "out").glob("*.safetensors"))
+    assert "MODEL_FOLDER" in case.family.usage()
+    code = case.family.usage().replace("MODEL_FOLDER", str(tmp_path / "out"))
+    exec(compile(code, "usage", "exec"), {})  # the lines that the model card shows
