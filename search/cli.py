@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +116,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from search import report, tuner
 
-    found = tuner.run(plan, corpus, console)
+    # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
+    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
+        found = tuner.run(plan, corpus, console)
     if arguments.json:
         print(report.dump(found))
     return _close(found, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,7 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
         return
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     if address is not None:
+        _knock(address)
         try:
             ray.init(address, runtime_env={"env_vars": _worker_environment()}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -144,6 +146,23 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would wait for it for many minutes.
+
+    Raises:
+        ValueError: not `auto` or `host:port`, or no answer within 5 s.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ValueError(f"--address is 'auto' or HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
 
 
 def _prepare_environment() -> None:

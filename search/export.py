@@ -15,17 +15,20 @@ from spaces import Recipe
 from trainables import _worker
 
 
-def finish(plan: Plan, best: Trial, setup: _worker.Setup, threads: int) -> dict[str, float]:
+def finish(plan: Plan, best: Trial, setup: _worker.Setup) -> dict[str, float]:
     """Write the winner's model to `best.part/` and read the test set with it, once.
 
-    It runs on a node with a trial's resources, since the driver may have no GPU.
+    It runs on a node with a GPU where the trials did, since the driver may have none; else with the CPUs
+    that all slots of a node had.
 
     Returns:
         Metrics on the test slice.
     """
     aside = plan.run / "best.part"
     shutil.rmtree(aside, ignore_errors=True)
-    cpus = plan.need.cpus if plan.need.gpus else threads
+    cpus = plan.need.cpus
+    if not plan.need.gpus:
+        cpus = min(cpus * plan.slots, max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
     run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=0)(_worker.finish)
     checkpoint = str(_worker.checkpoint_path(plan.run, best.number))
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))

@@ -313,9 +313,13 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
     Raises:
         ValueError: names the parameter, its value and its range.
     """
+    from optuna.trial import create_trial
+
     for name, distribution in distributions.items():
-        if not distribution._contains(distribution.to_internal_repr(recipe[name])):
-            raise ValueError(f"recipe {label!r}: {name} = {recipe[name]!r} is outside {distribution}")
+        try:  # Optuna's own check
+            create_trial(value=0.0, params={name: recipe[name]}, distributions={name: distribution})
+        except ValueError as error:
+            raise ValueError(f"recipe {label!r}: {name} = {recipe[name]!r} is outside {distribution}") from error
 
 
 def largest(distribution: BaseDistribution) -> int:

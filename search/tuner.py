@@ -43,9 +43,8 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
         device=plan.device,
         threads=plan.threads,
     )
-    node = None if plan.address else cluster.local_node()
     test, interrupted = None, False
-    with cluster.connect(plan.address, node):
+    with cluster.connect(plan.address):
         try:
             _search(plan, setup, console)
         except KeyboardInterrupt:
@@ -54,7 +53,7 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
         best = results.winner(trials, plan.metric)
         if best and not interrupted:
             console.print(f"Reading the test set ({plan.sizes['test']} examples) with trial {best.number}.")
-            test = export.finish(plan, best, setup, int(node.cpus) if node else plan.threads)
+            test = export.finish(plan, best, setup)
     shutil.rmtree(plan.run / "tune", ignore_errors=True)  # Tune's own records repeat ours
     validation, held_out = (results.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
     rows = results.references(trials, plan.metric, validation, held_out)

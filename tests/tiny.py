@@ -49,12 +49,13 @@ def make_model(folder: Path, layers: int = 2) -> Path:
 
 
 def rows(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """(text, label) pairs, all different; the label is the kind of the one telling word in the text."""
+    """(text, label) pairs, all different; half of a text's words tell its label."""
     rng, made = random.Random(seed), set[tuple[str, str]]()
     while len(made) < count:
         label = rng.choice(("neg", "pos"))
-        words = rng.choices(_FILLER, k=rng.randint(3, 20))
-        words.insert(rng.randrange(len(words)), rng.choice(_POSITIVE if label == "pos" else _NEGATIVE))
+        size = rng.randint(3, 10)
+        words = rng.choices(_POSITIVE if label == "pos" else _NEGATIVE, k=size) + rng.choices(_FILLER, k=size)
+        rng.shuffle(words)
         made.add((" ".join(words), label))
     return sorted(made)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from spaces import Budget, Data, Recipe
+from spaces import Budget, Recipe
 from tests import tiny
 from trainables import _checkpoint, _data, _family, _freezing, _loop
 

@@ -61,7 +61,7 @@ def test_fewer_rows_than_a_batch(tmp_path: Path) -> None:
 
 def test_fewer_rows_than_the_slices_need(tmp_path: Path) -> None:
     data = dataclasses.replace(_csv(tmp_path, tiny.rows(40)), train=30, validation=10, test=10)
-    with pytest.raises(ValueError, match="has 40 different training rows; the slices need 20 .* and 30"):
+    with pytest.raises(ValueError, match=r"has 40 different training rows; the slices need 20 .* and 30"):
         _data.load_corpus(data, 8)
 
 

@@ -1,0 +1,281 @@
+"""Whole searches on a tiny model: real Ray, real Optuna, real torch. One Ray for all that can share it."""
+
+import dataclasses
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from search import plan as planning
+from search import results
+from search.plan import Options
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+Search = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """Run a search in this process with changed options; its summary, and what it printed as `printed`."""
+    storage = tmp_path_factory.mktemp("runs")
+
+    def run(change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan, **options: Any) -> dict[str, Any]:
+        from search import tuner
+
+        given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": storage, **options}
+        plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        plan = change(plan)
+        planning.claim(plan)
+        text = io.StringIO()
+        found = tuner.run(plan, corpus, Console(file=text, width=200))
+        return {**found, "printed": text.getvalue()}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(search: Search) -> dict[str, Any]:
+    """One search with one trial at a time, looked at by many tests."""
+    return search(name="finished", trials=8, concurrent=1, seed=5)
+
+
+def study_of(found: dict[str, Any]) -> optuna.Study:
+    backend = optuna.storages.journal.JournalFileBackend(f"{found['run']}/study.journal")
+    return optuna.load_study(study_name="bert_imdb", storage=optuna.storages.JournalStorage(backend))
+
+
+def lines_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in Path(found["run"], "trials.jsonl").read_text().splitlines()]
+
+
+def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
+    run = Path(finished["run"])
+    assert {path.name for path in run.iterdir()} == {
+        "plan.json",
+        "study.journal",
+        "trials.jsonl",
+        "trials",
+        "best",
+        "summary.json",
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary == {key: value for key, value in finished.items() if key != "printed"}
+    assert summary["best"].keys() >= {"number", "params", "validation"}
+    assert sum(summary["counts"].values()) == 8
+    assert {row["name"] for row in summary["references"]} == {"majority class", "default", "linear probe"}
+    keys = {"number", "state", "params", "epoch", "step", "metrics", "seconds", "pid"}
+    assert all(line.keys() >= keys for line in lines_of(finished))
+    newest = max(run.rglob("*"), key=lambda path: path.stat().st_mtime_ns)
+    assert newest == run / "summary.json", "written last"
+
+
+def test_the_winner_is_the_best_report_of_all_and_learned_something(finished: dict[str, Any]) -> None:
+    scores = [line["metrics"]["accuracy"] for line in lines_of(finished) if line["state"] == "RUNNING"]
+    majority = finished["references"][0]
+    assert finished["best"]["validation"] == max(scores) > majority["validation"] + 0.1
+    assert finished["test"]["accuracy"] > majority["test"] + 0.1
+
+
+def test_the_model_loads_with_one_line_and_scores_as_reported(finished: dict[str, Any]) -> None:
+    import transformers
+
+    from spaces import Recipe
+    from trainables import _data
+
+    best = Path(finished["run"], "best")
+    recipe = Recipe.from_json((best / "recipe.json").read_text())
+    assert {name: getattr(recipe, name) for name in finished["best"]["params"]} == finished["best"]["params"]
+    corpus = _data.load_corpus(recipe.data, 32)
+    classify = transformers.pipeline("text-classification", str(best), truncation=True)
+    answers = [answer["label"] for answer in classify(corpus.inputs["test"], batch_size=1)]
+    right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))
+    assert right / len(answers) == pytest.approx(finished["test"]["accuracy"], abs=1 / len(answers))
+    assert f"| this model | {finished['best']['validation']:.4f}" in (best / "README.md").read_text()
+
+
+def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> None:
+    trials, records = study_of(finished).trials, results.read(Path(finished["run"], "trials.jsonl"))
+    assert [trial.number for trial in trials] == [record.number for record in records] == list(range(8))
+    for trial, record in zip(trials, records, strict=True):
+        assert trial.state.name == record.state
+        assert trial.params == record.params
+        assert trial.intermediate_values == {line.samples: line.metrics["accuracy"] for line in record.reports}
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == record.score("accuracy")
+    assert [record.label for record in records][:2] == ["default", "linear probe"]
+    states = {trial.state for trial in trials}
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "ASHA stopped some and let some finish"
+
+
+def test_the_second_trial_starts_at_once_in_the_same_process(finished: dict[str, Any]) -> None:
+    records = results.read(Path(finished["run"], "trials.jsonl"))
+    assert len({line.pid for record in records for line in record.reports}) == 1
+    gaps = []
+    for before, after in itertools.pairwise(records):
+        ended, first = before.reports[-1].time, after.reports[0]
+        gaps.append(first.time - first.seconds - ended)
+    assert min(gaps) >= 0, "one at a time"
+    assert sorted(gaps)[len(gaps) // 2] < 0.5, gaps
+
+
+def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
+    import ray
+    from ray._private import state
+
+    assert finished["counts"]["PRUNED"] > 0
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+        actors = [actor for actor in state.actors().values() if actor["State"] != "DEAD"]
+        if not groups and not actors:
+            break
+        time.sleep(0.2)
+    assert (groups, actors) == ([], [])
+    assert ray.available_resources()["CPU"] == 2
+    kept = {path.name for path in Path(finished["run"], "trials").iterdir()}
+    assert len(kept) <= planning.KEPT_CHECKPOINTS
+    assert f"{finished['best']['number']:05d}" in kept
+
+
+def test_the_same_seed_gives_the_same_recipes_and_the_same_scores(search: Search, finished: dict[str, Any]) -> None:
+    again = search(name="again", trials=8, concurrent=1, seed=5)
+
+    def told(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+        volatile = {"peak_memory_mb"}
+        return [
+            (
+                *(line[key] for key in ("number", "state", "params", "samples")),
+                sorted((k, v) for k, v in line["metrics"].items() if k not in volatile),
+            )
+            for line in lines_of(found)
+        ]
+
+    assert told(again) == told(finished)
+    assert again["best"]["params"] == finished["best"]["params"]
+    assert again["test"] == finished["test"]
+
+
+def test_two_slots_share_the_trials(search: Search) -> None:
+    found = search(name="two", trials=6)
+    assert len({line["pid"] for line in lines_of(found)}) == 2
+    assert "6 of 6 done" in found["printed"]
+
+
+def test_a_warm_slot_does_not_grow(search: Search) -> None:
+    def same_recipe(plan: planning.Plan) -> planning.Plan:
+        one = optuna.distributions.CategoricalDistribution((16,))
+        fixed = {
+            name: optuna.distributions.FloatDistribution(value, value)
+            for name, value in (("learning_rate", 1e-3), ("weight_decay", 1e-2))
+        }
+        depth = optuna.distributions.IntDistribution(0, 0)
+        return dataclasses.replace(plan, recipes={}, distributions={**fixed, "batch_size": one, "frozen_layers": depth})
+
+    found = search(same_recipe, name="grow", trials=10, concurrent=1, epochs=1)
+    peaks = [line["metrics"]["peak_memory_mb"] for line in lines_of(found) if line["state"] == "RUNNING"]
+    assert len(peaks) == 10
+    assert peaks[0] > 100
+    assert peaks[9] < 1.1 * peaks[2]
+
+
+def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    save_file(
+        {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()}, broken / "model.safetensors"
+    )
+    found = search(name="broken", trials=3, model=str(broken))
+    assert found["counts"] == {"COMPLETE": 0, "PRUNED": 0, "FAIL": 3, "RUNNING": 0}
+    assert (found["best"], found["test"]) == (None, None)
+    assert [trial.state for trial in study_of(found).trials] == [TrialState.FAIL] * 3
+    for line in lines_of(found):
+        assert line["reason"].startswith("loss is nan at step 0, learning rate"), line
+    assert not Path(found["run"], "best").exists()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "search" / "run.py"), "--space", "bert_imdb", *arguments]
+
+
+def test_a_trial_whose_process_dies_is_fail_and_the_search_goes_on(
+    tiny_model: Path, tiny_csv: Path, tmp_path: Path
+) -> None:
+    """Run from another directory, as JSON; one slot's process is killed on the way."""
+    process = subprocess.Popen(
+        command(
+            *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv), "--json"),
+            *("--trials", "6", "--storage", str(tmp_path / "runs"), "--name", "killed"),
+        ),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    records = tmp_path / "runs" / "killed" / "trials.jsonl"
+    victim = _first_report(records, process)["pid"]
+    os.kill(victim, signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    found = json.loads(out)
+    assert found == json.loads((records.parent / "summary.json").read_text())
+    trials = results.read(records)
+    assert len(trials) == 6
+    assert found["counts"]["RUNNING"] == 0
+    assert 1 <= found["counts"]["FAIL"] <= 2
+    assert all(trial.reason for trial in trials if trial.state == "FAIL")
+    assert not study_of(found).get_trials(states=[TrialState.RUNNING])
+    assert "trial 0 starts" in err
+
+
+def _first_report(records: Path, process: "subprocess.Popen[str]") -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if records.exists() and (text := records.read_text()).endswith("\n"):
+            return dict(json.loads(text.splitlines()[0]))
+        time.sleep(0.05)
+    raise AssertionError("no trial has reported within 120 s")
+
+
+def test_ctrl_c_ends_within_seconds_and_keeps_what_was_found(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(
+            *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)),
+            *("--trials", "500", "--storage", str(tmp_path), "--name", "stopped"),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _first_report(tmp_path / "stopped" / "trials.jsonl", process)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 130, err
+    assert "Interrupted: this is what was found so far" in out
+    assert "winner: trial" in out
+    found = json.loads((tmp_path / "stopped" / "summary.json").read_text())
+    assert found["interrupted"]
+    assert found["counts"]["RUNNING"] == 0
+    assert not study_of(found).get_trials(states=[TrialState.RUNNING])
+    assert "Traceback" not in out + err
