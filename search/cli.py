@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from search.plan import Options
 
-OK, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 2, 3, 130
+OK, DISK_FULL, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("frostline: interrupted before the first trial", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise  # ours, not the disk's
+        print(f"frostline: {error}", file=sys.stderr)
+        return DISK_FULL
 
 
 def _parser() -> argparse.ArgumentParser:

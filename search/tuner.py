@@ -43,18 +43,19 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
         device=plan.device,
         threads=plan.threads,
     )
-    test, interrupted = None, False
+    records, test, interrupted = plan.run / "trials.jsonl", None, False
     with cluster.connect(plan.address):
         try:
             _search(plan, setup, console)
+            best = results.winner(results.read(records), plan.metric)
+            if best:
+                console.print(f"Reading the test set ({plan.sizes['test']} examples) with trial {best.number}.")
+                test = export.finish(plan, best, setup)
         except KeyboardInterrupt:
             interrupted = True
-        trials = results.read(plan.run / "trials.jsonl") if (plan.run / "trials.jsonl").exists() else []
-        best = results.winner(trials, plan.metric)
-        if best and not interrupted:
-            console.print(f"Reading the test set ({plan.sizes['test']} examples) with trial {best.number}.")
-            test = export.finish(plan, best, setup)
     shutil.rmtree(plan.run / "tune", ignore_errors=True)  # Tune's own records repeat ours
+    trials = results.read(records)
+    best = results.winner(trials, plan.metric)
     validation, held_out = (results.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
     rows = results.references(trials, plan.metric, validation, held_out)
     found = report.summary(plan, trials, rows, test, time.monotonic() - started, interrupted)
@@ -180,10 +181,12 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial raised, or its process died."""
         error = trial.get_pickled_error() or trial.get_error() or "its process died"
-        cause = getattr(error, "cause", None) or error
-        lines = str(cause).strip().splitlines()
-        (self._plan.run / "trials" / f"{self._last[trial.trial_id].number:05d}").mkdir(parents=True, exist_ok=True)
-        self._end(trial.trial_id, results.FAIL, lines[-1] if lines else type(cause).__name__)
+        number = self._last[trial.trial_id].number
+        path = _worker.checkpoint_path(self._plan.run, number).with_name("error.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{error}\n", encoding="utf-8")
+        cause = str(getattr(error, "cause", None) or error).strip().splitlines()
+        self._end(trial.trial_id, results.FAIL, cause[-1] if cause else type(error).__name__)
 
     def abandon(self) -> None:
         """End what still runs when the search is interrupted."""
@@ -211,8 +214,11 @@ class Recorder(Callback):
         trials = results.collect(self._lines)
         keep = {trial.number for trial in results.top(trials, self._plan.metric, KEPT_CHECKPOINTS)}
         for trial in trials:
+            path = _worker.checkpoint_path(self._plan.run, trial.number)
             if trial.state != results.RUNNING and trial.number not in keep:
-                shutil.rmtree(_worker.checkpoint_path(self._plan.run, trial.number).parent, ignore_errors=True)
+                path.unlink(missing_ok=True)
+                if path.parent.is_dir() and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, and the records are on disk already."""
