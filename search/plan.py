@@ -129,7 +129,7 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
     from trainables import _data, _family, _sources
 
     family = _family.load(space.family)
-    folder = _sources.model_folder(profile.model)
+    folder, rows = _sources.fetch(profile.model, profile.data)
     info = family.describe(folder)
     profile = fitted(profile, info)
     distributions = resolve_parameters(space.parameters, info.blocks, profile.model)
@@ -144,7 +144,7 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
         seed=options.seed,
         **next(iter(recipes.values())),
     )
-    corpus = _data.load_corpus(profile.data, largest(distributions["batch_size"]))
+    corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
     need = trial_need(options, nodes, info)
     slots = cluster.slots(nodes, need)
     if options.concurrent is not None:

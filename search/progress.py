@@ -74,8 +74,8 @@ class Progress:
         table = Table(expand=False, title_justify="left", show_edge=False)
         for column in ("trial", "state", "epoch", "rungs", plan.metric, "seconds", "recipe"):
             # Only the recipe gives way on a narrow terminal: it wraps.
-            justify = "left" if column in {"state", "recipe"} else "right"
-            table.add_column(column, justify=justify, no_wrap=column != "recipe")
+            text = column in {"state", "recipe"}
+            table.add_column(column, justify="left" if text else "right", no_wrap=column != "recipe")
         for number, (since, params, label) in sorted(self._running.items()):
             last = next((line for line in reversed(self._lines) if line.number == number), None)
             self._row(table, number, "running", last, time.monotonic() - since, _recipe(params, label), "cyan")

@@ -89,7 +89,9 @@ class Journal:
 
 
 def read(path: Path) -> list[Trial]:
-    """All trials in a `trials.jsonl`, by number. A last line cut short by a crash is left out."""
+    """All trials in a `trials.jsonl`, by number. A line cut short by a crash, or no file, is no trial."""
+    if not path.exists():
+        return []
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:

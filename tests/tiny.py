@@ -5,6 +5,8 @@ import random
 from pathlib import Path
 
 from spaces import Data
+from trainables._data import Corpus, cut_corpus
+from trainables._sources import read_rows
 
 _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")
 _NEGATIVE = ("bad", "dull", "poor", "cold", "flat", "weak")
@@ -72,3 +74,8 @@ def make_text_classification(folder: Path) -> tuple[Path, Data]:
     table = write_csv(folder / "sentences.csv", rows(120))
     data = Data(source=str(table), train=60, validation=20, test=20, max_length=16)
     return make_model(folder / "model"), data
+
+
+def corpus(data: Data, largest_batch: int = 8) -> Corpus:
+    """The slices of a source, read now."""
+    return cut_corpus(data, read_rows(data), largest_batch)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spaces import Data
-from trainables._sources import Rows, read_rows
+from trainables._sources import Rows
 
 Array = npt.NDArray[Any]
 
@@ -45,24 +45,24 @@ class Corpus:
         return {split: len(self.labels[split]) for split in SPLITS}
 
 
-def load_corpus(data: Data, largest_batch: int) -> Corpus:
-    """Read the source and cut it.
+def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corpus:
+    """The slices of a source that `read_rows` has read.
 
     Duplicate inputs are removed first, across all splits (an official test split keeps its rows), so
     that no example stands in two slices. The cut is stratified: every slice has the classes' shares.
 
     Raises:
-        ValueError: the source is wrong (see `read_rows`), has one class only, or holds fewer rows than
-            the slices, or the train slice fewer than `largest_batch`, need.
+        ValueError: the source has one class only, or fewer rows than the slices need, or the train
+            slice fewer than `largest_batch`.
     """
-    given = {split: _strip(rows) for split, rows in read_rows(data).items()}
-    classes = _class_order({label for rows in given.values() for label in rows.labels})
+    given = {split: _strip(split_rows) for split, split_rows in rows.items()}
+    classes = _class_order({label for split_rows in given.values() for label in split_rows.labels})
     if len(classes) < 2:
         raise ValueError(f"data set {data.source} has one class only ({classes[0]!r}); classification needs two")
     unique, duplicates = _without_duplicates(given)
     pools = {
-        split: _stratified(rows, np.random.default_rng([data.seed, number]))
-        for number, (split, rows) in enumerate(unique.items())
+        split: _stratified(split_rows, np.random.default_rng([data.seed, number]))
+        for number, (split, split_rows) in enumerate(unique.items())
     }
     slices = cut(data, {split: len(order) for split, order in pools.items()})
     inputs, labels = {}, {}

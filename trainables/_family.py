@@ -15,7 +15,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """What the plan needs to know of a pretrained model; found without loading its weights."""
+    """What the plan needs to know of a pretrained model."""
 
     blocks: int
     """Units that can be frozen, the head not counted."""
@@ -43,12 +43,9 @@ class Examples(ABC):
 class Family(ABC):
     """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
 
-    head_note: str
-    """What the head is, for messages."""
-
     @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
-        """Facts of the model in `folder`.
+        """Facts of the model in `folder`, which is loaded to see that it can be.
 
         Raises:
             ValueError: not a model this family can train.

@@ -102,6 +102,16 @@ def _hub_reachable() -> bool:
     return True
 
 
+class NotCachedError(ValueError):
+    """Something that only the hub has, and the hub does not answer."""
+
+    def __init__(self, *what: str) -> None:
+        verb = "is" if len(what) == 1 else "are"
+        problem = f"{' and '.join(what)} {verb} not cached here and the Hugging Face hub cannot be reached"
+        super().__init__(f"{problem}: {_NO_NETWORK_WAYS}")
+        self.what = what
+
+
 def _from_hub(kind: str, name: str, load: Callable[[bool], Any]) -> Any:
     """`load(offline)` of a hub name: from the hub where it answers, else from its local cache."""
     if not _HUB_NAME.fullmatch(name):
@@ -111,9 +121,7 @@ def _from_hub(kind: str, name: str, load: Callable[[bool], Any]) -> Any:
         return load(offline)
     except Exception as error:  # the hub's clients raise a dozen unrelated types
         if offline:
-            raise ValueError(
-                f"{kind} {name!r} is not cached here and the Hugging Face hub cannot be reached: {_NO_NETWORK_WAYS}"
-            ) from error
+            raise NotCachedError(f"{kind} {name!r}") from error
         raise ValueError(f"{kind} {name!r} could not be loaded from the hub: {_first_line(error)}") from error
 
 
@@ -267,3 +275,24 @@ def _class_names(table: Any, column: str) -> list[Any]:
     if not names:
         return labels
     return [names[label] if label is not None and label >= 0 else None for label in labels]
+
+
+def fetch(model: str, data: Data) -> tuple[Path, dict[str, Rows]]:
+    """`model_folder(model)` and `read_rows(data)`; where the hub does not answer, one error names all it lacks.
+
+    Raises:
+        ValueError: as these two.
+    """
+    missing: list[str] = []
+    folder, rows = Path(), dict[str, Rows]()
+    try:
+        folder = model_folder(model)
+    except NotCachedError as error:
+        missing += error.what
+    try:
+        rows = read_rows(data)
+    except NotCachedError as error:
+        missing += error.what
+    if missing:
+        raise NotCachedError(*missing)
+    return folder, rows

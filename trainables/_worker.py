@@ -114,10 +114,11 @@ def _slot(setup: Setup, recipe: Recipe) -> Iterator[tuple[Family, nn.Module, tor
     _reset_peak_memory(setup.device)
     model, pretrained = _pretrained(recipe.family, recipe.model, len(setup.classes))
     try:
+        model.to(device)  # before the head is drawn: each device has a random state of its own
         model.load_state_dict(pretrained)
         torch.manual_seed(recipe.seed)
         family.reset_head(model)
-        yield family, model.to(device), device
+        yield family, model, device
     finally:
         model.zero_grad(set_to_none=True)
         gc.collect()

@@ -9,6 +9,7 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -52,15 +53,8 @@ class TokenizedText(Examples):
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    head_note = "pooler (where the model has one) and classifier"
-
     def describe(self, folder: Path) -> ModelInfo:
-        config, tokenizer = _config(folder), _tokenizer(folder)
-        try:
-            with torch.device("meta"):
-                model = AutoModelForSequenceClassification.from_config(config)
-        except ValueError as error:
-            raise ValueError(f"{folder}: transformers has no text classifier for {config.model_type}") from error
+        tokenizer, model = _tokenizer(folder), self.build(folder, 2)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
@@ -70,7 +64,7 @@ class TextClassification(Family):
             parameters=trainable[0],
             trainable_at=tuple(trainable),
             # RoBERTa counts positions from 2, and only its tokenizer tells.
-            max_length=min(getattr(config, "max_position_embeddings", 10**9), tokenizer.model_max_length),
+            max_length=min(getattr(model.config, "max_position_embeddings", 10**9), tokenizer.model_max_length),
         )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
@@ -90,26 +84,30 @@ class TextClassification(Family):
         return TokenizedText(entry, split)
 
     def build(self, folder: Path, classes: int) -> nn.Module:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=_config(folder, num_labels=classes),
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn anew
-        )
-        body = [key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}.")]
-        body += [str(key) for key in info["mismatched_keys"] if str(key[0]).startswith(f"{model.base_model_prefix}.")]
-        # A pooler that was never pretrained (RoBERTa has none, a bare BERT may lack it) is part of the head.
-        body = [key for key in body if ".pooler." not in key]
+        config = _config(folder, num_labels=classes)
+        try:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # a head for another number of classes is drawn anew
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{folder} does not load as a text classifier: {str(error).splitlines()[0]}") from error
+        absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
+        # A pooler that was never pretrained is part of the new head.
+        body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
-            raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {sorted(body)[0]}")
+            raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
         return model
 
     def reset_head(self, model: nn.Module) -> None:
-        for name, module in model.named_modules():
-            if name and not name.startswith(model.base_model_prefix) and isinstance(module, nn.Linear):
+        body = {id(module) for module in model.base_model.modules()}
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and id(module) not in body:
                 nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -21,6 +21,7 @@ from rich.console import Console
 from search import plan as planning
 from search import results
 from search.plan import Options
+from tests import tiny
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -93,12 +94,11 @@ def test_the_model_loads_with_one_line_and_scores_as_reported(finished: dict[str
     import transformers
 
     from spaces import Recipe
-    from trainables import _data
 
     best = Path(finished["run"], "best")
     recipe = Recipe.from_json((best / "recipe.json").read_text())
     assert {name: getattr(recipe, name) for name in finished["best"]["params"]} == finished["best"]["params"]
-    corpus = _data.load_corpus(recipe.data, 32)
+    corpus = tiny.corpus(recipe.data, 32)
     classify = transformers.pipeline("text-classification", str(best), truncation=True)
     answers = [answer["label"] for answer in classify(corpus.inputs["test"], batch_size=1)]
     right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))

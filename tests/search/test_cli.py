@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes and one-line messages."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,20 @@ def test_a_data_set_of_one_class_is_exit_code_2(
     assert code == 2
     assert "has one class only ('pos')" in err
     assert not list(tmp_path.glob("bert_imdb-*"))
+
+
+def test_full_without_a_network_is_one_line_that_names_model_and_data(tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    root = Path(cli.__file__).resolve().parent.parent
+    command = [sys.executable, str(root / "search/run.py"), "--space", "bert_imdb", "--profile", "full"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "frostline: model 'bert-base-uncased' and data set 'stanfordnlp/imdb' are not cached here and the Hugging Face "
+        "hub cannot be reached: run with --profile small (works offline), or give --model FOLDER and "
+        "--dataset FILE-OR-FOLDER\n"
+    )
+    assert list(tmp_path.glob("runs*")) == []
 
 
 def test_an_unknown_option_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

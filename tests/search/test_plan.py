@@ -2,6 +2,7 @@ import dataclasses
 import datetime
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,40 @@ def test_a_mistake_is_one_line(options: Options, changes: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_with_a_broken_model_is_one_line(options: Options, tmp_path: Path) -> None:
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(ValueError, match="is not a model that transformers knows") as caught:
+def _copy(model: Path, to: Path, **files: str) -> Path:
+    shutil.copytree(model, to)
+    for name, text in files.items():
+        (to / name.replace("_", ".")).write_text(text)
+    return to
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config_json": "{}"}, "is not a model that transformers knows"),
+        ({"config_json": "not json"}, "is not a model that transformers knows"),
+        ({"model_safetensors": "x"}, "does not load as a text classifier"),
+        ({"tokenizer_json": "{}"}, "has no tokenizer"),
+    ],
+)
+def test_a_folder_with_a_broken_model_is_one_line(
+    options: Options, tiny_model: Path, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    folder = _copy(tiny_model, tmp_path / "broken", **files)
+    with pytest.raises(ValueError, match=message) as caught:
         plan.resolve(dataclasses.replace(options, model=str(folder)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = _copy(tiny_model, tmp_path / "holey")
+    weights = load_file(folder / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 weights of the model's body, first .*layer.1.output.dense.weight"):
+        plan.resolve(dataclasses.replace(options, model=str(folder)))
 
 
 def test_a_depth_the_model_does_not_have() -> None:

