@@ -37,7 +37,7 @@ SPACE = Space(
             train=320,
             validation=240,
             test=400,
-            max_length=96,
+            max_length=80,
             truncation_side="left",
         ),
         budget=Budget(trials=12, epochs=2, first_rung=1, reduction_factor=3),
