@@ -73,7 +73,7 @@ def arithmetic(nodes: Sequence[Node], need: Need) -> str:
 
 def local_node() -> Node:
     """This machine, as a private Ray instance would be given it."""
-    _prepare_environment()
+    prepare_environment()
     import psutil
     import torch
     from ray._private.utils import get_num_cpus  # knows a container's quota, which os.cpu_count does not
@@ -108,7 +108,9 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     Raises:
         ValueError: no cluster answers at `address`.
     """
-    _prepare_environment()
+    prepare_environment()
+    if address is not None:
+        _knock(address)
     import ray
 
     if ray.is_initialized():  # the caller has connected (a notebook, a test) and will disconnect
@@ -116,7 +118,6 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
         return
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     if address is not None:
-        _knock(address)
         try:
             ray.init(address, runtime_env={"env_vars": _worker_environment()}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -165,8 +166,8 @@ def _knock(address: str) -> None:
         raise ValueError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
 
 
-def _prepare_environment() -> None:
-    """Settings that Ray reads when it is imported or when Tune starts."""
+def prepare_environment() -> None:
+    """Settings that Ray reads when it is imported, so before that, or when Tune starts."""
     for name, value in {
         # Under `uv run` Ray would build a second environment for its workers.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from search import cluster
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+cluster.prepare_environment()  # before any test module imports Ray
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,7 +36,5 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """One private Ray of two CPUs for all tests that need one."""
-    from search import cluster
-
     with cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=8e9)):
         yield
