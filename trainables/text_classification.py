@@ -54,7 +54,7 @@ class TextClassification(Family):
     """One text in, one of several classes out."""
 
     def describe(self, folder: Path) -> ModelInfo:
-        tokenizer, model = _tokenizer(folder), self.build(folder, 2)
+        model, tokenizer = self.build(folder, 2), _tokenizer(folder)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)

@@ -18,7 +18,7 @@ CONFIGS = [
     transformers.ElectraConfig(**SIZES, embedding_size=8),
     transformers.DistilBertConfig(dim=16, n_layers=3, n_heads=2, hidden_dim=32, vocab_size=64),
     transformers.DebertaV2Config(**SIZES),
-    transformers.ModernBertConfig(**SIZES),
+    transformers.ModernBertConfig(**SIZES, pad_token_id=0),
 ]
 
 
