@@ -1,6 +1,15 @@
-"""BERT on IMDB reviews: binary sentiment.
+"""BERT on IMDB movie reviews: positive or negative.
 
-TODO evidence
+Small profile: validation accuracy 0.8250, test 0.8175 (400 reviews), by trial 5 of 12: learning rate 1.6e-4,
+batch 16, the first 2 of 7 blocks frozen, weight decay 1.2e-4, 2 epochs on 320 reviews. Beside it: the paper's
+default 0.5542 (stopped there, after 1 epoch), the linear probe 0.6500, the majority class 0.5042.
+6 min 24 s in all on 2 cores of an AMD EPYC, no GPU, 2026-11-24:
+
+    python search/run.py --space bert_imdb
+
+Full profile: not run yet (needs a GPU and the Hugging Face hub):
+
+    python search/run.py --space bert_imdb --profile full
 """
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
