@@ -107,11 +107,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search import plan as planning
+    from search import report
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     plan, corpus = planning.resolve(_options(arguments))
     if arguments.dry_run:
-        for label, text in planning.describe(plan):
+        for label, text in report.plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
         return OK
     planning.claim(plan)
@@ -120,7 +121,7 @@ def _run(arguments: argparse.Namespace) -> int:
         f"{plan.base.budget.trials} trials, {plan.slots} at once; everything goes to {plan.run}", markup=False
     )
 
-    from search import report, tuner
+    from search import tuner
 
     # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
     with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):

@@ -1,17 +1,20 @@
-"""The result for people and programs: `summary.json`, the closing table, the model card."""
+"""What people and programs read: the plan's lines, `summary.json`, the closing table, the model card."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from search import results
+from search import results, scheduler
 from search.plan import Plan, versions
 from search.results import Reference, Trial
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 def summary(
@@ -127,4 +130,55 @@ def dump(found: Mapping[str, Any]) -> str:
 
 def load_line(found: Mapping[str, Any]) -> str:
     """One line of Python that loads the exported model."""
-    return f'transformers.pipeline("text-classification", "{found["run"]}/best")'
+    return f'transformers.pipeline("text-classification", "{found["run"]}/best", truncation=True)'
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The plan as labelled lines, for `--dry-run`."""
+    budget, data, base = plan.base.budget, plan.base.data, plan.base
+    rows = [
+        ("space", f"{plan.space} ({base.family}), metric: validation {plan.metric}"),
+        ("profile", f"{plan.profile}: {plan.profile_reason}"),
+        ("model", f"{base.model}: {plan.parameters / 1e6:.1f} M parameters, {plan.blocks} blocks and a head"),
+        (
+            "data",
+            f"{data.source}: {', '.join(f'{size} {split}' for split, size in plan.sizes.items())}; "
+            f"{len(plan.classes)} classes; {plan.duplicates} duplicate rows left out; "
+            f"at most {data.max_length} tokens; fingerprint {plan.fingerprint[:12]}",
+        ),
+    ]
+    rows += [("parameter", f"{name}: {_range(d)}") for name, d in plan.distributions.items()]
+    rows += [
+        ("tried first", f"{label}: " + ", ".join(f"{k} {v}" for k, v in recipe.items()))
+        for label, recipe in plan.recipes.items()
+    ]
+    stops = ", ".join(f"{rung:g}" for rung in plan.rungs) or "none"
+    rows += [
+        (
+            "trials",
+            f"{budget.trials}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)",
+        ),
+        (
+            "rungs",
+            f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA); "
+            f"measured after {', '.join(f'{at:g}' for at in plan.report_at)} epochs",
+        ),
+        ("at once", f"{plan.slots} trials: {plan.slots_reason}"),
+        ("each trial", f"{plan.need} on {plan.device}, {plan.threads} thread{'s' * (plan.threads > 1)}"),
+        (
+            "epochs",
+            f"at worst {scheduler.worst_case_epochs(budget):g}, "
+            f"about {scheduler.expected_epochs(budget):g} if every rung halts its share",
+        ),
+        ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
+        ("seed", str(plan.seed)),
+    ]
+    return rows
+
+
+def _range(distribution: BaseDistribution) -> str:
+    choices = getattr(distribution, "choices", None)
+    if choices:
+        return "one of " + ", ".join(map(str, choices))
+    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
+    return f"{low:g} to {high:g}" + (", log" if getattr(distribution, "log", False) else "")

@@ -23,7 +23,7 @@ INSIDE_SEARCH = {
     "tuner": {"cluster", "export", "plan", "progress", "report", "results", "scheduler", "study", "trial"},
     "export": {"plan", "results"},
     "progress": {"plan", "report", "results"},
-    "report": {"plan", "results"},
+    "report": {"plan", "results", "scheduler"},
 }
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search import plan
+from search import plan, report
 from search.plan import Options
 from spaces import ALL, Depth
 
@@ -39,7 +39,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert (made.device, made.threads) == ("cpu", 1)
     assert not made.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model
-    text = "\n".join(f"{label} {line}" for label, line in plan.describe(made))
+    text = "\n".join(f"{label} {line}" for label, line in report.plan_lines(made))
     for part in ("learning_rate: 1e-05 to 0.001, log", "frozen_layers: 0 to 3", "rungs", "at worst 24", "MB in", "CPU"):
         assert part in text
 
