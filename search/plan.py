@@ -261,7 +261,7 @@ def claim(plan: Plan) -> None:
         raise ValueError(f"cannot write {plan.run}: {error.strerror}") from error
 
 
-_OF_THE_MACHINE = {"profile_reason", "slots", "slots_reason", "need", "address", "run", "versions"}
+_OF_THE_MACHINE = {"profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"}
 
 
 def _search_of(text: str) -> dict[str, Any] | None:

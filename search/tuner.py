@@ -143,28 +143,15 @@ class Recorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
-        config = trial.config
-        self._last[trial.trial_id] = Line(
-            number=config["number"],
-            state=results.RUNNING,
-            params=config["params"],
-            label=config["label"],
-            epoch=0.0,
-            samples=0,
-            step=0,
-            metrics={},
-            seconds=0.0,
-            pid=0,
-            time=time.time(),
-        )
-        self._progress.begin(config["number"], config["params"], config["label"])
+        line = self._last_of(trial)
+        self._progress.begin(line.number, line.params, line.label)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """One line per report."""
         line = dataclasses.replace(
-            self._last[trial.trial_id],
+            self._last_of(trial),
             **{key: result[key] for key in ("epoch", "samples", "step", "seconds", "pid", "time")},
             metrics=result.get("metrics", {}),
             reason=result.get("failed", ""),
@@ -181,7 +168,7 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial raised, or its process died."""
         error = trial.get_pickled_error() or trial.get_error() or "its process died"
-        number = self._last[trial.trial_id].number
+        number = self._last_of(trial).number  # it may have died before it started
         path = _worker.checkpoint_path(self._plan.run, number).with_name("error.txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{error}\n", encoding="utf-8")
@@ -197,6 +184,24 @@ class Recorder(Callback):
     def close(self) -> None:
         """Nothing is written after this."""
         self._journal.close()
+
+    def _last_of(self, trial: Any) -> Line:
+        """The trial's last line; before its first report one that says so."""
+        config = trial.config
+        blank = Line(
+            number=config["number"],
+            state=results.RUNNING,
+            params=config["params"],
+            label=config["label"],
+            epoch=0.0,
+            samples=0,
+            step=0,
+            metrics={},
+            seconds=0.0,
+            pid=0,
+            time=time.time(),
+        )
+        return self._last.setdefault(trial.trial_id, blank)
 
     def _end(self, trial_id: str, state: str, reason: str = "") -> None:
         last = self._last.pop(trial_id)

@@ -146,7 +146,7 @@ def test_a_run_directory_belongs_to_one_search(options: Options) -> None:
         plan.claim(made)
     (made.run / "summary.json").write_text("{}")
     with pytest.raises(ValueError, match="holds this very search, finished"):
-        plan.claim(dataclasses.replace(made, slots_reason="another machine"))
+        plan.claim(dataclasses.replace(made, slots_reason="another machine", slots=9, disk=1))
     with pytest.raises(ValueError, match="holds a search with another plan"):
         plan.claim(dataclasses.replace(made, seed=1))
     (made.run / "plan.json").write_text("torn")
