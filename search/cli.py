@@ -15,9 +15,10 @@ import spaces
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.plan import Options
+    from search.options import Options
 
-OK, DISK_FULL, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+OK, FAILED, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.list:
             return _list()
-        if arguments.space is None:
-            raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
-        spaces.load(arguments.space)
+        _check(arguments)
         return _run(arguments)
     except ValueError as error:
         print(f"frostline: {error}", file=sys.stderr)
@@ -37,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("frostline: interrupted before the first trial", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+        if error.errno not in _DISK:
             raise  # ours, not the disk's
-        print(f"frostline: {error}", file=sys.stderr)
-        return DISK_FULL
+        print(f"frostline: {error.strerror}", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,14 +53,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
     add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
-    add("--trials", type=int, metavar="N", help="recipes to try")
+    add("--resume", type=Path, metavar="RUN", help="go on with the search in this run directory")
+    add("--retrain", type=Path, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
+    add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
+    add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
-    add("--seed", type=int, default=0, metavar="N", help="of the sampler and the trials (default: 0)")
+    add("--confirm", type=int, metavar="N", help="best recipes to train again (default: 3; 0 turns it off)")
+    add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: 3; 0 turns it off)")
+    add("--seed", type=int, metavar="N", help="of the sampler and the trials (default: 0)")
     add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
     add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial")
     add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial; may be a fraction")
+    add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
+    add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
-    add("--storage", type=Path, default=Path("runs"), metavar="FOLDER", help="where run directories go (default: runs)")
+    add("--storage", type=Path, metavar="FOLDER", help="where run directories go (default: runs)")
     add("--name", help="of the run directory (default: the space and the UTC time)")
     add("--dry-run", action="store_true", help="print the plan and start nothing")
     add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
@@ -74,10 +80,35 @@ def _list() -> int:
     return OK
 
 
+_OF_THE_SEARCH = ("space", "model", "dataset", "columns", "epochs", "seed", "storage", "name", "retrain")
+"""Options that say what is searched and where: they belong to the run directory once it is there."""
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is imported.
+
+    Raises:
+        ValueError: names the option.
+    """
+    if arguments.resume is not None:
+        given = [name for name in _OF_THE_SEARCH if getattr(arguments, name) is not None]
+        if arguments.profile != "auto":
+            given.append("profile")
+        if given:
+            raise ValueError(f"--resume takes the search as it is in {arguments.resume}: --{given[0]} cannot change")
+    elif arguments.retrain is not None:
+        if arguments.space is not None:
+            raise ValueError("--retrain takes the recipe as it is: --space has no part in it")
+    elif arguments.space is None:
+        raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
+    else:
+        spaces.load(arguments.space)
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     import os
 
-    from search.plan import Options
+    from search.options import Options, recipe_in
 
     columns = None
     if arguments.columns is not None:
@@ -86,46 +117,68 @@ def _options(arguments: argparse.Namespace) -> Options:
             raise ValueError(f"--columns is two names with a comma between, got {arguments.columns!r}")
         columns = (names[0], names[1])
     return Options(
-        space=arguments.space,
+        space=arguments.space or "",
         profile=arguments.profile,
         model=arguments.model,
         dataset=arguments.dataset,
         columns=columns,
         trials=arguments.trials,
+        time_budget=arguments.time_budget,
         epochs=arguments.epochs,
+        confirm_recipes=arguments.confirm,
+        confirm_seeds=arguments.confirm_seeds,
+        retries=arguments.retries,
+        checkpoint_every=arguments.checkpoint_every,
         concurrent=arguments.concurrent,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=arguments.gpus_per_trial,
         seed=arguments.seed,
-        storage=arguments.storage,
+        storage=arguments.storage or Path("runs"),
         name=arguments.name,
         address=arguments.address or os.environ.get("RAY_ADDRESS") or None,
+        retrain=None if arguments.retrain is None else recipe_in(arguments.retrain),
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    options = _options(arguments)
+    if arguments.resume is not None:
+        from search import rundir
+
+        rundir.check_free(arguments.resume)  # said before torch is imported
     from rich.console import Console
 
+    from search import cluster, report
     from search import plan as planning
-    from search import report
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
-    plan, corpus = planning.resolve(_options(arguments))
+    if arguments.resume is not None:
+        plan, corpus = planning.resume(arguments.resume, options)
+    else:
+        plan, corpus = planning.resolve(options)
     if arguments.dry_run:
         for label, text in report.plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
         return OK
-    planning.claim(plan)
+    if arguments.resume is None:
+        planning.claim(plan)
     console.print(f"Profile {plan.profile}: {plan.profile_reason}.", markup=False)
-    console.print(
-        f"{plan.base.budget.trials} trials, {plan.slots} at once; everything goes to {plan.run}", markup=False
-    )
+    verb = "goes on in" if arguments.resume else "everything goes to"
+    console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.run}", markup=False)
 
     from search import tuner
 
     # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
-    with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-        found = tuner.run(plan, corpus, console)
+    try:
+        with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
+            found = tuner.run(plan, corpus, console)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise OSError(error.errno, f"{error}; what is recorded is whole: make room, then --resume {plan.run}") from None
+    except cluster.ClusterLostError as error:
+        print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.run}", file=sys.stderr)
+        return FAILED
     if arguments.json:
         print(report.dump(found))
     return _close(found, console)
@@ -140,11 +193,21 @@ def _close(found: dict[str, Any], console: Console) -> int:
     if found["best"]:
         best = found["best"]
         console.print(f"\nBest recipe (epoch {best['epoch']:g}): {report.recipe_line(best['params'])}", markup=False)
+    for line in report.verdict(found):
+        console.print(line, markup=False)
     counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count)
     console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
     if found["interrupted"]:
         console.print("Interrupted: this is what was found so far; no model was exported and no test set was read.")
+        console.print(f"Go on: frostline --resume {found['run']}", markup=False)
         return INTERRUPTED
+    if found["failure"]:
+        console.print(
+            f"Stopped: five trials in a row failed before their first report. The last one: {found['failure']}",
+            markup=False,
+        )
+        console.print(f"When the cause is gone: frostline --resume {found['run']}", markup=False)
+        return NO_TRIAL_SUCCEEDED
     if found["best"] is None:
         console.print("No trial succeeded; the reasons stand in trials.jsonl.")
         return NO_TRIAL_SUCCEEDED

@@ -7,9 +7,11 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 GB = 1e9
 
@@ -130,8 +132,9 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     node = node or local_node()
     # A private instance on loopback: a token would only lock out a second driver that must not come.
     os.environ["RAY_AUTH_MODE"] = "disabled"
+    _sweep()
     # Unix sockets live below this folder and their paths end at 107 characters, so it is short.
-    folder = tempfile.mkdtemp(prefix="frostline-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix=scratch_prefix(), dir="/tmp")
     try:
         ray.init(
             address="local",
@@ -147,6 +150,58 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class ClusterLostError(Exception):
+    """Ray itself has gone, with every process that trained."""
+
+
+class Watch:
+    """Sees whether Ray is still there: without a node Tune waits for ever."""
+
+    _EVERY = 2.0  # seconds between two looks
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._looked = time.monotonic()
+        # A private instance is made of our children; Ray itself notices their death only after 15 s.
+        self._raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
+
+    def look(self) -> None:
+        """Look, if it is time to.
+
+        Raises:
+            ClusterLostError: no node is left, or Ray does not answer.
+        """
+        import psutil
+        import ray
+
+        now = time.monotonic()
+        if now - self._looked < self._EVERY:
+            return
+        self._looked = now
+        if any(not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE for raylet in self._raylets):
+            raise ClusterLostError("its node has died")
+        try:
+            alive = any(node["Alive"] for node in ray.nodes())
+        except Exception as error:  # whatever a broken connection raises
+            raise ClusterLostError(str(error).splitlines()[0]) from error
+        if not alive:
+            raise ClusterLostError("its last node has died")
+
+
+def scratch_prefix() -> str:
+    """How the names of this process's temporary folders begin."""
+    return f"frostline-{os.getpid()}-"
+
+
+def _sweep() -> None:
+    """Remove the temporary folders of searches on this machine that were killed."""
+    for folder in Path("/tmp").glob("frostline-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _knock(address: str) -> None:
@@ -182,6 +237,8 @@ def prepare_environment() -> None:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         # A trial that fails reports why, without an objective.
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # Tune would print the traceback of each lost process; one line of ours says it.
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         # Ctrl-C is handled in tuner.py, at a point where nothing is half written.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
     }.items():

@@ -9,31 +9,45 @@ from typing import Any
 
 import ray
 
+from search.cluster import Watch
 from search.plan import Plan
 from search.results import Trial
 from spaces import Recipe
-from trainables import _worker
+from trainables import _task, _worker
+from trainables._task import Setup
 
 
-def finish(plan: Plan, best: Trial, setup: _worker.Setup) -> dict[str, float]:
-    """Write the winner's model to `best.part/` and read the test set with it, once.
+def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]:
+    """Write the winner's model to `best.part/` and read the test set with it.
 
     It runs on a node with a GPU where the trials did, since the driver may have none; else with the CPUs
     that all slots of a node had.
 
+    Args:
+        plan: of the search.
+        best: the training whose weights are exported.
+        folder: where it keeps them, below the run directory.
+        setup: of the trials.
+
     Returns:
-        Metrics on the test slice.
+        `metrics` on the test slice and the `interval` of the one that decides.
+
+    Raises:
+        ClusterLostError: Ray has gone.
     """
     aside = plan.run / "best.part"
     shutil.rmtree(aside, ignore_errors=True)
     cpus = plan.need.cpus
     if not plan.need.gpus:
         cpus = min(cpus * plan.slots, max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
-    run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=0)(_worker.finish)
-    checkpoint = str(_worker.checkpoint_path(plan.run, best.number))
+    run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(_worker.finish)
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
-    metrics: dict[str, float] = ray.get(run.remote(setup, recipe_of(plan, best), checkpoint, str(aside)))
-    return metrics
+    weights = str(_task.best_path(plan.run, folder))
+    watch, running = Watch(), run.remote(setup, recipe_of(plan, best), weights, str(aside))
+    while not ray.wait([running], timeout=1)[0]:
+        watch.look()
+    found: dict[str, Any] = ray.get(running)
+    return found
 
 
 def publish(plan: Plan, best: Trial, card: str) -> Path:
@@ -46,7 +60,16 @@ def publish(plan: Plan, best: Trial, card: str) -> Path:
     return final
 
 
+def is_of(plan: Plan, best: Trial) -> bool:
+    """Whether `best/` is the export of this training."""
+    try:
+        recipe = Recipe.from_json((plan.run / "best" / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return recipe.training() == recipe_of(plan, best).training()
+
+
 def recipe_of(plan: Plan, trial: Trial) -> Recipe:
     """Everything that trained this trial."""
     params: dict[str, Any] = trial.params
-    return plan.base.with_params(params)
+    return dataclasses.replace(plan.base.with_params(params), seed=trial.seed)

@@ -1,11 +1,14 @@
-"""Resolve and check everything before the first trial: space + options -> plan. Nothing has started yet."""
+"""Resolve and check everything before the first trial: space + options -> plan. Nothing has started yet.
+
+A search that goes on (`resume`) is planned again by the same way, from what its `plan.json` says was searched
+and what its space says today.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import cluster, scheduler
-from spaces import ALL, Budget, Data, Depth, Profile, Recipe
+from search import cluster, rundir, scheduler
+from search.options import Options, adjusted, changed
+from spaces import ALL, Budget, Depth, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -26,28 +30,11 @@ if TYPE_CHECKING:
 KEPT_CHECKPOINTS = 3
 """Best trials of a search whose weights stay on disk."""
 
+_RECORDS, _RECORDS_PER_TRAINING = 1_000_000, 3_000
+"""Bytes of plan, summary, model card; of a training's lines in all journals, per report and for its end."""
+
 _PROCESS_MEMORY = 1.2 * cluster.GB
 """A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What the command line says. None leaves it to the space or to the machine."""
-
-    space: str
-    profile: str = "auto"
-    model: str | None = None
-    dataset: str | None = None
-    columns: tuple[str, str] | None = None
-    trials: int | None = None
-    epochs: int | None = None
-    concurrent: int | None = None
-    cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
-    seed: int = 0
-    storage: Path = Path("runs")
-    name: str | None = None
-    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +73,12 @@ class Plan:
     slots_reason: str
     disk: int
     """Upper bound of what the run directory holds, bytes."""
+    retries: int
+    """How often a trial goes on after its process was lost."""
+    checkpoint_every: float
+    """Seconds between two snapshots of a trial, at least."""
+    weights: str
+    """SHA-256 of the pretrained model's files."""
     seed: int
     run: Path
     address: str | None
@@ -114,17 +107,78 @@ class Plan:
 
 
 def resolve(options: Options) -> tuple[Plan, Corpus]:
-    """The plan of a search and the data slices it will prepare.
+    """The plan of a new search and the data slices it will prepare.
 
     Raises:
         ValueError: anything a user got wrong, as one line with the value and the choices.
     """
-    space = spaces.load(options.space)
     nodes = cluster.nodes(options.address)
-    name, reason = choose_profile(options.profile, any(node.gpus for node in nodes))
+    if options.retrain is None:
+        space = spaces.load(options.space)
+        name, reason = choose_profile(options.profile, any(node.gpus for node in nodes))
+    else:
+        space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
+        options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
     profile = adjusted(space.profile(name), options)
-    run = run_directory(options, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    run = rundir.locate(options.storage, options.name or rundir.default_name(space.name, now))
+    return _plan(space, name, reason, profile, run, options, nodes, options.seed or 0)
 
+
+def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
+    """The plan by which the search in `run` goes on: its model, data, epochs and seed; the space as it is now.
+
+    Raises:
+        ValueError: no search is there, its data or model has changed, or the space no longer holds a
+            value that was tried.
+    """
+    run = run.expanduser().resolve()
+    fields = rundir.read_plan(run)
+    try:
+        base = Recipe.from_json(json.dumps(fields["base"]))
+        name, profile_name, seed = str(fields["space"]), str(fields["profile"]), int(fields["seed"])
+        before = {key: fields[key] for key in ("fingerprint", "weights")}
+        saved: dict[str, Any] = {
+            "cpus_per_trial": float(fields["need"]["cpus"]),  # threads decide the last bits of a result
+            "gpus_per_trial": float(fields["need"]["gpus"]),
+            "retries": int(fields["retries"]),
+            "checkpoint_every": float(fields["checkpoint_every"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+    options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
+    space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
+    nodes = cluster.nodes(options.address)
+    profile = Profile(model=base.model, data=base.data, budget=changed(base.budget, options, of_old=True))
+    plan, corpus = _plan(space, profile_name, "as the search began", profile, run, options, nodes, seed)
+    for what, old, new in (
+        (f"the data {base.data.source}", before["fingerprint"], plan.fingerprint),
+        (f"the model {base.model}", before["weights"], plan.weights),
+    ):
+        if old != new:
+            raise ValueError(f"{what} has changed since the search in {run} began: its scores would not compare")
+    base = plan.base
+    for job in rundir.started(run):
+        values = {**{name: getattr(base, name) for name in plan.distributions}, **job.params}
+        check_recipe(f"of trial {job.number}", values, plan.distributions)
+    return plan, corpus
+
+
+def _plan(
+    space: Space,
+    name: str,
+    reason: str,
+    profile: Profile,
+    run: Path,
+    options: Options,
+    nodes: list[cluster.Node],
+    seed: int,
+) -> tuple[Plan, Corpus]:
+    retries = 2 if options.retries is None else options.retries
+    checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
+    for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
+        if value < 0:
+            raise ValueError(f"{label} must not be negative, got {value:g}")
     # From here on torch is imported; what is wrong above is said without waiting for it.
     from trainables import _data, _family, _sources
 
@@ -135,13 +189,14 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
     distributions = resolve_parameters(space.parameters, info.blocks, profile.model)
     recipes = {label: resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
     for label, recipe in recipes.items():
-        check_recipe(label, recipe, distributions)
+        check_recipe(repr(label), recipe, distributions)
     base = Recipe(
         family=space.family,
         model=profile.model,
         data=profile.data,
         budget=profile.budget,
-        seed=options.seed,
+        seed=seed,
+        metric=space.metric,
         **next(iter(recipes.values())),
     )
     corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
@@ -151,7 +206,7 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
         if options.concurrent < 1:
             raise ValueError(f"--concurrent must be at least 1, got {options.concurrent}")
         slots = min(slots, options.concurrent)
-    at_once = min(slots, profile.budget.trials)
+    at_once = min(slots, profile.budget.trials or slots)
     plan = Plan(
         space=space.name,
         profile=name,
@@ -171,8 +226,11 @@ def resolve(options: Options) -> tuple[Plan, Corpus]:
         need=need,
         slots=at_once,
         slots_reason=cluster.arithmetic(nodes, need) + (f", at most {at_once}" if at_once < slots else ""),
-        disk=disk_bound(info, at_once),
-        seed=options.seed,
+        disk=disk_bound(info, at_once, profile.budget, _sources.other_bytes(folder)),
+        retries=retries,
+        checkpoint_every=checkpoint_every,
+        weights=_sources.digest(folder),
+        seed=seed,
         run=run,
         address=options.address,
     )
@@ -186,34 +244,6 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
     return ("full", "the cluster has a GPU") if has_gpu else ("small", "the cluster has no GPU")
 
 
-def adjusted(profile: Profile, options: Options) -> Profile:
-    """The profile with what the command line replaces.
-
-    Raises:
-        ValueError: trials or epochs below 1.
-    """
-    changes: dict[str, Any] = {}
-    if options.dataset is not None:
-        source = str(Path(options.dataset).resolve()) if Path(options.dataset).exists() else options.dataset
-        changes["source"] = source
-    if options.columns is not None:
-        changes["text"], changes["label"] = options.columns
-    budget: Budget = profile.budget
-    if options.trials is not None:
-        budget = dataclasses.replace(budget, trials=options.trials)
-    if options.epochs is not None:
-        if options.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {options.epochs}")
-        budget = dataclasses.replace(
-            budget, epochs=options.epochs, first_rung=min(budget.first_rung, float(options.epochs))
-        )
-    model = options.model if options.model is not None else profile.model
-    if Path(model).exists():
-        model = str(Path(model).resolve())
-    data: Data = dataclasses.replace(profile.data, **changes)
-    return Profile(model=model, data=data, budget=budget)
-
-
 def fitted(profile: Profile, info: ModelInfo) -> Profile:
     """The profile with its inputs cut to what the model takes."""
     if info.max_length is None or profile.data.max_length <= info.max_length:
@@ -221,55 +251,13 @@ def fitted(profile: Profile, info: ModelInfo) -> Profile:
     return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=info.max_length))
 
 
-def run_directory(options: Options, now: datetime.datetime) -> Path:
-    """`<storage>/<name>`, by default `<space>-<UTC time>`.
-
-    Raises:
-        ValueError: the name leads out of the storage, or the storage cannot be written.
-    """
-    name = options.name or f"{options.space}-{now:%Y%m%dT%H%M%SZ}"
-    if name in {".", ".."} or Path(name).name != name:
-        raise ValueError(f"--name is a folder name without slashes, got {name!r}")
-    run = options.storage.expanduser().resolve() / name
-    there = next(parent for parent in (run, *run.parents) if parent.exists())
-    if not there.is_dir():
-        raise ValueError(f"cannot write {run}: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write {run}: no permission to write in {there}")
-    return run
-
-
 def claim(plan: Plan) -> None:
-    """Make the run directory and write `plan.json` into it.
+    """Make the run directory of a new search.
 
     Raises:
         ValueError: it holds a search already, or files that are not ours, or cannot be written.
     """
-    found, text = plan.run / "plan.json", plan.to_json()
-    another = "choose another --name"
-    if found.is_file():
-        same = _search_of(found.read_text(encoding="utf-8")) == _search_of(text)
-        done = "finished" if (plan.run / "summary.json").is_file() else "unfinished"
-        what = f"this very search, {done}" if same else "a search with another plan"
-        raise ValueError(f"{plan.run} holds {what}: {another}")
-    try:
-        plan.run.mkdir(parents=True, exist_ok=True)
-        if any(plan.run.iterdir()):
-            raise ValueError(f"{plan.run} is not empty and holds no search: {another}")
-        found.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write {plan.run}: {error.strerror}") from error
-
-
-_OF_THE_MACHINE = {"profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"}
-
-
-def _search_of(text: str) -> dict[str, Any] | None:
-    """The part of a plan that says what is searched; None where the text is no plan."""
-    try:
-        return {key: value for key, value in json.loads(text).items() if key not in _OF_THE_MACHINE}
-    except (ValueError, AttributeError):
-        return None
+    rundir.claim(plan.run, plan.to_json())
 
 
 def resolve_parameters(
@@ -315,11 +303,13 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
     """
     from optuna.trial import create_trial
 
-    for name, distribution in distributions.items():
+    for name, value in recipe.items():
+        if name not in distributions:
+            raise ValueError(f"recipe {label}: {name} = {value!r} is not a parameter of the space")
         try:  # Optuna's own check
-            create_trial(value=0.0, params={name: recipe[name]}, distributions={name: distribution})
+            create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
         except ValueError as error:
-            raise ValueError(f"recipe {label!r}: {name} = {recipe[name]!r} is outside {distribution}") from error
+            raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
 
 
 def largest(distribution: BaseDistribution) -> int:
@@ -348,13 +338,24 @@ def trial_need(options: Options, nodes: list[cluster.Node], info: ModelInfo) -> 
     return cluster.Need(cpus=cpus, gpus=gpus, memory=memory)
 
 
-def disk_bound(info: ModelInfo, slots: int) -> int:
-    """Bytes the run directory can hold at most, records apart: kept and running checkpoints, and the export.
+def disk_bound(info: ModelInfo, slots: int, budget: Budget, beside: int) -> int:
+    """Bytes the run directory can hold at most.
 
-    A checkpoint holds what trains, in float32, and exists twice while it is replaced.
+    In float32: the kept trials' and the confirmed recipes' best weights; of each running training its best
+    weights and its snapshot (weights and Adam's two moments), both twice while they are replaced; the export,
+    twice while it is replaced. And the records, for a search without a number of trials those of 1,000.
+
+    Args:
+        info: of the model.
+        slots: trainings at once.
+        budget: trials and confirmation.
+        beside: bytes of the model's other files, which the export has too.
     """
     whole = 4 * info.parameters
-    return (KEPT_CHECKPOINTS + 1 + 2 * slots) * whole + 2 * whole
+    kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
+    trainings = (budget.trials or 1000) + budget.confirm_recipes * budget.confirm_seeds
+    records = _RECORDS + trainings * _RECORDS_PER_TRAINING * (1 + len(scheduler.report_points(budget)))
+    return (kept + 1) * whole + slots * 2 * (1 + 3) * whole + 2 * (whole + beside) + records
 
 
 def versions() -> dict[str, str]:

@@ -9,25 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from search import results, scheduler
+from search import confirm, results, scheduler
 from search.plan import Plan, versions
 from search.results import Reference, Trial
+from spaces import Budget
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from search.ledger import Ledger
+
 
 def summary(
-    plan: Plan,
-    trials: Sequence[Trial],
-    rows: Sequence[Reference],
-    test: Mapping[str, float] | None,
-    seconds: float,
-    interrupted: bool,
+    plan: Plan, ledger: Ledger, rows: Sequence[Reference], interrupted: bool = False, failure: str = ""
 ) -> dict[str, Any]:
     """What `summary.json` holds and `--json` prints."""
-    best = results.winner(trials, plan.metric)
-    line = best.best(plan.metric) if best else None
+    won, confirmed = ledger.winner(), ledger.confirmed()
+    test = ledger.test_of(*won) if won else None
+    best = _best(plan, ledger, won[0]) if won else None
     return {
         "space": plan.space,
         "profile": plan.profile,
@@ -39,40 +38,96 @@ def summary(
             "classes": list(plan.classes),
         },
         "metric": plan.metric,
-        "best": None
-        if best is None or line is None
-        else {
-            "number": best.number,
-            "recipe": best.label or "sampled",
-            "params": best.params,
-            "validation": line.metrics[plan.metric],
-            "epoch": line.epoch,
-            "metrics": line.metrics,
-        },
-        "test": dict(test) if test else None,
+        "best": best,
+        "confirmed": [dataclasses.asdict(row) for row in confirmed],
+        "tied": [row.number for row in confirm.tied(confirmed)],
+        "test": dict(test["metrics"]) if test else None,
+        "test_interval": list(test["interval"]) if test else None,
+        "test_reads": ledger.test_reads(),
+        "optimism": best["validation"] - test["metrics"][plan.metric] if best and test else None,
         "references": [dataclasses.asdict(row) for row in rows],
-        "counts": results.counts(trials),
+        "counts": results.counts(ledger.trials),
         "interrupted": interrupted,
-        "seconds": round(seconds, 1),
+        "failure": failure,
+        "seconds": round(ledger.seconds, 1),
         "seed": plan.seed,
         "run": str(plan.run),
         "versions": versions(),
     }
 
 
+def _best(plan: Plan, ledger: Ledger, training: Trial) -> dict[str, Any]:
+    """The training whose weights are exported; `found` is what its recipe was picked for."""
+    line = training.best(plan.metric)
+    assert line is not None  # a winner has a score
+    trial = ledger.trials.get(training.number, plan.seed)
+    return {
+        "number": training.number,
+        "recipe": training.label or "sampled",
+        "params": training.params,
+        "seed": training.seed,
+        "validation": line.metrics[plan.metric],
+        "found": trial.score(plan.metric) if trial else None,
+        "epoch": line.epoch,
+        "metrics": line.metrics,
+        "seconds": training.seconds,
+    }
+
+
 def table(found: Mapping[str, Any]) -> Table:
-    """The winner above its references."""
+    """The winner, with how sure its scores are, above its references."""
     metric = found["metric"]
     shown = Table(show_edge=False)
     for column in ("", f"validation {metric}", f"test {metric}", "first report"):
         shown.add_column(column, justify="right" if column else "left")
-    best, test = found["best"], found["test"]
-    if best:
-        name = f"winner: trial {best['number']} ({best['recipe']})"
-        shown.add_row(name, _number(best["validation"]), _number(test and test[metric]), "", style="bold green")
+    for name, validation, test in score_rows(found):
+        shown.add_row(name, validation, test, "", style="bold green" if name.startswith("winner") else "")
     for row in found["references"]:
         shown.add_row(row["name"], *(_number(row[key]) for key in ("validation", "test", "first_rung")))
     return shown
+
+
+def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, validation and test of the winner and of what it was chosen by."""
+    best = found["best"]
+    if not best:
+        return []
+    test = _number(found["test"] and found["test"][found["metric"]]) + _interval(found["test_interval"])
+    seed = f", seed {best['seed']}" if found["confirmed"] else ""
+    rows = [(f"winner: trial {best['number']} ({best['recipe']}){seed}", _number(best["validation"]), test)]
+    if found["confirmed"]:
+        first = found["confirmed"][0]
+        mean = _number(first["mean"]) + _interval(first["interval"])
+        rows.append((f"  mean of {len(first['scores'])} fresh seeds", mean, ""))
+        rows.append(("  as first found", _number(best["found"]), ""))
+    return rows
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    """What the scores do and do not say, one sentence a line."""
+    lines, best, rows = [], found["best"], found["confirmed"]
+    if rows:
+        by_number = {row["number"]: row for row in rows}
+        if found["tied"]:
+            cost = ", ".join(f"trial {number} ({by_number[number]['seconds']:.0f} s)" for number in found["tied"])
+            lines.append(f"Tied, cheapest training first: {cost}; their fresh seeds cannot tell them apart.")
+        elif len(rows) > 1:
+            lines.append(f"Trial {rows[0]['number']} is better than the other confirmed recipes (Welch's test, 5 %).")
+        failed = [row for row in rows if row["failed"]]
+        lines += [f"Trial {row['number']} failed with {row['failed']} of its fresh seeds." for row in failed]
+    if best and found["optimism"] is not None:
+        trainings = sum(found["counts"].values()) + sum(len(row["scores"]) + row["failed"] for row in rows)
+        lines.append(
+            f"Validation minus test: {found['optimism']:+.4f}, the optimism of having picked the best of "
+            f"{trainings} trainings by validation."
+        )
+    if found["test_reads"] > 1:
+        lines.append(f"The test set was read {found['test_reads']} times: the search went on after its first winner.")
+    return lines
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _number(value: float | None) -> str:
@@ -88,23 +143,28 @@ def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
     """`best/README.md`: what the model is, how well it does, how to load it."""
     metric, best, data = found["metric"], found["best"], plan.base.data
     head = f"---\nbase_model: {plan.base.model}\nlibrary_name: transformers\ntags: [frostline, {plan.space}]\n---\n"
-    rows = [f"| this model | {_number(best['validation'])} | {_number(found['test'][metric])} |"]
+    (_, validation, test), *chosen_by = score_rows(found)
+    rows = [f"| this model | {validation} | {test} |"]
+    rows += [f"| {name.strip()} | {validation} | {test} |" for name, validation, test in chosen_by]
     rows += [
         f"| {row['name']} | {_number(row['validation'])} | {_number(row['test'])} |" for row in found["references"]
     ]
     sizes = ", ".join(f"{size} {split}" for split, size in plan.sizes.items())
     recipe = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
-    score_rows = "\n".join(rows)
+    table_rows, sentences = "\n".join(rows), "\n".join(f"- {line}" for line in verdict(found))
     return f"""{head}
 # {plan.space}: the winner of a Frostline search
 
 {plan.base.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
 
-Validation chose this model among {sum(found["counts"].values())} trials; the test set was read once, for it alone.
+Validation chose this model among {sum(found["counts"].values())} trials; the test set was read for the winner
+alone. In brackets: 95 % intervals, of a mean over seeds (Student's t) or of a test score over examples (bootstrap).
 
 | | validation {metric} | test {metric} |
 |---|---|---|
-{score_rows}
+{table_rows}
+
+{sentences}
 
 ## Use
 
@@ -116,6 +176,7 @@ Validation chose this model among {sum(found["counts"].values())} trials; the te
 
 {recipe}
 - frozen blocks: {best["params"].get("frozen_layers", 0)} of {plan.blocks}, counted from the input
+- seed: {best["seed"]}
 - epochs: {best["epoch"]:g} of {plan.base.budget.epochs} (the best one is kept)
 - at most {data.max_length} tokens
 
@@ -156,7 +217,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     rows += [
         (
             "trials",
-            f"{budget.trials}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)",
+            f"{limit(budget)}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)",
         ),
         (
             "rungs",
@@ -165,15 +226,38 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("at once", f"{plan.slots} trials: {plan.slots_reason}"),
         ("each trial", f"{plan.need} on {plan.device}, {plan.threads} thread{'s' * (plan.threads > 1)}"),
+        *([] if budget.trials is None else [("epochs", _epochs(budget.trials, budget))]),
+        ("confirm", _confirmation(budget)),
         (
-            "epochs",
-            f"at worst {scheduler.worst_case_epochs(budget):g}, "
-            f"about {scheduler.expected_epochs(budget):g} if every rung halts its share",
+            "safety",
+            f"a snapshot of each trial at least every {plan.checkpoint_every:g} s; "
+            f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
         ("seed", str(plan.seed)),
     ]
     return rows
+
+
+def limit(budget: Budget) -> str:
+    """How many trials, in words."""
+    limits = [] if budget.trials is None else [str(budget.trials)]
+    if budget.seconds is not None:
+        limits.append(f"{'as many as' if budget.trials is None else 'those that'} fit into {budget.seconds / 60:g} min")
+    return ", ".join(limits)
+
+
+def _epochs(trials: int, budget: Budget) -> str:
+    worst, expected = scheduler.worst_case_epochs(trials, budget), scheduler.expected_epochs(trials, budget)
+    return f"at worst {worst:g}, about {expected:g} if every rung halts its share"
+
+
+def _confirmation(budget: Budget) -> str:
+    recipes, seeds = budget.confirm_recipes, budget.confirm_seeds
+    if not (recipes and seeds):
+        return "off: the best trial wins as it is"
+    epochs = recipes * seeds * budget.epochs
+    return f"the best {recipes} recipes again, with {seeds} fresh seeds each: at most {epochs} epochs"
 
 
 def _range(distribution: BaseDistribution) -> str:

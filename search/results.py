@@ -1,22 +1,30 @@
-"""What a search left: `trials.jsonl` read and written, and the decisions made on it. No Ray, no torch."""
+"""What a search left: `trials.jsonl` and `confirm.jsonl` read and written, and which trial wins. No Ray, no torch."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 RUNNING, COMPLETE, PRUNED, FAIL = "RUNNING", "COMPLETE", "PRUNED", "FAIL"
 
+INTERRUPTED = "interrupted"
+"""Reason of a trial that Ctrl-C ended: `--resume` goes on with it."""
+OUT_OF_TIME = "time budget"
+"""Reason of a trial that stopped because the time for trials was over."""
+INFEASIBLE = "infeasible"
+"""How the reason of a trial begins that no micro-batch of the device could hold."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line of `trials.jsonl`: a report (state RUNNING) or the end of a trial."""
+    """One line of `trials.jsonl` or `confirm.jsonl`: a report (state RUNNING) or the end of a training."""
 
     number: int
     """Of the trial, as Optuna counts, from 0."""
@@ -42,11 +50,17 @@ class Line:
     """Seconds since 1970, by the slot's clock for a report."""
     reason: str = ""
     """Why it failed or was stopped."""
+    seed: int = 0
+    """Of the training; the search's own in `trials.jsonl`, a fresh one in `confirm.jsonl`."""
+    micro_batch: int = 0
+    """Examples per forward pass; 0 before the first report."""
+    device: str = ""
+    """`cpu`, or the GPU's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One trial with all its reports."""
+    """One trial, or one training that confirms it, with all its reports."""
 
     number: int
     state: str
@@ -55,6 +69,19 @@ class Trial:
     reports: tuple[Line, ...]
     seconds: float
     reason: str = ""
+    seed: int = 0
+    time: float = 0.0
+    """Of its last line, seconds since 1970."""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Number and seed: what tells it from all others."""
+        return self.number, self.seed
+
+    @property
+    def open(self) -> bool:
+        """Whether training goes on when the search does: it has no end, or only that of an interruption."""
+        return self.state == RUNNING or self.reason == INTERRUPTED
 
     def best(self, metric: str) -> Line | None:
         """The report with the highest `metric`, the earliest of equals; None without a finite one."""
@@ -68,57 +95,117 @@ class Trial:
 
 
 class Journal:
-    """Appends to `trials.jsonl`; each line is on disk before `append` returns."""
+    """Appends objects to a file of JSON lines; each is on disk before `append` returns, whole or not at all."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        whole = path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(whole)  # a line that a crash cut short would swallow the next one
 
-    def append(self, line: Line) -> None:
+    def append(self, fields: Mapping[str, Any]) -> None:
         """Write one line.
 
         Raises:
-            OSError: the disk is full.
+            OSError: the disk is full; the file is as it was.
         """
-        self._file.write(json.dumps(asdict(line)) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        whole, text = self._file.seek(0, os.SEEK_END), json.dumps(fields).encode() + b"\n"
+        try:
+            if self._file.write(text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(whole)
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def read(path: Path) -> list[Trial]:
-    """All trials in a `trials.jsonl`, by number. A line cut short by a crash, or no file, is no trial."""
+class Records:
+    """The trials of one journal file, kept up to date line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+        self._trials = {trial.key: trial for trial in read(path)}
+
+    def append(self, line: Line) -> Trial:
+        """Write a line; returns the trial it belongs to, as it stands now.
+
+        Raises:
+            OSError: the disk is full; nothing has changed.
+        """
+        self._journal.append(asdict(line))
+        trial = extended(self._trials.get((line.number, line.seed)), line)
+        self._trials[trial.key] = trial
+        return trial
+
+    def get(self, number: int, seed: int) -> Trial | None:
+        """The trial, None before its first line."""
+        return self._trials.get((number, seed))
+
+    def __iter__(self) -> Iterator[Trial]:
+        """All trials, by number and seed."""
+        return iter([self._trials[key] for key in sorted(self._trials)])
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._trials)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines. A line cut short by a crash, or no file, is none."""
     if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+        return
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(Line(**json.loads(text)))
-        except (json.JSONDecodeError, TypeError):
+            fields = json.loads(text)
+        except json.JSONDecodeError:
             continue
+        if isinstance(fields, dict):
+            yield fields
+
+
+def read(path: Path) -> list[Trial]:
+    """All trials in a `trials.jsonl` or `confirm.jsonl`, by number."""
+    lines = []
+    for fields in read_lines(path):
+        try:
+            line = Line(**fields)
+        except TypeError:
+            continue
+        # Numbers become folder names: they must be what they seem.
+        if type(line.number) is int and type(line.seed) is int and line.number >= 0:
+            lines.append(line)
     return collect(lines)
 
 
 def collect(lines: Iterable[Line]) -> list[Trial]:
     """Lines in the order they were written -> trials by number."""
-    by_number: dict[int, list[Line]] = {}
+    found: dict[tuple[int, int], Trial] = {}
     for line in lines:
-        by_number.setdefault(line.number, []).append(line)
-    return [_trial(by_number[number]) for number in sorted(by_number)]
+        trial = extended(found.get((line.number, line.seed)), line)
+        found[trial.key] = trial
+    return [found[key] for key in sorted(found)]
 
 
-def _trial(lines: Sequence[Line]) -> Trial:
-    last = lines[-1]
+def extended(trial: Trial | None, line: Line) -> Trial:
+    """The trial with one line more; `None` for its first."""
+    reports = trial.reports if trial else ()
     return Trial(
-        number=last.number,
-        state=last.state,
-        params=last.params,
-        label=last.label,
-        reports=tuple(line for line in lines if line.state == RUNNING),
-        seconds=last.seconds,
-        reason=last.reason,
+        number=line.number,
+        state=line.state,
+        params=line.params,
+        label=line.label,
+        reports=(*reports, line) if line.state == RUNNING else reports,
+        seconds=line.seconds,
+        reason=line.reason,
+        seed=line.seed,
+        time=line.time,
     )
 
 
@@ -129,9 +216,10 @@ def winner(trials: Iterable[Trial], metric: str) -> Trial | None:
     any finite report.
     """
 
-    def key(trial: Trial) -> tuple[float, float, int]:
+    def key(trial: Trial) -> tuple[float, float, int, int]:
         best = trial.best(metric)
-        return (-trial.score(metric), best.metrics.get("loss", math.inf) if best else math.inf, trial.number)
+        loss = best.metrics.get("loss", math.inf) if best else math.inf
+        return (-trial.score(metric), loss, *trial.key)
 
     able = [trial for trial in trials if trial.state != FAIL and trial.best(metric)]
     return min(able, key=key, default=None)
@@ -156,6 +244,40 @@ def counts(trials: Iterable[Trial]) -> dict[str, int]:
 def majority(labels: Sequence[int]) -> float:
     """Accuracy of always answering the most frequent class."""
     return max(Counter(labels).values()) / len(labels)
+
+
+FAST_FAILURES = 5
+"""Failures in a row, each before the first report, that say something is wrong with more than the recipes."""
+
+
+def hopeless(ended: Sequence[Trial]) -> str | None:
+    """Why going on would only burn the budget: the last reason of `FAST_FAILURES` fast failures in a row.
+
+    A recipe that did not fit the device counts only while no trial has fitted.
+
+    Args:
+        ended: trials in the order they ended in this session.
+    """
+    fitted = any(trial.reports for trial in ended)
+    counted = [trial for trial in ended if not (fitted and trial.reason.startswith(INFEASIBLE))]
+    last = counted[-FAST_FAILURES:]
+    fast = [trial for trial in last if not trial.reports and trial.reason not in {INTERRUPTED, OUT_OF_TIME}]
+    return last[-1].reason if len(fast) == FAST_FAILURES else None
+
+
+def fitting_micro_batches(trials: Iterable[Trial], frozen_layers: int) -> dict[str, int]:
+    """By device, the smallest micro-batch that a trial frozen at this depth had to shrink to.
+
+    Model and length are one in a search, so depth and device are what is left of (model, length, frozen
+    depth, device).
+    """
+    found: dict[str, int] = {}
+    for trial in trials:
+        if trial.params.get("frozen_layers", 0) == frozen_layers:
+            for line in trial.reports:
+                if 0 < line.micro_batch < trial.params.get("batch_size", 0):
+                    found[line.device] = min(line.micro_batch, found.get(line.device, line.micro_batch))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

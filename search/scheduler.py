@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from spaces import Budget
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    from search.results import Trial
 
 
 def rungs(budget: Budget) -> tuple[float, ...]:
@@ -26,14 +29,14 @@ def report_points(budget: Budget) -> tuple[float, ...]:
     return tuple(sorted({*rungs(budget), *map(float, range(1, budget.epochs + 1))}))
 
 
-def worst_case_epochs(budget: Budget) -> float:
+def worst_case_epochs(trials: int, budget: Budget) -> float:
     """Epochs of training if ASHA stopped nothing."""
-    return float(budget.trials * budget.epochs)
+    return float(trials * budget.epochs)
 
 
-def expected_epochs(budget: Budget) -> float:
+def expected_epochs(trials: int, budget: Budget) -> float:
     """Epochs of training if exactly one trial in `reduction_factor` passes each rung."""
-    points, alive, total = (0.0, *rungs(budget), float(budget.epochs)), float(budget.trials), 0.0
+    points, alive, total = (0.0, *rungs(budget), float(budget.epochs)), float(trials), 0.0
     for start, stop in itertools.pairwise(points):
         total += math.ceil(alive) * (stop - start)
         alive /= budget.reduction_factor
@@ -52,3 +55,35 @@ def asha(budget: Budget) -> AsyncHyperBandScheduler:
         max_t=budget.epochs,
         reduction_factor=budget.reduction_factor,
     )
+
+
+class _Numbered(NamedTuple):
+    """What ASHA asks of a Tune trial. Tune's own ids are new in every session, our numbers are not."""
+
+    trial_id: str
+
+
+class Rungs:
+    """ASHA's decisions by trial number; made again from the records, since Ray does not keep them (ray#30838)."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._asha = asha(budget)
+        self._seen: set[int] = set()
+
+    def stops(self, number: int, epoch: float, objective: float) -> bool:
+        """Whether the trial stops at this report: it is over, or ASHA leaves it behind."""
+        trial = _Numbered(str(number))
+        if number not in self._seen:
+            self._seen.add(number)
+            self._asha.on_trial_add(None, trial)
+        action = self._asha.on_trial_result(None, trial, {"epoch": epoch, "objective": objective})
+        return bool(action == self._asha.STOP)
+
+    def replay(self, trials: Iterable[Trial], metric: str) -> set[int]:
+        """Take in what earlier sessions recorded; the trials that were stopped at their last report."""
+        lines = [line for trial in trials for line in trial.reports]
+        stopped: set[int] = set()
+        for line in sorted(lines, key=lambda line: line.time):
+            decided = self.stops(line.number, line.epoch, line.metrics.get(metric, -math.inf))
+            (stopped.add if decided else stopped.discard)(line.number)
+        return stopped

@@ -1,113 +1,162 @@
-"""Optuna's ask and tell as a Tune searcher, on durable storage.
+"""The Optuna study of a search: ask, report, tell, on durable storage.
 
-Ray's own `OptunaSearch` tells a trial that ASHA stopped as COMPLETE, drops its last intermediate value
-and leaves a non-finite one RUNNING for ever (Ray 2.60); this one keeps Optuna's states true.
+Ray's own `OptunaSearch` tells a trial that ASHA stopped as COMPLETE, drops its last intermediate value,
+leaves a non-finite one RUNNING for ever, and after a restart enqueues its first points again and repeats
+its random ones (Ray 2.60); this one keeps Optuna's states true. What counts is `trials.jsonl`: whenever a
+search opens its study, the study is made again from those records, so that a crash between two writes, a
+torn line or a changed choice of a categorical parameter is no special case.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
+
+from search import results
+from search.results import Trial
 
 
-def create(path: Path, name: str, seed: int, trials: int, recipes: Mapping[str, Mapping[str, Any]]) -> optuna.Study:
-    """A new study in the journal file `path`, with the recipes queued as its first trials.
+class Study:
+    """The study of one search. Trials go by the number that Optuna gave them, from 0."""
 
-    Args:
-        path: appended by every ask, report and tell; survives the process.
-        name: of the study.
-        seed: of the sampler.
-        trials: planned number; the share that is sampled at random first depends on it.
-        recipes: label -> parameters.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=name,
-        direction="maximize",
-        storage=JournalStorage(JournalFileBackend(str(path))),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials(trials, len(recipes))),
-        pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
-    )
-    for label, params in recipes.items():
-        study.enqueue_trial(dict(params), user_attrs={"recipe": label})
-    return study
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        seed: int,
+        planned: int | None,
+        recipes: Mapping[str, Mapping[str, Any]],
+        distributions: Mapping[str, BaseDistribution],
+        metric: str,
+        known: Sequence[Trial] = (),
+    ) -> None:
+        """Open the study in `path`, as the records of its trials say; recipes not tried yet come first.
 
+        Args:
+            path: the journal file, replaced as a whole, then appended by every ask, report and tell.
+            name: of the study.
+            seed: of the sampler.
+            planned: number of trials; the share that is sampled at random first depends on it.
+            recipes: label -> parameters.
+            distributions: what is searched.
+            metric: of the intermediate values.
+            known: every trial asked for so far, numbered without a gap.
 
-def startup_trials(trials: int, recipes: int) -> int:
-    """Trials before TPE models anything: a third of the search, 10 (Optuna's default) at most, the recipes at least."""
-    return max(recipes, min(10, trials // 3))
+        Raises:
+            OSError: the disk is full; the old file is as it was.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._seed, self._distributions = seed, dict(distributions)
+        self._startup = startup_trials(planned, len(recipes))
+        _rewrite(path, name, recipes, self._distributions, metric, known)
+        self._study = optuna.load_study(
+            study_name=name,
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
+        )
+        self._open = {
+            trial.number: optuna.trial.Trial(self._study, trial._trial_id)
+            for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+        }
 
+    def ask(self) -> tuple[int, dict[str, Any], str]:
+        """The next trial: its number, parameters, and label where it is one of the recipes.
 
-def end_state(report: Mapping[str, Any] | None, error: bool) -> TrialState:
-    """How a trial ended, from its last report.
-
-    FAIL: it raised, never reported, or reported a failure or a non-finite objective. COMPLETE: its last
-    report was the last of its budget. PRUNED: it was stopped before.
-    """
-    if error or not report or report.get("failed") or not math.isfinite(report.get("objective", math.nan)):
-        return TrialState.FAIL
-    return TrialState.COMPLETE if report.get("final") else TrialState.PRUNED
-
-
-class StudySearch(Searcher):
-    """Wires an Optuna study to Tune: `suggest` asks; reports and ends are told."""
-
-    def __init__(self, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> None:
-        super().__init__(metric="objective", mode="max")
-        self._study = study
-        self._distributions = dict(distributions)
-        self._open: dict[str, optuna.Trial] = {}
-        self._best: dict[str, float] = {}
-        self._step: dict[str, int] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next recipe's parameters and the number the study gave it."""
+        What is sampled depends on the seed, the number and what the study knows, not on how often the
+        search was restarted on the way.
+        """
+        number = sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        self._study.sampler = optuna.samplers.TPESampler(
+            seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]),
+            n_startup_trials=self._startup,
+        )
         trial = self._study.ask(self._distributions)
-        self._open[trial_id] = trial
-        return {"number": trial.number, "params": trial.params, "label": trial.user_attrs.get("recipe", "")}
+        self._open[trial.number] = trial
+        return trial.number, trial.params, trial.user_attrs.get("recipe", "")
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Record an intermediate value at the number of samples seen."""
-        trial, value = self._open.get(trial_id), result.get("objective", math.nan)
-        if trial is None or not math.isfinite(value) or result["samples"] <= self._step.get(trial_id, 0):
-            return
-        self._step[trial_id] = int(result["samples"])
-        trial.report(value, self._step[trial_id])
-        self._best[trial_id] = max(value, self._best.get(trial_id, -math.inf))
+    def report(self, number: int, samples: int, value: float) -> None:
+        """Record an intermediate value at the number of examples seen."""
+        self._open[number].report(value, samples)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell how the trial ended; a complete one counts with its best report, not its last."""
-        if trial_id not in self._open:
-            return
-        if result:  # Tune keeps the report at which it stops a trial from on_trial_result
-            self.on_trial_result(trial_id, result)
-        trial, state = self._open.pop(trial_id), end_state(result, error)
-        best = self._best.pop(trial_id, None)
-        self._step.pop(trial_id, None)
-        self._study.tell(trial, best if state == TrialState.COMPLETE else None, state=state)
+    def tell(self, number: int, state: str, value: float | None = None, infeasible: bool = False) -> None:
+        """How a trial ended; `value` counts for a COMPLETE one only."""
+        trial = self._open.pop(number)
+        if infeasible:
+            trial.set_constraint("memory", 1.0)
+        self._study.tell(trial, value if state == results.COMPLETE else None, state=TrialState[state])
 
-    def abandon(self) -> None:
-        """End what still runs when a search is interrupted: PRUNED with what it reported, FAIL without."""
-        for trial_id in list(self._open):
-            trial = self._open.pop(trial_id)
-            state = TrialState.PRUNED if trial_id in self._best else TrialState.FAIL
-            self._study.tell(trial, state=state)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher, and the study is on disk already."""
-        return {}
+def startup_trials(planned: int | None, recipes: int) -> int:
+    """Trials before TPE models anything: a third of the search, 10 (Optuna's default) at most, the recipes at least."""
+    return max(recipes, 10 if planned is None else min(10, planned // 3))
 
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save, for the same reason."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore, for the same reason."""
+def _rewrite(
+    path: Path,
+    name: str,
+    recipes: Mapping[str, Mapping[str, Any]],
+    distributions: dict[str, BaseDistribution],
+    metric: str,
+    known: Iterable[Trial],
+) -> None:
+    """Replace the journal file by one that says what the records say."""
+    backend = _Lines()
+    study = optuna.create_study(study_name=name, direction="maximize", storage=JournalStorage(backend))
+    tried = set()
+    for trial in known:
+        study.add_trial(_frozen(trial, distributions, metric))
+        tried.add(trial.label)
+    for label, params in recipes.items():
+        if label not in tried:
+            study.enqueue_trial(dict(params), user_attrs={"recipe": label})
+    aside = path.with_name(f"{path.name}.part")
+    aside.write_text("".join(json.dumps(line) + "\n" for line in backend.lines), encoding="utf-8")
+    aside.replace(path)
+    # What a process that was killed while it appended has left; Optuna would wait 30 s for it.
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> optuna.trial.FrozenTrial:
+    state = TrialState.RUNNING if trial.open else TrialState[trial.state]
+    frozen = optuna.trial.create_trial(
+        state=state,
+        value=trial.score(metric) if state == TrialState.COMPLETE else None,
+        params=trial.params,
+        distributions=distributions,
+        user_attrs={"recipe": trial.label} if trial.label else {},
+        intermediate_values={
+            line.samples: line.metrics[metric]
+            for line in trial.reports
+            if math.isfinite(line.metrics.get(metric, math.nan))
+        },
+        constraints={"memory": 1.0} if trial.reason.startswith(results.INFEASIBLE) else None,
+    )
+    frozen.datetime_start = datetime.datetime.fromtimestamp(trial.time - trial.seconds)
+    if state.is_finished():
+        frozen.datetime_complete = datetime.datetime.fromtimestamp(trial.time)
+    return frozen
+
+
+class _Lines(BaseJournalBackend):
+    """A journal in memory, to be written at once: every append to a file would wait for the disk."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self.lines[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.lines += logs

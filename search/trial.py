@@ -1,4 +1,4 @@
-"""The Tune trainable: parameters -> recipe -> `TorchTrainer(...).fit()`."""
+"""The Tune trainable: task -> `TorchTrainer(...).fit()`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from spaces import Recipe
 from trainables import _worker
 
 
@@ -18,11 +17,10 @@ def run_trial(config: dict[str, Any]) -> None:
     process, instead of in a worker group of its own (three more processes, 22 s and more to start).
 
     Args:
-        config: `number` and `params` from the study; `base` (recipe, JSON) and `setup` from the plan.
+        config: `task` from the ledger and `setup` from the plan, each a dict of its fields.
     """
-    recipe = Recipe.from_json(config["base"]).with_params(config["params"])
     TorchTrainer(
         _worker.train,
-        train_loop_config={"number": config["number"], "recipe": recipe.to_json(), "setup": config["setup"]},
+        train_loop_config={"task": config["task"], "setup": config["setup"]},
         scaling_config=ScalingConfig(num_workers=0, use_gpu=config["setup"]["device"] == "cuda"),
     ).fit()

@@ -5,102 +5,182 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import signal
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray.tune
-from ray.tune import Callback
 from rich.console import Console
 
-from search import cluster, export, report, results, scheduler, study
-from search.plan import KEPT_CHECKPOINTS, Plan
+from search import cluster, export, report, results, rundir, scheduler
+from search.ledger import Ledger
+from search.plan import Plan
 from search.progress import Progress
-from search.results import Journal, Line
+from search.results import Line
+from search.rundir import Log
 from search.trial import run_trial
-from trainables import _worker
+from search.wires import Asker, Recorder, SearchFailedError, Stopper, Switchboard
 from trainables._data import Corpus
 from trainables._family import load
 from trainables._sources import model_folder
+from trainables._task import Setup
+
+_RESTARTS = 3
+"""How often a private Ray that dies is started again in one session."""
 
 
 def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
-    """Run a planned search in its claimed run directory, to the end or to Ctrl-C.
+    """Run a planned search in its claimed run directory, or go on with it, to the end or to Ctrl-C.
 
     Returns:
         The summary, as written to `summary.json`.
+
+    Raises:
+        ValueError: another process works in the run directory.
+        OSError: the disk is full; what is recorded is whole, and the search can go on.
+        ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
     """
-    started = time.monotonic()
-    family = load(plan.base.family)
-    entry = family.prepare(model_folder(plan.base.model), plan.base.data, corpus)
-    setup = _worker.Setup(
-        entry=str(entry),
-        classes=plan.classes,
-        run=str(plan.run),
-        report_at=plan.report_at,
-        metric=plan.metric,
-        device=plan.device,
-        threads=plan.threads,
-    )
-    records, test, interrupted = plan.run / "trials.jsonl", None, False
-    with cluster.connect(plan.address):
+    with rundir.hold(plan.run) as log:
+        rundir.put(plan.run / "plan.json", plan.to_json())
+        family = load(plan.base.family)
+        setup = Setup(
+            entry=str(family.prepare(model_folder(plan.base.model), plan.base.data, corpus)),
+            classes=plan.classes,
+            run=str(plan.run),
+            report_at=plan.report_at,
+            metric=plan.metric,
+            device=plan.device,
+            threads=plan.threads,
+            checkpoint_every=plan.checkpoint_every,
+        )
+        return _run(plan, corpus, setup, log, console)
+
+
+def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -> dict[str, Any]:
+    interrupted, failure, restarts = False, "", 0
+    while True:
+        ledger = Ledger(plan, log)
         try:
-            _search(plan, setup, console)
-            best = results.winner(results.read(records), plan.metric)
-            if best:
-                console.print(f"Reading the test set ({plan.sizes['test']} examples) with trial {best.number}.")
-                test = export.finish(plan, best, setup)
+            if not (ledger.finished and _is_published(plan, ledger)):  # else nothing is left to do
+                _work(plan, corpus, setup, ledger, console)
         except KeyboardInterrupt:
             interrupted = True
-    shutil.rmtree(plan.run / "tune", ignore_errors=True)  # Tune's own records repeat ours
-    trials = results.read(records)
-    best = results.winner(trials, plan.metric)
+        except SearchFailedError as error:
+            failure = str(error)
+        except cluster.ClusterLostError as error:
+            restarts += 1
+            if plan.address or restarts > _RESTARTS:  # a cluster is not ours to start
+                raise
+            console.print(f"Ray has died ({error}); it is started again, and the trials go on.", markup=False)
+            continue
+        finally:
+            ledger.close()
+        found = _summary(plan, corpus, ledger, interrupted, failure)
+        rundir.put(plan.run / "summary.json", report.dump(found) + "\n")
+        return found
+
+
+def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
+    with cluster.connect(plan.address):
+        try:
+            _search(plan, setup, ledger, console)
+            _publish(plan, corpus, setup, ledger, console)
+        except ValueError as error:  # what a user can get wrong has been said before
+            raise RuntimeError(f"a bug, not your mistake: {error}") from error
+
+
+def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
     validation, held_out = (results.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
-    rows = results.references(trials, plan.metric, validation, held_out)
-    found = report.summary(plan, trials, rows, test, time.monotonic() - started, interrupted)
-    if best and test:
-        usage = family.usage().replace("MODEL_FOLDER", str(plan.run / "best"))
-        export.publish(plan, best, report.model_card(found, plan, usage))
-    aside = plan.run / "summary.json.part"
-    aside.write_text(report.dump(found) + "\n", encoding="utf-8")
-    aside.replace(plan.run / "summary.json")
-    return found
+    rows = results.references(ledger.trials, plan.metric, validation, held_out)
+    return report.summary(plan, ledger, rows, interrupted, failure)
 
 
-def _search(plan: Plan, setup: _worker.Setup, console: Console) -> None:
-    """All trials, through Tune.
+def _is_published(plan: Plan, ledger: Ledger) -> bool:
+    won = ledger.winner()
+    return won is None or (ledger.test_of(*won) is not None and export.is_of(plan, won[0]))
+
+
+def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
+    """Export the winner and read the test set with it, unless both have been done."""
+    won = ledger.winner()
+    if won is None or _is_published(plan, ledger):
+        return
+    best, folder = won
+    known = ledger.test_of(best, folder)
+    what = f"trial {best.number}" + ("" if best.seed == plan.seed else f", seed {best.seed}")
+    doing = "Exporting" if known else f"Reading the test set ({plan.sizes['test']} examples) with"
+    console.print(f"{doing} {what}.")
+    found = export.finish(plan, best, folder, setup)
+    if known is None:
+        ledger.add_test(best, folder, found)
+    usage = load(plan.base.family).usage().replace("MODEL_FOLDER", str(plan.run / "best"))
+    card = report.model_card(_summary(plan, corpus, ledger, interrupted=False, failure=""), plan, usage)
+    export.publish(plan, best, card)
+
+
+def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
+    """All trainings, through Tune.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; every trial has an end in the study and in `trials.jsonl`.
+        SearchFailedError: trials only fail.
+        OSError: the disk is full.
     """
-    budget = plan.base.budget
-    searcher = study.StudySearch(
-        study.create(plan.run / "study.journal", plan.space, plan.seed, budget.trials, plan.recipes),
-        plan.distributions,
-    )
-    with Progress(plan, console) as progress, _stop_requests() as stop:
-        recorder = Recorder(plan, progress, stop)
+    rungs = scheduler.Rungs(plan.base.budget)
+    stopped = rungs.replay(ledger.trials, plan.metric)
+    with (
+        _stop_requests() as stop,
+        _tune_folder(plan) as folder,
+        Progress(plan, console, ledger.trials) as progress,
+    ):
+        for line in ledger.settle(stopped):
+            progress.end(line)
+        if ledger.finished:
+            return
+        board = Switchboard(ledger, rungs, progress, stop)
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(run_trial, {"cpu": plan.need.cpus, "gpu": plan.need.gpus}),
-            param_space={"base": plan.base.to_json(), "setup": dataclasses.asdict(setup)},
+            param_space={"setup": dataclasses.asdict(setup)},
             tune_config=ray.tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler.asha(budget),
-                num_samples=budget.trials,
+                search_alg=Asker(board),
+                scheduler=Stopper(board),
+                num_samples=-1,  # the ledger says when it is over
                 max_concurrent_trials=plan.slots,
                 reuse_actors=True,
             ),
-            run_config=ray.tune.RunConfig(name="tune", storage_path=str(plan.run), callbacks=[recorder], verbose=0),
+            run_config=ray.tune.RunConfig(
+                name="tune", storage_path=str(folder), callbacks=[Recorder(board)], verbose=0
+            ),
         )
         try:
             tuner.fit()
-        except KeyboardInterrupt:
-            searcher.abandon()
-            recorder.abandon()
+        except (KeyboardInterrupt, SearchFailedError):
+            _abandon(ledger, progress)
             raise
-        finally:
-            recorder.close()
+        if board.error is not None:  # in Tune's very last step
+            raise board.error
+
+
+def _abandon(ledger: Ledger, progress: Progress) -> None:
+    lines: list[Line] = ledger.abandon()
+    for line in lines:
+        progress.end(line)
+
+
+@contextmanager
+def _tune_folder(plan: Plan) -> Iterator[Path]:
+    """Where Tune keeps its own records, which repeat ours and are thrown away.
+
+    On a cluster all nodes must see it, so there it is in the run directory; else it is not, so that a full
+    disk is found by us, at a point where nothing is half written.
+    """
+    folder = plan.run if plan.address else Path(tempfile.mkdtemp(prefix=cluster.scratch_prefix(), dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(plan.run / "tune" if plan.address else folder, ignore_errors=True)
 
 
 @contextmanager
@@ -123,108 +203,3 @@ def _stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Recorder(Callback):
-    """Writes `trials.jsonl`, moves the progress, and drops the checkpoints of losers."""
-
-    def __init__(self, plan: Plan, progress: Progress, stop: list[int]) -> None:
-        self._plan = plan
-        self._progress = progress
-        self._stop = stop
-        self._journal = Journal(plan.run / "trials.jsonl")
-        self._lines: list[Line] = []
-        self._last: dict[str, Line] = {}
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End the search here if someone asked for it."""
-        if self._stop:
-            raise KeyboardInterrupt
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A slot has taken the trial."""
-        line = self._last_of(trial)
-        self._progress.begin(line.number, line.params, line.label)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """One line per report."""
-        line = dataclasses.replace(
-            self._last_of(trial),
-            **{key: result[key] for key in ("epoch", "samples", "step", "seconds", "pid", "time")},
-            metrics=result.get("metrics", {}),
-            reason=result.get("failed", ""),
-        )
-        self._last[trial.trial_id] = line
-        if not line.reason:
-            self._append(line)
-            self._progress.report(line)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial finished, was stopped, or reported its own failure."""
-        self._end(trial.trial_id, study.end_state(trial.last_result, error=False).name)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial raised, or its process died."""
-        error = trial.get_pickled_error() or trial.get_error() or "its process died"
-        number = self._last_of(trial).number  # it may have died before it started
-        path = _worker.checkpoint_path(self._plan.run, number).with_name("error.txt")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{error}\n", encoding="utf-8")
-        cause = str(getattr(error, "cause", None) or error).strip().splitlines()
-        self._end(trial.trial_id, results.FAIL, cause[-1] if cause else type(error).__name__)
-
-    def abandon(self) -> None:
-        """End what still runs when the search is interrupted."""
-        for trial_id, line in list(self._last.items()):
-            state = results.PRUNED if line.metrics else results.FAIL
-            self._end(trial_id, state, "interrupted")
-
-    def close(self) -> None:
-        """Nothing is written after this."""
-        self._journal.close()
-
-    def _last_of(self, trial: Any) -> Line:
-        """The trial's last line; before its first report one that says so."""
-        config = trial.config
-        blank = Line(
-            number=config["number"],
-            state=results.RUNNING,
-            params=config["params"],
-            label=config["label"],
-            epoch=0.0,
-            samples=0,
-            step=0,
-            metrics={},
-            seconds=0.0,
-            pid=0,
-            time=time.time(),
-        )
-        return self._last.setdefault(trial.trial_id, blank)
-
-    def _end(self, trial_id: str, state: str, reason: str = "") -> None:
-        last = self._last.pop(trial_id)
-        seconds = last.seconds + max(0.0, time.time() - last.time)
-        line = dataclasses.replace(last, state=state, seconds=seconds, time=time.time(), reason=reason or last.reason)
-        self._append(line)
-        self._progress.end(line)
-        self._drop_losers()
-
-    def _append(self, line: Line) -> None:
-        self._journal.append(line)
-        self._lines.append(line)
-
-    def _drop_losers(self) -> None:
-        trials = results.collect(self._lines)
-        keep = {trial.number for trial in results.top(trials, self._plan.metric, KEPT_CHECKPOINTS)}
-        for trial in trials:
-            path = _worker.checkpoint_path(self._plan.run, trial.number)
-            if trial.state != results.RUNNING and trial.number not in keep:
-                path.unlink(missing_ok=True)
-                if path.parent.is_dir() and not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks, and the records are on disk already."""
-        return {}

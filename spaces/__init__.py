@@ -2,6 +2,7 @@
 
 from spaces._catalog import load, names
 from spaces._recipe import Recipe
+from spaces._single import RETRAIN, of_recipe
 from spaces._space import ALL, Budget, Data, Depth, Profile, Space
 
-__all__ = ["ALL", "Budget", "Data", "Depth", "Profile", "Recipe", "Space", "load", "names"]
+__all__ = ["ALL", "RETRAIN", "Budget", "Data", "Depth", "Profile", "Recipe", "Space", "load", "names", "of_recipe"]

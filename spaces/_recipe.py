@@ -35,6 +35,8 @@ class Recipe:
     """Largest 2-norm of the gradient."""
     seed: int = 0
     """Seed of the new head, dropout and the order of the examples."""
+    metric: str = "accuracy"
+    """Validation metric that says which report of the trial is its best; larger is better."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "clip_norm", "warmup"):
@@ -52,6 +54,12 @@ class Recipe:
     def to_json(self) -> str:
         """One JSON object, keys sorted, numbers exact."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def training(self) -> str:
+        """JSON of what decides its training: all but what a search may spend on other recipes."""
+        fields = dataclasses.asdict(self)
+        fields["budget"] = {"epochs": self.budget.epochs}
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

@@ -63,20 +63,33 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a search may spend, and where ASHA may stop a trial."""
+    """What a search may spend, where ASHA may stop a trial, and how the winner is confirmed."""
 
-    trials: int
-    """Number of recipes tried."""
+    trials: int | None
+    """Number of recipes tried; None leaves it to `seconds`."""
     epochs: int
     """Epochs of a trial that is never stopped."""
     first_rung: float
     """Epochs before a trial may be stopped."""
     reduction_factor: float = 2.0
     """One in so many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
+    seconds: float | None = None
+    """Wall-clock time of the trials and their confirmation, over all sessions of the search; None is no limit."""
+    confirm_recipes: int = 3
+    """Best recipes that are trained again before one of them wins; 0 takes the best trial as it is."""
+    confirm_seeds: int = 3
+    """Fresh seeds for each of them."""
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
+        if self.trials is None and self.seconds is None:
+            raise ValueError("a budget needs trials or seconds")
+        if self.trials is not None and self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"a time budget must be above 0, got {self.seconds:g} s")
+        for name in ("confirm_recipes", "confirm_seeds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         if not 0 < self.first_rung <= self.epochs:

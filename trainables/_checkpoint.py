@@ -1,10 +1,29 @@
-"""What training changed, on disk: a safetensors file without the frozen weights."""
+"""Training on disk, as safetensors without the frozen weights: the best weights, and a snapshot to go on from."""
 
+import errno
+import json
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors that no recipe causes and no other trial would be spared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A training between two steps: all that going on from there needs."""
+
+    tensors: dict[str, Tensor]
+    """Trained weights, optimizer state, random state."""
+    numbers: dict[str, Any]
+    """Counters, learning rates and whatever else JSON holds exactly."""
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -20,23 +39,66 @@ def save(model: nn.Module, path: Path) -> None:
     Raises:
         OSError: the disk is full or the folder not writable.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in trained_state(model).items()}, aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    _write(trained_state(model), {}, path)
 
 
 def load(model: nn.Module, path: Path) -> None:
     """Put a saved state back into a model frozen at the same depth.
 
     Raises:
-        ValueError: the file holds other tensors than this model at this depth trains.
+        ValueError: the file holds other tensors than this model at this depth trains, or is no such file.
     """
-    saved, expected = load_file(path), trained_state(model).keys()
+    try:
+        saved = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    put(model, saved, str(path))
+
+
+def put(model: nn.Module, saved: dict[str, Tensor], origin: str) -> None:
+    """Copy tensors by name into what trains.
+
+    Raises:
+        ValueError: they are others than this model at this depth trains; the message names `origin`.
+    """
+    expected = trained_state(model).keys()
     if saved.keys() != expected:
         odd = sorted(saved.keys() ^ expected)
-        raise ValueError(f"{path} does not belong to this model: {len(odd)} tensors differ, first {odd[0]}")
+        raise ValueError(f"{origin} does not belong to this model: {len(odd)} tensors differ, first {odd[0]}")
     model.load_state_dict(saved, strict=False)
+
+
+def write(snapshot: Snapshot, path: Path) -> None:
+    """Write a snapshot; the file is whole or the one before.
+
+    Raises:
+        OSError: the disk is full or the folder not writable.
+    """
+    _write(snapshot.tensors, {"numbers": json.dumps(snapshot.numbers)}, path)
+
+
+def read(path: Path) -> Snapshot | None:
+    """The snapshot in `path`; None where there is none, or nothing that can be read as one."""
+    try:
+        with safe_open(path, "pt") as file:
+            numbers = json.loads(file.metadata()["numbers"])
+            return Snapshot(tensors={name: file.get_tensor(name) for name in file.keys()}, numbers=numbers)  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
+        aside.replace(path)
+    except SafetensorError as error:
+        # The library's own error type hides the system's number, which says whether the disk is full.
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        aside.unlink(missing_ok=True)

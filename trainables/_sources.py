@@ -160,6 +160,24 @@ def _download_model(name: str, offline: bool) -> str:
     return folder
 
 
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a model folder's files that `from_pretrained` may read."""
+    total = hashlib.sha256()
+    for path in _files_of(folder):
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def other_bytes(folder: Path) -> int:
+    """Bytes of a model folder's files beside the weights: configuration and tokenizer."""
+    return sum(path.stat().st_size for path in _files_of(folder) if path.suffix != ".safetensors")
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern) if path.is_file())
+
+
 # --- tables --------------------------------------------------------------------------------------
 
 

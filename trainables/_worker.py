@@ -9,12 +9,14 @@ import functools
 import gc
 import os
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import ray.exceptions
 import ray.tune
 import torch
 from torch import nn
@@ -23,58 +25,27 @@ from spaces import Recipe
 from trainables import _checkpoint, _freezing, _loop
 from trainables._family import Family, load
 from trainables._sources import model_folder
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """What all trials of a search share, resolved once by the driver. Plain values: it is JSON on the way."""
-
-    entry: str
-    """Folder of the prepared data."""
-    classes: tuple[str, ...]
-    """Class names."""
-    run: str
-    """Run directory."""
-    report_at: tuple[float, ...]
-    """Epochs at which a trial reports."""
-    metric: str
-    """Validation metric that decides; larger is better."""
-    device: str
-    """`cpu` or `cuda`."""
-    threads: int
-    """CPU threads of a trial."""
-
-
-def checkpoint_path(run: Path | str, number: int) -> Path:
-    """Where trial `number` keeps what training changed, as it was at its best report."""
-    return Path(run) / "trials" / f"{number:05d}" / "best.safetensors"
+from trainables._task import Setup, Task, best_path, last_path
 
 
 def train(config: dict[str, Any]) -> None:
-    """Run one trial and report to Tune. `config` holds `number`, `recipe` (JSON) and the fields of `setup`.
+    """Run one trial, from its last snapshot where it has one, and report to Tune.
 
-    A recipe whose loss stops being finite ends with a report that has `failed` and no `objective`; the
-    process lives on. Any other error is raised, and Tune replaces the process.
+    A recipe that fails ends with a report that has `failed` and no `objective` (and `infeasible` where
+    it does not fit the device, `traceback` where the error is an unknown one); a full disk with one that
+    has `disk_full`. The process lives on. What is not the recipe's fault is raised.
+
+    Args:
+        config: the fields of a `Setup` as `setup` and of a `Task` as `task`.
+
+    Raises:
+        OSError: files that this machine should have cannot be read.
+        RayError: Ray has lost something.
     """
-    setup, recipe = Setup(**config["setup"]), Recipe.from_json(config["recipe"])
-    path = checkpoint_path(setup.run, config["number"])
-    started, best = time.time(), float("-inf")
-    last = {"epoch": 0.0, "samples": 0, "step": 0}
-
-    def tell(**values: Any) -> None:
-        ray.tune.report({**values, "seconds": time.time() - started, "pid": os.getpid(), "time": time.time()})
-
-    def on_report(report: _loop.Report) -> None:
-        nonlocal best
-        last.update(epoch=report.epoch, samples=report.samples, step=report.step)
-        objective = report.metrics[setup.metric]
-        if objective > best:
-            best = objective
-            _checkpoint.save(model, path)
-        metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(setup.device)}
-        tell(**last, objective=objective, metrics=metrics, final=report.final)
-
+    setup, task = Setup(**config["setup"]), Task(**config["task"])
+    recipe = Recipe.from_json(task.recipe)
     with _slot(setup, recipe) as (family, model, device):
+        attempt = _Attempt(setup, task, model)
         entry = Path(setup.entry)
         try:
             _loop.fit(
@@ -85,24 +56,123 @@ def train(config: dict[str, Any]) -> None:
                 family.open(entry, "validation"),
                 report_at=setup.report_at,
                 device=device,
-                report=on_report,
+                report=attempt.on_report,
+                after_step=attempt.after_step,
+                resume=attempt.snapshot,
+                micro_batch=task.micro_batches.get(_device_name(setup.device)),
             )
         except _loop.NonFiniteLossError as error:
-            tell(**last, failed=str(error), final=True)
+            attempt.tell(failed=str(error), final=True)
+        except _loop.DoesNotFitError as error:
+            attempt.tell(failed=str(error), infeasible=True, final=True)
+        except OSError as error:
+            if error.errno not in _checkpoint.DISK_FULL:
+                raise
+            attempt.tell(disk_full=[error.errno, str(error)], final=True)
+        except ray.exceptions.RayError:
+            raise
+        except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
+            attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)
 
 
-def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str, float]:
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+class _Attempt:
+    """One stay of a trial on a slot: what it says, and what it keeps on disk."""
+
+    def __init__(self, setup: Setup, task: Task, model: nn.Module) -> None:
+        self._setup, self._task, self._model = setup, task, model
+        self._best = task.best if task.best is not None else float("-inf")
+        self._last = {"epoch": 0.0, "samples": 0, "step": 0}
+        folder = Path(setup.run) / task.folder
+        for torn in folder.glob(".*.safetensors.*"):
+            torn.unlink(missing_ok=True)  # a process that was killed while it wrote
+        self.snapshot = _checkpoint.read(last_path(setup.run, task.folder))
+        before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
+        self._started = time.time() - before
+        self._written, self._cost = time.monotonic(), 0.0
+
+    def tell(self, **values: Any) -> None:
+        """Report to Tune; returns when the driver has recorded it, or not at all when it stops the trial."""
+        seconds = time.time() - self._started
+        ray.tune.report({**self._last, **values, "seconds": seconds, "pid": os.getpid(), "time": time.time()})
+
+    def on_report(self, report: _loop.Report) -> None:
+        """Keep the weights if they are the best so far, then say so: a score on record has its weights on disk."""
+        if report.samples <= self._task.samples:
+            return  # said before the trial was interrupted
+        self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
+        objective = report.metrics[self._setup.metric]
+        if objective > self._best:
+            self._best = objective
+            _checkpoint.save(self._model, best_path(self._setup.run, self._task.folder))
+        metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(self._setup.device)}
+        self.tell(
+            objective=objective,
+            metrics=metrics,
+            final=report.final,
+            micro_batch=report.micro_batch,
+            device=_device_name(self._setup.device),
+        )
+
+    def after_step(self, take: _loop.Take) -> None:
+        """Write a snapshot when it is time; never more than a twentieth of the time goes into it."""
+        began = time.monotonic()
+        if began - self._written < max(self._setup.checkpoint_every, 20 * self._cost):
+            return
+        snapshot = take()
+        snapshot.numbers["seconds"] = time.time() - self._started
+        _checkpoint.write(snapshot, last_path(self._setup.run, self._task.folder))
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+
+def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str, Any]:
     """Load the winner as its checkpoint has it, export it to the folder `out`, and read the test set.
 
     Returns:
-        The metrics of the exported weights on the test slice.
+        `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
+        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
     """
     with _slot(setup, recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
         _checkpoint.load(model, Path(checkpoint))
-        metrics = _loop.evaluate(model, family, family.open(Path(setup.entry), "test"), device)
+        logits, labels = _loop.predict(model, family, family.open(Path(setup.entry), "test"), device)
         family.export(model, model_folder(recipe.model), recipe.data, setup.classes, Path(out))
-        return metrics
+    return {
+        "metrics": family.metrics(logits, labels),
+        "interval": bootstrap_interval(lambda rows, of: family.metrics(rows, of)[setup.metric], logits, labels),
+    }
+
+
+def bootstrap_interval(
+    score: Callable[[torch.Tensor, torch.Tensor], float], logits: torch.Tensor, labels: torch.Tensor
+) -> tuple[float, float]:
+    """The 95 % interval of `score` over resamples of the examples.
+
+    Args:
+        score: of logits [examples, classes] and labels [examples].
+        logits: of all examples.
+        labels: of all examples.
+
+    Returns:
+        Low and high end; the score itself twice where there is one example only.
+    """
+    from scipy import stats
+
+    if len(labels) < 2:
+        return (score(logits, labels),) * 2
+    found = stats.bootstrap(
+        (np.arange(len(labels)),),
+        lambda chosen: score(logits[chosen], labels[chosen]),
+        vectorized=False,
+        n_resamples=1000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 @contextmanager
@@ -110,6 +180,8 @@ def _slot(setup: Setup, recipe: Recipe) -> Iterator[tuple[Family, nn.Module, tor
     """A pretrained model with a fresh head on the trial's device; afterwards nothing of the trial is left."""
     torch.set_num_threads(setup.threads)
     device = torch.device(setup.device)
+    if device.type == "cuda":
+        torch.cuda.synchronize()  # raises where an earlier trial has broken the context: this process is of no use
     family = load(recipe.family)
     _reset_peak_memory(setup.device)
     model, pretrained = _pretrained(recipe.family, recipe.model, len(setup.classes))
@@ -151,6 +223,10 @@ def _reset_peak_memory(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak resident set size
     except OSError:
         return
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else device
 
 
 def _peak_memory_mb(device: str) -> float:

@@ -1,0 +1,350 @@
+"""The books of a search: what runs next, what came of it, what is kept. No Ray, no torch in here.
+
+Tune asks and tells through `wires.py`; every decision is made here or in the pure functions this calls.
+Everything that happens is on disk (`trials.jsonl`, `confirm.jsonl`, `log.jsonl`) before it counts, so that a
+ledger opened on the same directory after any crash is the one that was lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from search import confirm, results, rundir
+from search.plan import KEPT_CHECKPOINTS, Plan
+from search.results import Line, Records, Trial
+from search.rundir import Job, Log
+from search.study import Study
+from trainables import _task
+
+
+class Ledger:
+    """All trainings of one search: asked for, running, ended."""
+
+    def __init__(self, plan: Plan, log: Log, clock: Callable[[], float] = time.time) -> None:
+        self.plan, self._log, self._clock = plan, log, clock
+        rundir.sweep(plan.run)
+        self.trials = Records(plan.run / "trials.jsonl")
+        self.confirmations = Records(plan.run / "confirm.jsonl")
+        started = rundir.started(plan.run)
+        asked = {job.number: job for job in started if not job.confirms}
+        self._study = Study(
+            plan.run / "study.journal",
+            plan.space,
+            seed=plan.seed,
+            planned=plan.base.budget.trials,
+            recipes=plan.recipes,
+            distributions=plan.distributions,
+            metric=plan.metric,
+            known=[self._known(asked[number]) for number in sorted(asked)],
+        )
+        self._asked = len(asked)
+        self._started = {job.key for job in started}
+        self._waiting = deque(sorted((job for job in started if self._is_open(job)), key=lambda job: job.confirms))
+        self._running: dict[tuple[int, int], tuple[Job, float]] = {}
+        self._lost: Counter[tuple[int, int]] = Counter()
+        self._ended: list[Trial] = []
+        self._kept = results.top(self.trials, plan.metric, KEPT_CHECKPOINTS)
+        times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
+        times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
+        *earlier, self._began = [event["time"] for event in log.events("session")]
+        self._used = rundir.seconds_used(earlier, times)
+        self.failure: str | None = None
+        """Why the search should stop by itself; None while it should not."""
+
+    def _records(self, job: Job) -> Records:
+        return self.confirmations if job.confirms else self.trials
+
+    def _trial(self, job: Job) -> Trial | None:
+        return self._records(job).get(*job.key)
+
+    def _known(self, job: Job) -> Trial:
+        """The trial of a job with all its parameters, also those that the space has had since a later day."""
+        base = {name: getattr(self.plan.base, name) for name in self.plan.distributions}
+        params = {**base, **job.params}
+        trial = self._trial(job) or _before_first_report(job, self._clock())
+        return dataclasses.replace(trial, params=params)
+
+    def _is_open(self, job: Job) -> bool:
+        trial = self._trial(job)
+        return trial is None or trial.open
+
+    # --- what comes next ---------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time that the search has taken, over all its sessions."""
+        return float(self._used + self._clock() - self._began)
+
+    @property
+    def running(self) -> int:
+        """Trainings that have a slot."""
+        return len(self._running)
+
+    @property
+    def unfinished(self) -> list[Job]:
+        """Trainings that were interrupted and wait to go on."""
+        return list(self._waiting)
+
+    def expired(self) -> bool:
+        """Whether the time for trials is over; what is left of the time budget is for confirming the best.
+
+        At most half of the budget is kept back for that.
+        """
+        budget = self.plan.base.budget
+        if budget.seconds is None:
+            return False
+        needed = confirm.seconds_needed(
+            [trial for trial in self.trials if trial.reports],
+            self.plan.metric,
+            epochs=budget.epochs,
+            recipes=budget.confirm_recipes,
+            seeds=budget.confirm_seeds,
+            slots=self.plan.slots,
+        )
+        return self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
+
+    def next(self) -> Job | None:
+        """The next training, None when there is none now: see `finished`.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        job: Job | None = None
+        if self.failure:
+            return None
+        if self._waiting:
+            job = self._waiting.popleft()
+        elif self._more_trials():
+            number, params, label = self._study.ask()
+            job = Job(number=number, seed=self.plan.seed, params=params, label=label, confirms=False)
+            self._begin(job)
+            self._asked = number + 1
+        elif job := self._next_confirmation():
+            self._begin(job)
+        if job:
+            self._running[job.key] = (job, self._clock())
+        return job
+
+    def _begin(self, job: Job) -> None:
+        self._log.append("start", **dataclasses.asdict(job))
+        self._started.add(job.key)
+
+    def _more_trials(self) -> bool:
+        planned = self.plan.base.budget.trials
+        return (planned is None or self._asked < planned) and not self.expired()
+
+    def _next_confirmation(self) -> Job | None:
+        budget = self.plan.base.budget
+        searching = sum(not job.confirms for job, _ in self._running.values())
+        for trial in confirm.certain(self.trials, self.plan.metric, budget.confirm_recipes, searching):
+            for seed in confirm.fresh_seeds(self.plan.seed, budget.confirm_seeds):
+                if (trial.number, seed) not in self._started:
+                    return Job(number=trial.number, seed=seed, params=trial.params, label=trial.label, confirms=True)
+        return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing runs and nothing is left to run."""
+        return not (self._running or self._waiting or self.failure or self._more_trials() or self._next_confirmation())
+
+    def task(self, job: Job) -> _task.Task:
+        """What the slot needs to know of a job."""
+        trial = self._trial(job)
+        best = trial.best(self.plan.metric) if trial else None
+        recipe = dataclasses.replace(self.plan.base.with_params(job.params), seed=job.seed)
+        return _task.Task(
+            folder=job.folder,
+            recipe=recipe.to_json(),
+            samples=trial.reports[-1].samples if trial and trial.reports else 0,
+            best=best.metrics[self.plan.metric] if best else None,
+            micro_batches=results.fitting_micro_batches(self.trials, recipe.frozen_layers),
+        )
+
+    # --- what came of it ---------------------------------------------------------------------
+
+    def report(self, job: Job, result: Mapping[str, Any]) -> Line | None:
+        """Record a report; None for one that is on record already.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        trial = self._trial(job)
+        if trial and trial.reports and result["samples"] <= trial.reports[-1].samples:
+            return None
+        line = Line(
+            number=job.number,
+            state=results.RUNNING,
+            params=job.params,
+            label=job.label,
+            seed=job.seed,
+            **{key: result[key] for key in ("epoch", "samples", "step", "metrics", "seconds", "pid", "time")},
+            micro_batch=result.get("micro_batch", 0),
+            device=result.get("device", ""),
+        )
+        self._records(job).append(line)
+        if not job.confirms:
+            self._study.report(job.number, line.samples, line.metrics[self.plan.metric])
+        return line
+
+    def end(self, job: Job, state: str, reason: str = "") -> Line:
+        """Record how a training ended, and drop the files that nobody needs any more.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        now = self._clock()
+        _, since = self._running.get(job.key, (job, now))
+        trial = self._trial(job)
+        last = trial.reports[-1] if trial and trial.reports else None
+        line = Line(
+            number=job.number,
+            state=state,
+            params=job.params,
+            label=job.label,
+            seed=job.seed,
+            epoch=last.epoch if last else 0.0,
+            samples=last.samples if last else 0,
+            step=last.step if last else 0,
+            metrics=last.metrics if last else {},
+            seconds=(last.seconds if last else 0.0) + now - max(since, min(now, last.time if last else since)),
+            pid=last.pid if last else 0,
+            time=now,
+            reason=reason,
+            micro_batch=last.micro_batch if last else 0,
+            device=last.device if last else "",
+        )
+        ended = self._records(job).append(line)
+        self._running.pop(job.key, None)
+        if not job.confirms:
+            value = ended.score(self.plan.metric) if state == results.COMPLETE else None
+            self._study.tell(job.number, state, value, infeasible=reason.startswith(results.INFEASIBLE))
+        self._ended.append(ended)
+        self.failure = self.failure or results.hopeless(self._ended)
+        if not ended.open:
+            self._drop_files(job, ended)
+        return line
+
+    def lose(self, job: Job, reason: str) -> Line | None:
+        """The training's process died, which is not the recipe's fault; its end where it does not go on.
+
+        It goes on from its last snapshot, before anything else, `plan.retries` times; after that it has failed.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._lost[job.key] += 1
+        if self._lost[job.key] > self.plan.retries:
+            return self.end(job, results.FAIL, f"{reason} ({self._lost[job.key]} times)")
+        self._log.append("lost", number=job.number, seed=job.seed, reason=reason)
+        self._running.pop(job.key)
+        self._waiting.appendleft(job)
+        return None
+
+    def settle(self, stopped: set[int]) -> list[Line]:
+        """End what had come to its end but for the record of it, when the last session broke off.
+
+        Args:
+            stopped: trials that the scheduler stopped at their last report.
+        """
+        lines = []
+        for job in list(self._waiting):
+            trial = self._trial(job)
+            if trial and trial.reports and trial.reports[-1].epoch >= self.plan.base.budget.epochs:
+                state, reason = results.COMPLETE, ""
+            elif not job.confirms and job.number in stopped:
+                state, reason = results.PRUNED, ""
+            elif not job.confirms and self.expired():
+                state, reason = (results.PRUNED if trial and trial.reports else results.FAIL), results.OUT_OF_TIME
+            else:
+                continue
+            self._waiting.remove(job)
+            lines.append(self.end(job, state, reason))
+        return lines
+
+    def abandon(self) -> list[Line]:
+        """End what runs or waits when the search is interrupted: PRUNED with what it reported, FAIL without.
+
+        Its files stay, and `--resume` goes on with it.
+        """
+        lines = []
+        for job in [*(job for job, _ in self._running.values()), *self._waiting]:
+            trial = self._trial(job)
+            state = results.PRUNED if trial and trial.reports else results.FAIL
+            lines.append(self.end(job, state, results.INTERRUPTED))
+        self._waiting.clear()
+        return lines
+
+    def _drop_files(self, job: Job, ended: Trial) -> None:
+        run = self.plan.run
+        rundir.remove(_task.last_path(run, job.folder))
+        losers: list[Trial]
+        if job.confirms:  # of each recipe the best training
+            same = [run_ for run_ in self.confirmations if run_.number == job.number and not run_.open]
+            best = results.winner(same, self.plan.metric)
+            losers = [other for other in same if best is None or other.key != best.key]
+        else:
+            before = [*self._kept, ended]
+            self._kept = results.top(before, self.plan.metric, KEPT_CHECKPOINTS)
+            keys = {trial.key for trial in self._kept}
+            losers = [trial for trial in before if trial.key not in keys]
+        for loser in losers:
+            folder = rundir.folder(loser.number, loser.seed if job.confirms else None)
+            rundir.remove(_task.best_path(run, folder))
+
+    # --- the winner ----------------------------------------------------------------------------
+
+    def confirmed(self) -> list[confirm.Confirmed]:
+        """The recipes that were trained again, best first; none where confirming is off."""
+        budget = self.plan.base.budget
+        if not (budget.confirm_recipes and budget.confirm_seeds):
+            return []
+        return confirm.confirmed(self.trials, self.confirmations, self.plan.metric)
+
+    def winner(self) -> tuple[Trial, str] | None:
+        """The training whose weights are exported, and its folder; None where nothing has a score.
+
+        With confirmation it is the best training of the recipe with the best mean, else the best trial.
+        """
+        rows = self.confirmed()
+        if rows:
+            same = [run for run in self.confirmations if run.number == rows[0].number and not run.open]
+            best = results.winner(same, self.plan.metric)
+            if best:
+                return best, rundir.folder(best.number, best.seed)
+        best = results.winner(self.trials, self.plan.metric)
+        return (best, rundir.folder(best.number)) if best else None
+
+    def test_of(self, _: Trial, folder: str) -> dict[str, Any] | None:
+        """What reading the test set with this training gave, if that has been done."""
+        reads = [event for event in self._log.events("test") if event["folder"] == folder]
+        return reads[-1] if reads else None
+
+    def add_test(self, best: Trial, folder: str, found: Mapping[str, Any]) -> None:
+        """Record that the test set was read with this training."""
+        self._log.append("test", number=best.number, seed=best.seed, folder=folder, **found)
+
+    def test_reads(self) -> int:
+        """How many times the test set has been read for this search."""
+        return len(self._log.events("test"))
+
+    def close(self) -> None:
+        """Nothing is written after this."""
+        self.trials.close()
+        self.confirmations.close()
+
+
+def _before_first_report(job: Job, now: float) -> Trial:
+    return Trial(
+        number=job.number,
+        state=results.RUNNING,
+        params=job.params,
+        label=job.label,
+        reports=(),
+        seconds=0.0,
+        seed=job.seed,
+        time=now,
+    )

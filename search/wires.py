@@ -1,0 +1,213 @@
+"""Tune's side of the ledger: a searcher that asks, a scheduler that stops, a callback that records.
+
+Nothing is decided here. An error in one of Tune's hooks would be logged and turned into a failed trial, so
+each hook leaves its error for the next step, where it ends the search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search import results
+from search.cluster import Watch
+from search.ledger import Ledger
+from search.progress import Progress
+from search.rundir import Job
+from search.scheduler import Rungs
+from trainables import _task
+
+
+class SearchFailedError(Exception):
+    """The search has stopped by itself: something is wrong with more than the recipes."""
+
+
+class Switchboard:
+    """What the three wires share: the ledger, the rungs, and what should end the search."""
+
+    def __init__(self, ledger: Ledger, rungs: Rungs, progress: Progress, stop: list[int]) -> None:
+        self.ledger, self.rungs, self.progress, self.stop = ledger, rungs, progress, stop
+        self.error: BaseException | None = None
+        self.watch = Watch()
+        self.jobs: dict[str, Job] = {}
+        """Job by Tune's trial id."""
+
+
+def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A hook that keeps its error for `on_step_begin`; after one, nothing is asked or recorded any more."""
+
+    def wrap(hook: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(hook)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            board: Switchboard = self._board
+            if board.error is None:
+                try:
+                    return hook(self, *args, **kwargs)
+                except Exception as error:  # whatever it is, it must not become a failed trial
+                    board.error = error
+            return default
+
+        return call
+
+    return wrap
+
+
+class Asker(Searcher):
+    """Hands Tune the ledger's jobs."""
+
+    def __init__(self, board: Switchboard) -> None:
+        super().__init__(metric="objective", mode="max")
+        self._board = board
+
+    @_guarded()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job as a trial's configuration; None while there is none, FINISHED when there will be none."""
+        ledger = self._board.ledger
+        job = ledger.next()
+        if job is None:
+            return Searcher.FINISHED if ledger.finished else None
+        self._board.jobs[trial_id] = job
+        return {"task": dataclasses.asdict(ledger.task(job))}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the recorder tells the ledger."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher, and the ledger is on disk already."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save, for the same reason."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore, for the same reason."""
+
+
+class Stopper(FIFOScheduler):
+    """Stops a trial at a report: when ASHA says so, when it is over, when the time for trials is."""
+
+    def __init__(self, board: Switchboard) -> None:
+        super().__init__()
+        self._board = board
+
+    @_guarded(default=TrialScheduler.CONTINUE)
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP or CONTINUE. A training that confirms a recipe always runs to its end."""
+        board, job = self._board, self._board.jobs[trial.trial_id]
+        if "objective" not in result:
+            return str(TrialScheduler.CONTINUE)
+        stops = result["final"]
+        if not job.confirms:
+            stops = board.rungs.stops(job.number, result["epoch"], result["objective"]) or board.ledger.expired()
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
+
+
+class Recorder(Callback):
+    """Tells the ledger and the progress what happens on the slots."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End the search here, between two of Tune's steps, where no record is half written.
+
+        Raises:
+            KeyboardInterrupt: someone asked for the end.
+            SearchFailedError: trials only fail.
+            ClusterLostError: Ray has gone.
+            Exception: what a hook raised.
+        """
+        board = self._board
+        board.watch.look()
+        if board.error is not None:
+            raise board.error
+        if board.stop:
+            raise KeyboardInterrupt
+        if board.ledger.failure:
+            raise SearchFailedError(board.ledger.failure)
+
+    @_guarded()
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A slot has taken the trial."""
+        job = self._board.jobs[trial.trial_id]
+        self._board.progress.begin(job.number, job.params, job.label, job.seed)
+
+    @_guarded()
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One line per report.
+
+        Raises:
+            OSError: the slot's disk is full.
+        """
+        board, job = self._board, self._board.jobs[trial.trial_id]
+        if "disk_full" in result:
+            raise OSError(*result["disk_full"])
+        if "failed" not in result and (line := board.ledger.report(job, result)):
+            board.progress.report(line)
+
+    @_guarded()
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial finished, was stopped, or said why it failed."""
+        board, job, result = self._board, self._board.jobs.pop(trial.trial_id), trial.last_result
+        state, reason = end_of(result)
+        if state == results.PRUNED and not reason and board.ledger.expired():
+            reason = results.OUT_OF_TIME
+        if "traceback" in result:
+            self._keep_error(job, result["traceback"])
+        board.progress.end(board.ledger.end(job, state, reason))
+
+    @_guarded()
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial's process died, or raised what is not the recipe's fault."""
+        board, job = self._board, self._board.jobs.pop(trial.trial_id)
+        text = trial.get_error() or ""
+        reason = died_of(text)
+        if (line := board.ledger.lose(job, reason)) is None:
+            board.progress.lose(job.number, job.seed, reason)
+        else:
+            self._keep_error(job, text)
+            board.progress.end(line)
+
+    def _keep_error(self, job: Job, text: str) -> None:
+        path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text.strip()}\n", encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and the records are on disk already."""
+        return {}
+
+
+def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
+    """How a trial ended, and why, from its last report.
+
+    FAIL: it reported a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
+    PRUNED: it was stopped before, or it did not fit the device.
+    """
+    reason = str(report.get("failed", ""))
+    if report.get("infeasible"):
+        return results.PRUNED, f"{results.INFEASIBLE}: {reason}"
+    if reason or not math.isfinite(report.get("objective", math.nan)):
+        return results.FAIL, reason or "it ended without a report"
+    return (results.COMPLETE if report.get("final") else results.PRUNED), ""
+
+
+def died_of(text: str) -> str:
+    """One line of an error that Ray wrote down."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if not lines or "ActorDied" in text or "ActorUnavailable" in text or "died" in lines[-1]:
+        return "its process died"
+    return lines[-1]

@@ -1,0 +1,34 @@
+"""The space of one point: a recipe that is trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from spaces._recipe import Recipe
+from spaces._space import Profile, Space
+
+RETRAIN = "retrain"
+"""Name of such a space."""
+
+_NOT_SEARCHED = {"family", "model", "data", "budget", "seed", "metric"}
+
+
+def of_recipe(recipe: Recipe) -> Space:
+    """A space that holds this recipe and nothing else; its budget is one trial, trained to its end."""
+    from optuna.distributions import CategoricalDistribution
+
+    values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in _NOT_SEARCHED}
+    budget = dataclasses.replace(
+        recipe.budget, trials=1, seconds=None, first_rung=float(recipe.budget.epochs), confirm_recipes=0
+    )
+    profile = Profile(model=recipe.model, data=recipe.data, budget=budget)
+    return Space(
+        name=RETRAIN,
+        summary="one recipe, trained again",
+        family=recipe.family,
+        parameters={name: CategoricalDistribution((value,)) for name, value in values.items()},
+        recipes={"retrained": values},
+        full=profile,
+        small=profile,
+        metric=recipe.metric,
+    )

@@ -1,0 +1,213 @@
+"""A real search whose driver, trial processes and raylet are killed at random moments; then what is left is checked.
+
+    python -m tests.bench.chaos --kills 12 --seed 1
+
+The moments and victims come from the seed. Each time the driver is gone the search goes on by `--resume`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from search import confirm, results
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+VICTIMS = ("driver", "trial", "raylet")
+
+
+@dataclass
+class Outcome:
+    """What a chaos run did and left."""
+
+    run: Path
+    kills: list[tuple[str, float]] = field(default_factory=list)
+    """Victim, and seconds until something was recorded again."""
+    sessions: int = 0
+    largest: int = 0
+    """Bytes of the run directory, the most that was seen."""
+
+
+class Chaos:
+    """One search under fire."""
+
+    def __init__(self, folder: Path, seed: int, trials: int, epochs: int) -> None:
+        self._rng = random.Random(seed)
+        model, table = tiny.make_model(folder / "model", layers=4), tiny.write_csv(folder / "t.csv", tiny.rows(1100))
+        self.outcome = Outcome(run=folder / "runs" / "chaos")
+        self._first = [
+            *("--space", "bert_imdb", "--profile", "small", "--model", str(model), "--dataset", str(table)),
+            *("--storage", str(folder / "runs"), "--name", "chaos", "--trials", str(trials), "--epochs", str(epochs)),
+            *("--checkpoint-every", "0.2"),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "output.log"
+
+    def run(self, kills: int) -> Outcome:
+        """Kill so many times, then let it finish."""
+        while len(self.outcome.kills) < kills:
+            self._start()
+            if self._wait_for_work() and self._wait(self._rng.uniform(0.0, 4.0)):
+                self._kill(self._rng.choice(VICTIMS))
+            if self._process and self._process.poll() == 0:
+                break  # it finished before all kills: the caller sees how many there were
+        self._start()
+        assert self._process
+        while self._process.poll() is None:
+            self._measure()
+            time.sleep(0.1)
+        assert self._process.returncode == 0, self.log.read_text()[-3000:]
+        return self.outcome
+
+    def _start(self) -> None:
+        if self._process and self._process.poll() is None:
+            return
+        made = (self.outcome.run / "plan.json").exists()
+        arguments = ["--resume", str(self.outcome.run)] if made else self._first
+        with self.log.open("a") as log:  # not a pipe: nobody reads while it runs
+            log.write(f"--- session {self.outcome.sessions}\n")
+            log.flush()
+            self._process = subprocess.Popen(
+                [sys.executable, str(ROOT / "search" / "run.py"), *arguments], stdout=log, stderr=subprocess.STDOUT
+            )
+        self.outcome.sessions += 1
+        self._marks = self._mark()
+
+    def _mark(self) -> int:
+        """Bytes of what is recorded of trainings: grows when one begins or reports."""
+        names = ("trials.jsonl", "confirm.jsonl")
+        return sum((self.outcome.run / n).stat().st_size for n in names if (self.outcome.run / n).exists())
+
+    def _wait_for_work(self) -> bool:
+        """Until this session has recorded something; now and then it is shot earlier."""
+        limit = self._rng.uniform(1.0, 20.0) if self._rng.random() < 0.2 else 120.0
+        until = time.monotonic() + limit
+        while time.monotonic() < until and self._process and self._process.poll() is None:
+            if self._mark() > self._marks:
+                return True
+            time.sleep(0.02)
+        return bool(self._process and self._process.poll() is None)
+
+    def _wait(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self._process and self._process.poll() is None:
+            self._measure()
+            time.sleep(0.02)
+        return bool(self._process and self._process.poll() is None)
+
+    def _measure(self) -> None:
+        total = 0
+        for path in self.outcome.run.rglob("*"):
+            try:
+                total += path.lstat().st_size if path.is_file() else 0
+            except FileNotFoundError:
+                continue
+        self.outcome.largest = max(self.outcome.largest, total)
+
+    def _kill(self, kind: str) -> None:
+        assert self._process
+        victim = self._find(kind)
+        if victim is None:
+            return
+        before, began = self._mark(), time.monotonic()
+        with self.log.open("a") as log:
+            log.write(f"--- kill -9 {kind}\n")
+        victim.send_signal(signal.SIGKILL)
+        if kind == "raylet":  # the driver cannot go on without it: how long until it has understood?
+            self._process.wait(timeout=120)
+        if kind == "driver":
+            self._process.wait(timeout=30)
+        self._start()
+        while self._mark() <= before and self._process.poll() is None and time.monotonic() - began < 180:
+            time.sleep(0.02)
+        self.outcome.kills.append((kind, time.monotonic() - began))
+
+    def _find(self, kind: str) -> psutil.Process | None:
+        assert self._process
+        driver = psutil.Process(self._process.pid)
+        if kind == "driver":
+            return driver
+        found = []
+        for child in driver.children(recursive=True):
+            try:
+                title = " ".join(child.cmdline())
+            except psutil.Error:
+                continue
+            if (kind == "raylet" and child.name() == "raylet") or (
+                kind == "trial" and title.startswith("ray::run_trial")
+            ):
+                found.append(child)
+        return self._rng.choice(found) if found else None
+
+
+def check(outcome: Outcome, trials: int) -> dict[str, Any]:
+    """What must hold after any number of kills; returns what was found, for the table."""
+    import optuna
+
+    run = outcome.run
+    summary = json.loads((run / "summary.json").read_text())
+    plan = json.loads((run / "plan.json").read_text())
+    lines = [json.loads(text) for text in (run / "trials.jsonl").read_text().splitlines()]
+    ends = Counter(line["number"] for line in lines if line["state"] != "RUNNING")
+    assert ends == dict.fromkeys(range(trials), 1), f"every trial ends once: {ends}"
+    said = Counter((line["number"], line["samples"]) for line in lines if line["state"] == "RUNNING")
+    assert set(said.values()) == {1}, "every report is there once"
+    backend = optuna.storages.journal.JournalFileBackend(str(run / "study.journal"))
+    study = optuna.load_study(study_name=plan["space"], storage=optuna.storages.JournalStorage(backend))
+    records = results.read(run / "trials.jsonl")
+    assert [trial.state.name for trial in study.trials] == [record.state for record in records]
+    assert [trial.params for trial in study.trials] == [record.params for record in records]
+    assert summary["counts"]["RUNNING"] == 0 and not summary["interrupted"]
+    rows = confirm.confirmed(records, results.read(run / "confirm.jsonl"), plan["metric"])
+    budget = plan["base"]["budget"]
+    assert len(rows) == budget["confirm_recipes"] and all(len(r.scores) == budget["confirm_seeds"] for r in rows)
+    assert summary["best"]["number"] == rows[0].number, "the best is the recomputed best"
+    assert summary["test_reads"] == 1
+    assert outcome.largest <= plan["disk"], f"{outcome.largest} bytes, the bound is {plan['disk']}"
+    assert not list(run.rglob("*.part")) and not list(run.rglob(".*"))
+    return summary
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=9)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        chaos, began = Chaos(Path(folder), arguments.seed, arguments.trials, arguments.epochs), time.monotonic()
+        try:
+            outcome = chaos.run(arguments.kills)
+        finally:
+            print(chaos.log.read_text())
+        summary = check(outcome, arguments.trials)
+        for kind in VICTIMS:
+            seconds = [f"{s:.1f}" for k, s in outcome.kills if k == kind]
+            print(f"{kind}: {len(seconds)} kills; seconds until training went on: {', '.join(seconds)}")
+        states = ", ".join(f"{count} {state}" for state, count in summary["counts"].items())
+        print(f"{len(outcome.kills)} kills, {outcome.sessions} sessions, {time.monotonic() - began:.0f} s; {states}")
+        print(f"largest run directory {outcome.largest / 1e6:.2f} MB of at most {json_disk(outcome) / 1e6:.2f} MB")
+
+
+def json_disk(outcome: Outcome) -> int:
+    """The bound that the plan states, bytes."""
+    return int(json.loads((outcome.run / "plan.json").read_text())["disk"])
+
+
+if __name__ == "__main__":
+    main()
