@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import signal
 import tempfile
@@ -77,6 +78,9 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -
             continue
         finally:
             ledger.close()
+        # A search broken off leaves Tune's handles on its actors in cycles; where the Ray is the caller's,
+        # they would go on holding its CPUs.
+        gc.collect()
         found = _summary(plan, corpus, ledger, interrupted, failure)
         rundir.put(plan.run / "summary.json", report.dump(found) + "\n")
         return found

@@ -60,10 +60,10 @@ class Chaos:
         """Kill so many times, then let it finish."""
         while len(self.outcome.kills) < kills:
             self._start()
-            if self._wait_for_work() and self._wait(self._rng.uniform(0.0, 4.0)):
+            if self._wait_for_work() and self._wait(self._rng.uniform(0.0, 6.0)):
                 self._kill(self._rng.choice(VICTIMS))
             if self._process and self._process.poll() == 0:
-                break  # it finished before all kills: the caller sees how many there were
+                raise RuntimeError(f"the search ended after {len(self.outcome.kills)} of {kills} kills: more --trials")
         self._start()
         assert self._process
         while self._process.poll() is None:
@@ -126,11 +126,9 @@ class Chaos:
         with self.log.open("a") as log:
             log.write(f"--- kill -9 {kind}\n")
         victim.send_signal(signal.SIGKILL)
-        if kind == "raylet":  # the driver cannot go on without it: how long until it has understood?
-            self._process.wait(timeout=120)
         if kind == "driver":
             self._process.wait(timeout=30)
-        self._start()
+            self._start()  # of the others' death the driver takes care itself
         while self._mark() <= before and self._process.poll() is None and time.monotonic() - began < 180:
             time.sleep(0.02)
         self.outcome.kills.append((kind, time.monotonic() - began))
@@ -147,7 +145,7 @@ class Chaos:
             except psutil.Error:
                 continue
             if (kind == "raylet" and child.name() == "raylet") or (
-                kind == "trial" and title.startswith("ray::run_trial")
+                kind == "trial" and title.startswith("ray::ImplicitFunc")
             ):
                 found.append(child)
         return self._rng.choice(found) if found else None
@@ -186,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=90)
     parser.add_argument("--epochs", type=int, default=9)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,6 @@
 import dataclasses
-import datetime
 import json
-import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search import plan, report
-from search.plan import Options
+from search.options import Options
+from search.plan import Plan
+from search.rundir import Job, Log
 from spaces import ALL, Depth
-
-NOW = datetime.datetime(2026, 11, 23, 12, 30, 5, tzinfo=datetime.UTC)
-
-
-@pytest.fixture
-def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
-    return Options(
-        space="bert_imdb", profile="small", model=str(tiny_model), dataset=str(tiny_csv), storage=tmp_path, name="run"
-    )
+from tests import tiny
+from trainables import _family
 
 
 def test_auto_is_full_where_there_is_a_gpu() -> None:
@@ -40,6 +34,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert not made.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model
     text = "\n".join(f"{label} {line}" for label, line in report.plan_lines(made))
+    assert (made.retries, made.checkpoint_every) == (2, 30.0)
     for part in ("learning_rate: 1e-05 to 0.001, log", "frozen_layers: 0 to 3", "rungs", "at worst 24", "MB in", "CPU"):
         assert part in text
 
@@ -59,6 +54,13 @@ def test_the_plan_resolves_everything(options: Options) -> None:
         ({"model": "/no/such"}, "neither an existing folder or file nor a hub name"),
         ({"columns": ("review", "label")}, "has no column 'review'"),
         ({"name": "../elsewhere"}, "--name is a folder name"),
+        ({"trials": "x"}, "--trials is a number, or .*, got 'x'"),
+        ({"trials": "+3"}, r"--trials \+3 adds to a search that is there: give it with --resume"),
+        ({"time_budget": "5"}, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
+        ({"confirm_seeds": -1}, "confirm_seeds must not be negative, got -1"),
+        ({"retries": -1}, "--retries must not be negative, got -1"),
+        ({"checkpoint_every": -0.5}, "--checkpoint-every must not be negative, got -0.5"),
+        ({"checkpoint_every": float("nan")}, "--checkpoint-every must not be negative, got nan"),
     ],
 )
 def test_a_mistake_is_one_line(options: Options, changes: dict[str, Any], message: str) -> None:
@@ -118,24 +120,15 @@ def test_a_recipe_outside_the_space() -> None:
     }
     plan.check_recipe("good", {"learning_rate": 1e-4, "batch_size": 8}, distributions)
     with pytest.raises(ValueError, match=r"recipe 'fast': learning_rate = 1.0 is outside"):
-        plan.check_recipe("fast", {"learning_rate": 1.0, "batch_size": 8}, distributions)
+        plan.check_recipe(repr("fast"), {"learning_rate": 1.0, "batch_size": 8}, distributions)
     with pytest.raises(ValueError, match=r"batch_size = 9 is outside"):
         plan.check_recipe("odd", {"learning_rate": 1e-4, "batch_size": 9}, distributions)
 
 
 def test_the_run_directory_is_named_by_space_and_time(options: Options) -> None:
-    unnamed = dataclasses.replace(options, name=None)
-    assert plan.run_directory(unnamed, NOW) == options.storage / "bert_imdb-20261123T123005Z"
-
-
-def test_a_storage_that_cannot_be_written(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is not a folder"):
-        plan.run_directory(dataclasses.replace(options, storage=tmp_path / "file"), NOW)
-    # The tests may run as root, whom no mode keeps out: the system's answer is put in.
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ValueError, match="no permission to write"):
-        plan.run_directory(options, NOW)
+    made, _ = plan.resolve(dataclasses.replace(options, name=None))
+    assert made.run.parent == options.storage
+    assert re.fullmatch(r"bert_imdb-\d{8}T\d{6}Z", made.run.name)
 
 
 def test_a_run_directory_belongs_to_one_search(options: Options) -> None:
@@ -144,19 +137,157 @@ def test_a_run_directory_belongs_to_one_search(options: Options) -> None:
     assert json.loads((made.run / "plan.json").read_text())["space"] == "bert_imdb"
     with pytest.raises(ValueError, match="holds this very search, unfinished: choose another --name"):
         plan.claim(made)
-    (made.run / "summary.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds this very search, finished"):
+    with pytest.raises(ValueError, match="holds this very search, unfinished"):
         plan.claim(dataclasses.replace(made, slots_reason="another machine", slots=9, disk=1))
     with pytest.raises(ValueError, match="holds a search with another plan"):
         plan.claim(dataclasses.replace(made, seed=1))
-    (made.run / "plan.json").write_text("torn")
-    with pytest.raises(ValueError, match="holds a search with another plan"):
-        plan.claim(made)
-    (made.run / "plan.json").unlink()
-    with pytest.raises(ValueError, match="is not empty and holds no search"):
-        plan.claim(made)
+
+
+def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options, tiny_model: Path) -> None:
+    made, _ = plan.resolve(options)
+    tiny_info = _family.load("text_classification").describe(tiny_model)
+    info, budget = dataclasses.replace(tiny_info, parameters=1_000_000), made.base.budget
+    whole = 4e6
+
+    def bound(slots: int = 2, beside: int = 0, **changes: Any) -> int:
+        return plan.disk_bound(info, slots, dataclasses.replace(budget, **changes), beside)
+
+    assert bound(slots=3) - bound() == 2 * 4 * whole, "best weights and snapshot, twice while they are replaced"
+    grown = bound(confirm_recipes=4) - bound()
+    assert whole < grown < 1.1 * whole, "the best weights of one recipe more, and its lines"
+    off = bound() - bound(confirm_seeds=0)
+    assert 3 * whole < off < 3.1 * whole, "without confirmation no recipe is trained again"
+    assert bound(beside=1000) - bound() == 2000
+    assert 0 < bound(trials=100) - bound(trials=50) < whole, "a trial more costs its lines only"
+    assert bound(trials=None, seconds=60.0) == bound(trials=1000)
 
 
 def test_largest() -> None:
     assert plan.largest(CategoricalDistribution((8, 32, 16))) == 32
     assert plan.largest(IntDistribution(4, 64)) == 64
+
+
+# --- a search that goes on -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(options: Options, tiny_model: Path, tmp_path: Path) -> Plan:
+    """A search that has begun, on a model and a table of its own."""
+    table = tiny.write_csv(tmp_path / "own.csv", tiny.rows(1100))
+    own = dataclasses.replace(options, model=str(_copy(tiny_model, tmp_path / "own")), dataset=str(table))
+    made, _ = plan.resolve(dataclasses.replace(own, seed=3, epochs=3, retries=5, checkpoint_every=7.0))
+    plan.claim(made)
+    return made
+
+
+def start(made: Plan, params: dict[str, Any], number: int = 0) -> None:
+    """A trial that an earlier session began."""
+    job = Job(number=number, seed=made.seed, params=params, label="", confirms=False)
+    Log(made.run).append("start", **dataclasses.asdict(job))
+
+
+def same(one: Plan, other: Plan) -> bool:
+    """But for what belongs to the moment."""
+    moment = {"profile_reason": "", "slots_reason": ""}
+    return dataclasses.replace(one, **moment) == dataclasses.replace(other, **moment)
+
+
+def test_a_search_goes_on_by_the_plan_it_began_with(begun: Plan) -> None:
+    start(begun, begun.recipes["default"])
+    again, corpus = plan.resume(begun.run, Options(space=""))
+    assert same(again, begun)
+    assert (again.seed, again.base.budget.epochs, again.retries, again.checkpoint_every) == (3, 3, 5, 7.0)
+    assert corpus.fingerprint == begun.fingerprint
+    assert same(plan.resume(Path(str(begun.run / ".." / begun.run.name)), Options(space=""))[0], begun)
+
+
+def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
+    more = Options(space="", trials="+5", concurrent=1, retries=0, checkpoint_every=1.0, confirm_recipes=1)
+    again, _ = plan.resume(begun.run, more)
+    assert (again.base.budget.trials, again.base.budget.confirm_recipes) == (17, 1)
+    assert (again.slots, again.retries, again.checkpoint_every) == (1, 0, 1.0)
+    assert again.seed == begun.seed
+    kept = {name: getattr(again.base, name) for name in ("model", "data", "seed", "learning_rate")}
+    assert kept == {name: getattr(begun.base, name) for name in kept}
+    timed, _ = plan.resume(begun.run, Options(space="", time_budget="10m"))
+    assert (timed.base.budget.trials, timed.base.budget.seconds) == (12, 600)
+    with pytest.raises(ValueError, match=r"--time-budget \+10m: the search had no such limit to add to"):
+        plan.resume(begun.run, Options(space="", time_budget="+10m"))
+
+
+def test_data_that_has_changed_is_refused(begun: Plan) -> None:
+    tiny.write_csv(Path(begun.base.data.source), tiny.rows(1100, seed=1))
+    with pytest.raises(ValueError) as caught:
+        plan.resume(begun.run, Options(space=""))
+    assert str(caught.value) == (
+        f"the data {begun.base.data.source} has changed since the search in {begun.run} began: "
+        "its scores would not compare"
+    )
+
+
+def test_weights_that_have_changed_are_refused(begun: Plan) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = Path(begun.base.model) / "model.safetensors"
+    weights = load_file(path)
+    next(iter(weights.values())).view(-1)[0] += 1e-6
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"the model {begun.base.model} has changed since the search in"):
+        plan.resume(begun.run, Options(space=""))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 1.0}, "recipe of trial 4: learning_rate = 1.0 is outside FloatDistribution"),
+        ({"batch_size": 24}, "recipe of trial 4: batch_size = 24 is outside CategoricalDistribution"),
+        ({"frozen_layers": 4}, "recipe of trial 4: frozen_layers = 4 is outside IntDistribution"),
+        ({"warmup": 0.2}, "recipe of trial 4: warmup = 0.2 is not a parameter of the space"),
+    ],
+)
+def test_a_space_that_no_longer_holds_what_was_tried_is_refused(
+    begun: Plan, changes: dict[str, Any], message: str
+) -> None:
+    start(begun, {**begun.recipes["default"], **changes}, number=4)
+    with pytest.raises(ValueError, match=message) as caught:
+        plan.resume(begun.run, Options(space=""))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_that_the_space_has_had_since_was_that_of_the_first_recipe(begun: Plan) -> None:
+    params = dict(begun.recipes["default"])
+    del params["weight_decay"]
+    start(begun, params)
+    assert same(plan.resume(begun.run, Options(space=""))[0], begun)
+
+
+@pytest.mark.parametrize("lost", ["base", "space", "seed", "weights", "fingerprint", "need", "retries"])
+def test_a_plan_of_another_version_is_one_line(begun: Plan, lost: str) -> None:
+    fields = json.loads((begun.run / "plan.json").read_text())
+    for broken in ({name: value for name, value in fields.items() if name != lost}, {**fields, lost: {}}):
+        (begun.run / "plan.json").write_text(json.dumps(broken))
+        with pytest.raises(ValueError) as caught:
+            plan.resume(begun.run, Options(space=""))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_search_is_not_where_none_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a run directory: it does not exist"):
+        plan.resume(tmp_path / "nowhere", Options(space=""))
+    with pytest.raises(ValueError, match=r"is not a run directory: it has no plan.json"):
+        plan.resume(tmp_path, Options(space=""))
+
+
+def test_one_recipe_is_trained_again_to_its_end_and_goes_on_as_such(begun: Plan, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(begun.base.with_params({"learning_rate": 3e-4, "batch_size": 24}), seed=9)
+    made, _ = plan.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
+    assert (made.space, made.seed, made.recipes["retrained"]["batch_size"]) == ("retrain", 9, 24)
+    assert (made.base.budget.trials, made.base.budget.confirm_recipes, made.rungs) == (1, 0, ())
+    assert made.base.training() == recipe.training()
+    plan.claim(made)
+    start(made, made.recipes["retrained"])
+    assert same(plan.resume(made.run, Options(space=""))[0], made)
+    other = tiny.write_csv(tmp_path / "other.csv", tiny.rows(60, seed=2))
+    elsewhere, corpus = plan.resolve(Options(space="", retrain=recipe, dataset=str(other), storage=tmp_path))
+    assert sum(corpus.sizes().values()) == 60, "of the new data, all of it"
+    assert elsewhere.base.learning_rate == 3e-4

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,29 +8,8 @@ from typing import Any
 import pytest
 
 from search import results
-from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Line
-
-
-def line(number: int, state: str, score: float | None = None, **more: Any) -> Line:
-    fields: dict[str, Any] = {
-        "number": number,
-        "state": state,
-        "params": {"learning_rate": 1e-4},
-        "label": "",
-        "epoch": 1.0,
-        "samples": 100,
-        "step": 10,
-        "metrics": {} if score is None else {"accuracy": score, "loss": 1 - score},
-        "seconds": 1.0,
-        "pid": 1,
-        "time": 0.0,
-    }
-    return Line(**{**fields, **more})
-
-
-def trial(number: int, state: str, *scores: float, **more: Any) -> results.Trial:
-    reports = [line(number, RUNNING, score, epoch=float(i + 1), **more) for i, score in enumerate(scores)]
-    return results.collect([*reports, line(number, state, scores[-1] if scores else None, **more)])[0]
+from search.results import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED, RUNNING, Journal, Records
+from tests.search.made import full_disk, line, trial
 
 
 def winner(*trials: results.Trial) -> int | None:
@@ -52,12 +32,10 @@ def test_a_stopped_trial_may_win_and_a_failed_one_may_not() -> None:
 
 def test_equals_go_by_loss_then_by_number() -> None:
     low, high = ({"metrics": {"accuracy": 0.9, "loss": loss}} for loss in (0.2, 0.3))
-    one, two, three = (
-        results.collect([line(n, RUNNING, 0.9, **m), line(n, COMPLETE, 0.9, **m)])[0]
-        for n, m in ((0, high), (1, low), (2, low))
-    )
+    one, two, three = (trial(n, COMPLETE, 0.9, **m) for n, m in ((0, high), (1, low), (2, low)))
     assert winner(three, two, one) == 1
     assert [t.number for t in results.top([one, two, three], "accuracy", 9)] == [1, 2, 0]
+    assert [t.number for t in results.top([one, two, three], "accuracy", 2)] == [1, 2]
 
 
 def test_without_a_finite_report_nobody_wins() -> None:
@@ -66,18 +44,178 @@ def test_without_a_finite_report_nobody_wins() -> None:
     assert trial(1, COMPLETE, math.nan).score("accuracy") == -math.inf
 
 
-def test_the_journal_reads_back_and_survives_a_torn_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("state", "reason", "goes_on"),
+    [
+        (RUNNING, "", True),
+        (PRUNED, INTERRUPTED, True),
+        (FAIL, INTERRUPTED, True),
+        (PRUNED, "", False),
+        (PRUNED, OUT_OF_TIME, False),
+        (FAIL, "its process died (3 times)", False),
+        (COMPLETE, "", False),
+    ],
+)
+def test_a_trial_is_open_until_it_has_an_end_that_is_not_an_interruption(
+    state: str, reason: str, goes_on: bool
+) -> None:
+    assert trial(0, state, 0.5, reason=reason).open is goes_on
+
+
+def test_a_trial_that_goes_on_keeps_its_earlier_reports() -> None:
+    lines = [line(0, RUNNING, 0.5), line(0, PRUNED, 0.5, reason=INTERRUPTED), line(0, RUNNING, 0.7, samples=640)]
+    (again,) = results.collect(lines)
+    assert (again.state, again.reason, again.open) == (RUNNING, "", True)
+    assert [report.samples for report in again.reports] == [320, 640]
+
+
+# --- on disk -------------------------------------------------------------------------------------
+
+
+def test_the_records_read_back_and_survive_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
-    journal = results.Journal(path)
+    records = Records(path)
     for each in (line(1, RUNNING, 0.5), line(0, FAIL, reason="loss is nan"), line(1, PRUNED, 0.5)):
-        journal.append(each)
-    journal.close()
+        written = records.append(each)
+        assert written == records.get(each.number, each.seed)
+    records.close()
     with path.open("a") as file:
         file.write(json.dumps(asdict(line(2, RUNNING, 0.5)))[:40])
     read = results.read(path)
+    assert read == list(records), "what is kept in memory is what is on disk"
     assert [(t.number, t.state, len(t.reports)) for t in read] == [(0, FAIL, 0), (1, PRUNED, 1)]
     assert read[0].reason == "loss is nan"
     assert results.counts(read) == {COMPLETE: 0, PRUNED: 1, FAIL: 1, RUNNING: 0}
+
+
+def test_trainings_of_one_trial_are_told_apart_by_their_seeds(tmp_path: Path) -> None:
+    records = Records(tmp_path / "confirm.jsonl")
+    for seed in (2, 1):
+        records.append(line(7, RUNNING, 0.5 + seed / 10, seed=seed))
+    assert [(t.key, t.score("accuracy")) for t in records] == [((7, 1), 0.6), ((7, 2), 0.7)]
+    assert (len(records), records.get(7, 3)) == (2, None)
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"number": 1, "state": "RUN', b"\x00\x00\x00", b"\xff\xfe", b"{}"])
+def test_a_torn_line_is_cut_off_before_the_next_one_is_written(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "trials.jsonl"
+    first = Records(path)
+    first.append(line(0, RUNNING, 0.5))
+    first.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    second = Records(path)
+    assert path.read_bytes() == whole
+    second.append(line(1, RUNNING, 0.6))
+    assert [t.number for t in results.read(path)] == [0, 1]
+
+
+@pytest.mark.parametrize("room", [0, 1, 40])
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "trials.jsonl"
+    records = Records(path)
+    records.append(line(0, RUNNING, 0.5))
+    before, known = path.read_bytes(), list(records)
+    with full_disk(len(before) + room), pytest.raises(OSError):
+        records.append(line(0, PRUNED, 0.5))
+    assert path.read_bytes() == before
+    assert list(records) == known, "what is not on disk does not count"
+    records.append(line(0, PRUNED, 0.5))
+    assert [t.state for t in results.read(path)] == [PRUNED]
+
+
+def test_a_line_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whether a disk has it cannot be seen without pulling the plug: the call that asks for it is watched.
+    synced: list[bytes] = []
+    path = tmp_path / "log.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
+    Journal(path).append({"event": "session"})
+    assert synced == [b'{"event": "session"}\n']
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": "../../x"},
+        {"number": "0"},
+        {"number": -1},
+        {"number": 1.0},
+        {"number": True},
+        {"number": None},
+        {"seed": "../x"},
+        {"seed": 0.5},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_line_that_cannot_be_ours_is_left_out(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "trials.jsonl"
+    good = asdict(line(3, FAIL))
+    path.write_text("".join(f"{json.dumps(fields)}\n" for fields in ({**good, **change}, [good], "x", 1, good)))
+    assert [t.number for t in results.read(path)] == [3]
+
+
+def test_a_line_that_lacks_a_field_is_left_out(tmp_path: Path) -> None:
+    fields = asdict(line(0, FAIL))
+    del fields["state"]
+    (tmp_path / "trials.jsonl").write_text(json.dumps(fields) + "\n")
+    assert results.read(tmp_path / "trials.jsonl") == []
+    assert results.read(tmp_path / "none.jsonl") == []
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+_FAST = trial(0, FAIL, reason="no such file")
+_SLOW = trial(1, FAIL, 0.5, reason="loss is nan")
+_GOOD = trial(2, COMPLETE, 0.5)
+_TOO_BIG = trial(3, PRUNED, reason=f"{INFEASIBLE}: out of memory")
+_STOPPED = trial(4, FAIL, reason=INTERRUPTED)
+_LATE = trial(5, FAIL, reason=OUT_OF_TIME)
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"),
+    [
+        ([], None),
+        ([_FAST] * 4, None),
+        ([_FAST] * 5, "no such file"),
+        ([_FAST] * 9, "no such file"),
+        ([_GOOD, *[_FAST] * 5], "no such file"),
+        ([_FAST, _FAST, _GOOD, _FAST, _FAST, _FAST], None),
+        ([*[_FAST] * 4, _GOOD], None),
+        ([*[_FAST] * 4, _SLOW], None),  # it had reported: the recipe's own failure
+        ([_TOO_BIG] * 5, "infeasible: out of memory"),
+        ([_GOOD, *[_TOO_BIG] * 5], None),
+        ([_GOOD, *[_FAST, _TOO_BIG] * 4], None),
+        ([_GOOD, *[_FAST, _TOO_BIG] * 5], "no such file"),  # those that did not fit are looked through
+        ([_STOPPED] * 5, None),
+        ([_LATE] * 5, None),
+        ([*[_FAST] * 4, _STOPPED], None),
+        ([*[_FAST] * 4, _LATE], None),
+    ],
+)
+def test_a_search_is_hopeless_after_five_fast_failures_in_a_row(ended: list[results.Trial], why: str | None) -> None:
+    assert results.hopeless(ended) == why
+
+
+def test_a_smaller_micro_batch_is_remembered_by_depth_and_device() -> None:
+    def ran(number: int, frozen: int, *micro: int, device: str = "A100", batch: int = 32) -> results.Trial:
+        params = {"batch_size": batch, "frozen_layers": frozen}
+        lines = [line(number, RUNNING, 0.5, params=params, micro_batch=m, device=device) for m in micro]
+        return results.collect(lines)[0]
+
+    trials = [
+        ran(0, 0, 32),  # fitted whole
+        ran(1, 0, 16, 8),
+        ran(2, 0, 16),
+        ran(3, 0, 4, device="T4"),
+        ran(4, 0, 0),  # from before the first report
+        ran(5, 2, 2),
+        ran(6, 0, 2, batch=2),  # its whole batch
+    ]
+    assert results.fitting_micro_batches(trials, 0) == {"A100": 8, "T4": 4}
+    assert results.fitting_micro_batches(trials, 2) == {"A100": 2}
+    assert results.fitting_micro_batches(trials, 1) == {}
 
 
 def test_references() -> None:

@@ -1,7 +1,16 @@
-import pytest
+import math
+import random
+from dataclasses import dataclass, field
 
-from search import scheduler
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+
+from search import results, scheduler
+from search.results import RUNNING, Line
+from search.scheduler import Rungs
 from spaces import Budget
+from tests.search.made import line
 
 
 def budget(**changes: float) -> Budget:
@@ -33,6 +42,110 @@ def test_ray_stops_trials_at_the_rungs_we_print(epochs: int, factor: int, first:
 
 
 def test_epochs_at_worst_and_as_expected() -> None:
-    assert scheduler.worst_case_epochs(budget()) == 36
-    assert scheduler.expected_epochs(budget()) == 12 * 1 + 6 * 1 + 3 * 1
-    assert scheduler.expected_epochs(budget(first_rung=3)) == 36
+    assert scheduler.worst_case_epochs(12, budget()) == 36
+    assert scheduler.expected_epochs(12, budget()) == 12 * 1 + 6 * 1 + 3 * 1
+    assert scheduler.expected_epochs(12, budget(first_rung=3)) == 36
+    assert scheduler.expected_epochs(5, budget()) == 5 * 1 + 3 * 1 + 2 * 1, "half a trial is a whole one"
+
+
+# --- decisions that outlive a session ------------------------------------------------------------
+
+BUDGETS = [
+    budget(),
+    budget(reduction_factor=3, epochs=2),
+    budget(first_rung=0.5),
+    budget(epochs=9, reduction_factor=3),
+    budget(first_rung=3),
+]
+BUDGET_IDS = [f"{b.first_rung:g}-{b.epochs}-by-{b.reduction_factor:g}" for b in BUDGETS]
+
+
+@dataclass
+class OfRay:
+    """Ray's own scheduler with Tune's own trials, whose ids are new in every session."""
+
+    asha: AsyncHyperBandScheduler
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    def stops(self, number: int, epoch: float, objective: float) -> bool:
+        if number not in self.trials:
+            self.trials[number] = Trial("trial", stub=True)
+            self.asha.on_trial_add(None, self.trials[number])
+        result = {"epoch": epoch, "objective": objective}
+        return bool(self.asha.on_trial_result(None, self.trials[number], result) == TrialScheduler.STOP)
+
+
+def search(made: Budget, rng: random.Random, slots: int = 3, trials: int = 20) -> list[tuple[Line, bool]]:
+    """The reports of a search in the order they come in, with what a scheduler that never stops decides."""
+    rungs, points = Rungs(made), scheduler.report_points(made)
+    waiting, running, found = list(range(trials)), dict[int, int](), list[tuple[Line, bool]]()
+    while waiting or running:
+        while waiting and len(running) < slots:
+            running[waiting.pop(0)] = 0
+        number = rng.choice(sorted(running))
+        at = running[number]
+        score = rng.choice([0.1 * rng.randrange(10), rng.random()])  # equals come, too
+        score = math.nan if number > 4 and rng.random() < 0.1 else score
+        report = line(number, RUNNING, score, epoch=points[at], samples=at + 1, time=float(len(found)))
+        stops = rungs.stops(number, points[at], score)
+        found.append((report, stops))
+        running[number] += 1
+        if stops:
+            del running[number]
+    return found
+
+
+def decisions(rungs: Rungs | OfRay, lines: list[Line]) -> list[bool]:
+    return [rungs.stops(line.number, line.epoch, line.metrics["accuracy"]) for line in lines]
+
+
+@pytest.mark.parametrize("made", BUDGETS, ids=BUDGET_IDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_decision_is_that_of_rays_own_scheduler(made: Budget, seed: int) -> None:
+    found = search(made, random.Random(seed))
+    assert decisions(OfRay(scheduler.asha(made)), [line for line, _ in found]) == [stops for _, stops in found]
+    assert all(stops for line, stops in found if line.epoch >= made.epochs), "a trial is over at its last epoch"
+
+
+@pytest.mark.parametrize("made", BUDGETS, ids=BUDGET_IDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_replay_the_decisions_are_those_of_a_scheduler_that_never_stopped(made: Budget, seed: int) -> None:
+    found = search(made, random.Random(seed))
+    for cut in range(0, len(found), 5):
+        earlier, later = found[:cut], found[cut:]
+        again = Rungs(made)
+        last = {line.number: stops for line, stops in earlier}
+        stopped = again.replay(results.collect(line for line, _ in earlier), "accuracy")
+        assert stopped == {number for number, stops in last.items() if stops}
+        assert decisions(again, [line for line, _ in later]) == [stops for _, stops in later]
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_rays_own_scheduler_forgets_its_rungs() -> None:
+    """What the replay is for (ray#30838): a fresh one lets every loser through that is the first to arrive."""
+    earlier = [line(number, RUNNING, 0.9, time=float(number)) for number in range(5)]
+    ours, fresh = Rungs(budget()), OfRay(scheduler.asha(budget()))
+    ours.replay(results.collect(earlier), "accuracy")
+    assert (ours.stops(5, 1, 0.1), fresh.stops(5, 1, 0.1)) == (True, False)
+    differ = 0
+    for seed in range(10):
+        found = search(budget(), random.Random(seed))
+        later = found[len(found) // 2 :]
+        differ += decisions(OfRay(scheduler.asha(budget())), [line for line, _ in later]) != [s for _, s in later]
+    assert differ > 5
+
+
+def test_the_replay_goes_by_the_time_of_the_reports_not_by_the_trials_numbers() -> None:
+    good, bad = line(1, RUNNING, 0.9, time=1.0), line(0, RUNNING, 0.1, time=2.0)
+    assert Rungs(budget()).replay(results.collect([good, bad]), "accuracy") == {0}
+    first = line(0, RUNNING, 0.1, time=0.5)
+    assert Rungs(budget()).replay(results.collect([good, first]), "accuracy") == set(), "the first comer goes on"
+
+
+def test_a_report_seen_twice_counts_once() -> None:
+    once, twice = Rungs(budget()), Rungs(budget())
+    for number, score in enumerate((0.5, 0.9, 0.7, 0.1)):
+        assert once.stops(number, 1, score) == twice.stops(number, 1, score)
+        for _ in range(5):
+            twice.stops(number, 1, score)
+    assert [once.stops(9, 1, 0.6), once.stops(10, 1, 0.62)] == [twice.stops(9, 1, 0.6), twice.stops(10, 1, 0.62)]

@@ -1,4 +1,6 @@
+import dataclasses
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -6,48 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from spaces import Budget, Data, Recipe
-from trainables import _loop, _optim
-from trainables._family import Batch, Examples
-from trainables.text_classification import TextClassification
-
-CPU = torch.device("cpu")
-
-
-class Points(Examples):
-    """Two clouds of points in four dimensions."""
-
-    def __init__(self, count: int, scale: float = 1.0) -> None:
-        rng = np.random.default_rng(count)
-        self.labels = rng.integers(0, 2, count)
-        self.x = (rng.normal(size=(count, 4)) + 2 * self.labels[:, None]).astype(np.float32) * scale
-        self.lengths = np.ones(count, dtype=np.int64)
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        return {"x": torch.from_numpy(self.x[indices]), "labels": torch.from_numpy(self.labels[indices])}
-
-
-class Linear(TextClassification):
-    """The loop's view of a family, on the simplest of models."""
-
-    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
-        return [[model[0]]]
-
-    def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        return model(batch["x"])
-
-
-def recipe(**changes: Any) -> Recipe:
-    fields: dict[str, Any] = {"learning_rate": 1e-2, "batch_size": 32, "frozen_layers": 0, "weight_decay": 0.0}
-    budget = Budget(trials=1, epochs=3, first_rung=1)
-    return Recipe(family="f", model="m", data=Data(source="d"), budget=budget, **{**fields, **changes})
-
-
-def fit(recipe: Recipe, train: Points, report_at: tuple[float, ...] = (1.0, 2.0, 3.0)) -> list[_loop.Report]:
-    torch.manual_seed(recipe.seed)
-    model, reports = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), list[_loop.Report]()
-    _loop.fit(model, Linear(), recipe, train, Points(50), report_at=report_at, device=CPU, report=reports.append)
-    return reports
+from tests.trainables.points import CPU, Linear, Points, build, fit, recipe
+from trainables import _data, _loop, _optim
 
 
 def test_it_learns_and_reports_where_it_should() -> None:
@@ -56,7 +18,14 @@ def test_it_learns_and_reports_where_it_should() -> None:
     assert [report.final for report in reports] == [False, False, False, True]
     assert [report.step for report in reports] == [2, 4, 8, 12]
     assert [report.epoch for report in reports] == [0.64, 1.0, 2.0, 3.0]
+    assert [report.micro_batch for report in reports] == [8] * 4
     assert reports[-1].metrics["accuracy"] > 0.9 > 0.6 > reports[-1].metrics["train_loss"]
+
+
+def test_it_can_end_within_an_epoch() -> None:
+    reports = fit(recipe(), Points(96), report_at=(0.5, 1.5))
+    assert [report.samples for report in reports] == [64, 160]
+    assert [report.final for report in reports] == [False, True]
 
 
 def test_a_report_can_end_the_trial() -> None:
@@ -66,23 +35,54 @@ def test_a_report_can_end_the_trial() -> None:
         seen.append(report)
         raise SystemExit
 
-    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
     with pytest.raises(SystemExit):
-        _loop.fit(model, Linear(), recipe(), Points(64), Points(8), report_at=(1.0, 2.0), device=CPU, report=stop)
+        fit(recipe(), Points(64), report_at=(1.0, 2.0), report=stop)
     assert len(seen) == 1
 
 
-def test_micro_batches_add_up_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_micro_batches_add_up_to_the_batch() -> None:
     gradients = []
     for size in (32, 5):
-        monkeypatch.setattr(_loop, "_CPU_MICRO_BATCH", size)
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-        loss = _loop._backward(model, Linear(), Points(40), np.arange(32), CPU)
+        model = build()
+        loss = _loop._backward(model, Linear(), Points(40), np.arange(32), CPU, size)
         gradients.append((loss, [p.grad.clone() for p in model.parameters()]))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_mean_loss_of_a_report_is_of_the_examples_since_the_one_before() -> None:
+    """With a step too small to change anything, it is the mean loss of the untrained model on these examples."""
+    train, model = Points(100), build()
+    losses = nn.functional.cross_entropy(
+        model(torch.from_numpy(train.x)), torch.from_numpy(train.labels), reduction="none"
+    )
+    reports = fit(recipe(learning_rate=1e-30), train, report_at=(0.5, 1.0, 3.0))
+    order = np.concatenate(_data.batches(train.lengths, 32, np.random.default_rng([0, 0])))
+    expected = [losses[order[:64]], losses[order[64:]], losses]
+    found = [report.metrics["train_loss"] for report in reports]
+    assert found == pytest.approx([part.mean().item() for part in expected], rel=1e-6)
+
+
+# --- what is not finite
+
+
+def rates(steps: int, **changes: Any) -> list[float]:
+    """Learning rate of each step."""
+    optimizer, schedule = _optim.build(nn.Linear(2, 2), recipe(**changes), steps)
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def poisoned(at: int) -> Points:
+    """100 points, one of them not a number, in the batch of step `at` of the first epoch."""
+    train = Points(100)
+    train.x[_data.batches(train.lengths, 32, np.random.default_rng([0, 0]))[at][-1]] = math.nan
+    return train
 
 
 def test_a_loss_that_is_not_finite_ends_it_at_that_step() -> None:
@@ -90,6 +90,94 @@ def test_a_loss_that_is_not_finite_ends_it_at_that_step() -> None:
     train.x[:] = math.nan
     with pytest.raises(_loop.NonFiniteLossError, match=r"loss is nan at step 0, learning rate"):
         fit(recipe(), train)
+
+
+def test_numbers_too_large_for_a_loss_end_it_too() -> None:
+    train = Points(64)
+    train.x[:] = 3e38
+    with pytest.raises(_loop.NonFiniteLossError, match=r"loss is (inf|nan) at step 0, learning rate"):
+        fit(recipe(), train)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_later_step_is_named_with_its_learning_rate_and_changes_nothing_any_more(step: int) -> None:
+    model, taken = build(), []
+    expected = rf"^loss is nan at step {step}, learning rate {rates(12, warmup=0.5)[step]:.3g}$"
+    with pytest.raises(_loop.NonFiniteLossError, match=expected):
+        fit(recipe(warmup=0.5), poisoned(step), model=model, after_step=lambda take: taken.append(take()))
+    assert len(taken) == step
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+class Odd(Linear):
+    """A family whose metrics, from some report on, are not numbers."""
+
+    def __init__(self, name: str, value: float, good: int = 0) -> None:
+        self._name, self._value, self._good = name, value, good
+
+    def metrics(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        self._good -= 1
+        return {**super().metrics(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
+
+
+@pytest.mark.parametrize(("name", "value"), [("accuracy", math.nan), ("recall", math.nan), ("loss", math.inf)])
+def test_a_metric_that_is_not_finite_is_named_with_its_step(name: str, value: float) -> None:
+    with pytest.raises(_loop.NonFiniteLossError, match=rf"^{name} is {value} at step 4, learning rate "):
+        fit(recipe(), Points(100), family=Odd(name, value))
+    with pytest.raises(_loop.NonFiniteLossError, match=rf"^{name} is {value} at step 8, learning rate "):
+        fit(recipe(), Points(100), family=Odd(name, value, good=1))
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> _loop._Run:
+    """A run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
+    run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), CPU, 40)
+    run.device = SimpleNamespace(type="far")
+    backward = _loop._backward
+    monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:4], CPU, given[5]))
+    return run
+
+
+def test_the_first_bad_step_is_named_where_losses_are_looked_at_together(far: _loop._Run) -> None:
+    losses = [1.0, 0.5, math.nan, math.inf, math.nan]
+    far._unchecked = [(7 + i, 0.1 * (i + 1), torch.tensor(loss)) for i, loss in enumerate(losses)]
+    with pytest.raises(_loop.NonFiniteLossError, match=r"^loss is nan at step 9, learning rate 0.3$"):
+        far.check()
+    far.check()  # nothing is left to look at
+
+
+def take_steps(run: _loop._Run, train: Points, count: int) -> None:
+    """`count` steps on four examples each."""
+    for i in range(count):
+        run.step_on(train, np.arange(4 * i, 4 * i + 4), last=False)
+
+
+def test_far_away_a_loss_is_seen_within_twenty_steps(far: _loop._Run) -> None:
+    train = Points(120)
+    train.x[4 * 7] = math.nan
+    expected = rf"^loss is nan at step 7, learning rate {rates(40, warmup=0.5)[7]:.3g}$"
+    with pytest.raises(_loop.NonFiniteLossError, match=expected):
+        take_steps(far, train, 30)
+    assert far.step == 19, "the twentieth step looked"
+
+
+@pytest.mark.parametrize("what", ["take", "measure"])
+def test_far_away_a_loss_is_seen_before_anything_is_kept_of_it(far: _loop._Run, what: str) -> None:
+    train = Points(120)
+    train.x[4 * 2] = math.nan
+    take_steps(far, train, 5)
+    with pytest.raises(_loop.NonFiniteLossError, match="^loss is nan at step 2, "):
+        far.take() if what == "take" else far.measure(Points(50), 120, final=False)
+
+
+def test_far_away_good_losses_are_looked_at_once(far: _loop._Run) -> None:
+    take_steps(far, Points(120), 30)
+    assert [step for step, *_ in far._unchecked] == list(range(20, 30))
+    far.take()
+    assert far._unchecked == []
+
+
+# --- the schedule and the device
 
 
 def test_the_schedule_depends_on_the_whole_trial_only() -> None:
@@ -100,23 +188,20 @@ def test_the_schedule_depends_on_the_whole_trial_only() -> None:
         stopped.append(report)
         raise SystemExit
 
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
     with pytest.raises(SystemExit):
-        points = (1.0, 2.0, 3.0)
-        _loop.fit(model, Linear(), recipe(), Points(100), Points(50), report_at=points, device=CPU, report=stop)
+        fit(recipe(), Points(100), report=stop)
     assert stopped[0] == whole[0]
 
 
+def test_what_a_search_may_spend_on_other_recipes_changes_nothing() -> None:
+    given = recipe()
+    budget = dataclasses.replace(given.budget, trials=None, seconds=60.0, first_rung=2, confirm_recipes=9)
+    assert fit(dataclasses.replace(given, budget=budget), Points(100)) == fit(given, Points(100))
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
-    model = nn.Linear(2, 2)
-    optimizer, schedule = _optim.build(model, recipe(learning_rate=1.0, warmup=0.2), 10)
-    rates = []
-    for _ in range(10):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    assert rates == pytest.approx([0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+    expected = [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    assert rates(10, learning_rate=1.0, warmup=0.2) == pytest.approx(expected)
 
 
 def test_a_cpu_never_computes_in_bf16() -> None:

@@ -1,0 +1,23 @@
+"""A plan of the tiny model and table, as `resolve` makes it."""
+
+from pathlib import Path
+
+import pytest
+
+from search import plan as planning
+from search.options import Options
+from search.plan import Plan
+
+
+@pytest.fixture
+def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
+    """Of a small search in `tmp_path`."""
+    return Options(
+        space="bert_imdb", profile="small", model=str(tiny_model), dataset=str(tiny_csv), storage=tmp_path, name="run"
+    )
+
+
+@pytest.fixture
+def plan(options: Options) -> Plan:
+    """12 trials of 2 epochs, one rung after the first; its run directory is not there yet."""
+    return planning.resolve(options)[0]

@@ -1,0 +1,80 @@
+"""The loop's view of a task, on the smallest of data and models: two clouds of points and two layers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spaces import Budget, Data, Recipe
+from trainables import _loop
+from trainables._family import Batch, Examples
+from trainables.text_classification import TextClassification
+
+CPU = torch.device("cpu")
+EPOCHS = 3
+
+Weights = dict[str, torch.Tensor]
+
+
+class Points(Examples):
+    """Two clouds of points in four dimensions."""
+
+    def __init__(self, count: int, scale: float = 1.0) -> None:
+        rng = np.random.default_rng(count)
+        self.labels = rng.integers(0, 2, count)
+        self.x = (rng.normal(size=(count, 4)) + 2 * self.labels[:, None]).astype(np.float32) * scale
+        self.lengths = np.ones(count, dtype=np.int64)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        return {"x": torch.from_numpy(self.x[indices]), "labels": torch.from_numpy(self.labels[indices])}
+
+
+class Linear(TextClassification):
+    """The loop's view of a family, on the simplest of models."""
+
+    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
+        return [[model[0]]]
+
+    def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        return model(batch["x"])
+
+
+def recipe(**changes: Any) -> Recipe:
+    """A recipe of three epochs at batch 32."""
+    fields: dict[str, Any] = {"learning_rate": 1e-2, "batch_size": 32, "frozen_layers": 0, "weight_decay": 0.0}
+    budget = Budget(trials=1, epochs=EPOCHS, first_rung=1)
+    return Recipe(family="f", model="m", data=Data(source="d"), budget=budget, **{**fields, **changes})
+
+
+def build(seed: int = 0, dropout: float = 0.0) -> nn.Module:
+    """One block and a head; leaves torch's random state after the weights were drawn from `seed`."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(dropout), nn.Linear(8, 2))
+
+
+def fit(
+    recipe: Recipe,
+    train: Points,
+    report_at: tuple[float, ...] = (1.0, 2.0, 3.0),
+    *,
+    model: nn.Module | None = None,
+    family: Linear | None = None,
+    **options: Any,
+) -> list[_loop.Report]:
+    """Train on a CPU; `options` go to `_loop.fit`. Without a model of the caller's one is drawn from the seed."""
+    model, reports = model or build(recipe.seed), list[_loop.Report]()
+    given = {"report_at": report_at, "device": CPU, "report": reports.append, **options}
+    _loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
+    return reports
+
+
+def weights(model: nn.Module) -> Weights:
+    """A copy of all parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_equal(one: Weights, other: Weights) -> None:
+    """To the bit."""
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
