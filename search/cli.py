@@ -175,7 +175,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        raise OSError(error.errno, f"{error}; what is recorded is whole: make room, then --resume {plan.run}") from None
+        what = f"{error.strerror}: {error.filename or plan.run}"
+        raise OSError(error.errno, f"{what}; what is recorded is whole: make room, then --resume {plan.run}") from None
     except cluster.ClusterLostError as error:
         print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.run}", file=sys.stderr)
         return FAILED

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,9 @@ def apart(one: Sequence[float], other: Sequence[float]) -> bool:
         return False
     if statistics.variance(one) == statistics.variance(other) == 0:
         return statistics.fmean(one) != statistics.fmean(other)
-    return bool(stats.ttest_ind(one, other, equal_var=False).pvalue < 1 - LEVEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of one side without variance; the other side's is enough
+        return bool(stats.ttest_ind(one, other, equal_var=False).pvalue < 1 - LEVEL)
 
 
 def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:

@@ -92,13 +92,15 @@ def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     best = found["best"]
     if not best:
         return []
-    test = _number(found["test"] and found["test"][found["metric"]]) + _interval(found["test_interval"])
+    test = _number(found["test"] and found["test"][found["metric"]])
     seed = f", seed {best['seed']}" if found["confirmed"] else ""
     rows = [(f"winner: trial {best['number']} ({best['recipe']}){seed}", _number(best["validation"]), test)]
+    if found["test_interval"]:
+        rows.append(("  95 % interval", "", _interval(found["test_interval"])))
     if found["confirmed"]:
         first = found["confirmed"][0]
-        mean = _number(first["mean"]) + _interval(first["interval"])
-        rows.append((f"  mean of {len(first['scores'])} fresh seeds", mean, ""))
+        rows.append((f"  mean of {len(first['scores'])} fresh seeds", _number(first["mean"]), ""))
+        rows.append(("  95 % interval", _interval(first["interval"]), ""))
         rows.append(("  as first found", _number(best["found"]), ""))
     return rows
 
@@ -118,7 +120,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     if best and found["optimism"] is not None:
         trainings = sum(found["counts"].values()) + sum(len(row["scores"]) + row["failed"] for row in rows)
         lines.append(
-            f"Validation minus test: {found['optimism']:+.4f}, the optimism of having picked the best of "
+            f"Validation minus test: {found['optimism']:+.4f}: chance, and the optimism of having picked the best of "
             f"{trainings} trainings by validation."
         )
     if found["test_reads"] > 1:
@@ -127,7 +129,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _number(value: float | None) -> str:
@@ -158,7 +160,7 @@ def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
 {plan.base.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
 
 Validation chose this model among {sum(found["counts"].values())} trials; the test set was read for the winner
-alone. In brackets: 95 % intervals, of a mean over seeds (Student's t) or of a test score over examples (bootstrap).
+alone. The intervals: of a mean over seeds by Student's t, of a test score over examples by the bootstrap.
 
 | | validation {metric} | test {metric} |
 |---|---|---|

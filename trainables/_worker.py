@@ -68,7 +68,7 @@ def train(config: dict[str, Any]) -> None:
         except OSError as error:
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
-            attempt.tell(disk_full=[error.errno, str(error)], final=True)
+            attempt.tell(disk_full=[error.errno, os.strerror(error.errno), str(error.filename)], final=True)
         except ray.exceptions.RayError:
             raise
         except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again

@@ -35,7 +35,7 @@ class Outcome:
 
     run: Path
     kills: list[tuple[str, float]] = field(default_factory=list)
-    """Victim, and seconds until something was recorded again."""
+    """Victim, and seconds until a new process had reported."""
     sessions: int = 0
     largest: int = 0
     """Bytes of the run directory, the most that was seen."""
@@ -91,6 +91,13 @@ class Chaos:
         names = ("trials.jsonl", "confirm.jsonl")
         return sum((self.outcome.run / n).stat().st_size for n in names if (self.outcome.run / n).exists())
 
+    def _pids(self) -> set[int]:
+        """Every process that has recorded a report."""
+        found = set()
+        for name in ("trials.jsonl", "confirm.jsonl"):
+            found |= {fields["pid"] for fields in results.read_lines(self.outcome.run / name)}
+        return found
+
     def _wait_for_work(self) -> bool:
         """Until this session has recorded something; now and then it is shot earlier."""
         limit = self._rng.uniform(1.0, 20.0) if self._rng.random() < 0.2 else 120.0
@@ -122,15 +129,16 @@ class Chaos:
         victim = self._find(kind)
         if victim is None:
             return
-        before, began = self._mark(), time.monotonic()
+        before, began = self._pids(), time.monotonic()
         with self.log.open("a") as log:
             log.write(f"--- kill -9 {kind}\n")
         victim.send_signal(signal.SIGKILL)
         if kind == "driver":
             self._process.wait(timeout=30)
             self._start()  # of the others' death the driver takes care itself
-        while self._mark() <= before and self._process.poll() is None and time.monotonic() - began < 180:
-            time.sleep(0.02)
+        # Training has gone on when a process that is new since the kill has reported.
+        while self._pids() <= before and self._process.poll() is None and time.monotonic() - began < 120:
+            time.sleep(0.05)
         self.outcome.kills.append((kind, time.monotonic() - began))
 
     def _find(self, kind: str) -> psutil.Process | None:

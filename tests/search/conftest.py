@@ -1,4 +1,4 @@
-"""A plan of the tiny model and table, as `resolve` makes it."""
+"""A plan of the tiny model and table, as `resolve` makes it, and a clock."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from search import plan as planning
 from search.options import Options
 from search.plan import Plan
+from tests.search.made import Clock
 
 
 @pytest.fixture
@@ -21,3 +22,9 @@ def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
 def plan(options: Options) -> Plan:
     """12 trials of 2 epochs, one rung after the first; its run directory is not there yet."""
     return planning.resolve(options)[0]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Stands still until it is moved."""
+    return Clock()

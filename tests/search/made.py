@@ -1,12 +1,16 @@
 """Lines, trials, a clock and a full disk made by hand, for tests that need no training."""
 
+import dataclasses
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from search import results
-from search.results import RUNNING, Line, Trial
+from search.ledger import Ledger
+from search.plan import Plan
+from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Journal, Line, Trial
+from search.rundir import LOG, Job, Log
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
@@ -61,3 +65,51 @@ def full_disk(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def session(plan: Plan, clock: Clock) -> Ledger:
+    """The ledger of a session that begins now; what another one held is left as a crash leaves it."""
+    plan.run.mkdir(parents=True, exist_ok=True)
+    journal = Journal(plan.run / LOG)
+    journal.append({"event": "session", "time": clock(), "pid": 1, "host": "here"})
+    journal.close()
+    return Ledger(plan, Log(plan.run), clock)
+
+
+def with_budget(plan: Plan, **changes: Any) -> Plan:
+    """The plan with another budget, and with other `slots` where they are given."""
+    slots = changes.pop("slots", plan.slots)
+    budget = dataclasses.replace(plan.base.budget, **changes)
+    return dataclasses.replace(plan, base=dataclasses.replace(plan.base, budget=budget), slots=slots)
+
+
+def taken(ledger: Ledger) -> Job:
+    """The next job, which there must be."""
+    job = ledger.next()
+    assert job is not None
+    return job
+
+
+def said(epoch: float, score: float, now: float, **more: Any) -> dict[str, Any]:
+    """What a slot reports after an epoch."""
+    return {
+        "objective": score,
+        "epoch": epoch,
+        "samples": int(320 * epoch),
+        "step": int(40 * epoch),
+        "metrics": {"accuracy": score, "loss": 1 - score},
+        "final": False,
+        "seconds": 10 * epoch,
+        "pid": 1,
+        "time": now,
+        **more,
+    }
+
+
+def train(ledger: Ledger, clock: Clock, job: Job, *scores: float, state: str = "", reason: str = "") -> Line:
+    """A training from its slot to its end, 10 s an epoch; stopped where it reports fewer epochs than there are."""
+    for epoch, score in enumerate(scores, start=1):
+        clock.now += 10
+        ledger.report(job, said(epoch, score, clock.now))
+    ended = COMPLETE if len(scores) == ledger.plan.base.budget.epochs else PRUNED if scores else FAIL
+    return ledger.end(job, state or ended, reason)

@@ -60,7 +60,9 @@ def test_the_plan_resolves_everything(options: Options) -> None:
         ({"confirm_seeds": -1}, "confirm_seeds must not be negative, got -1"),
         ({"retries": -1}, "--retries must not be negative, got -1"),
         ({"checkpoint_every": -0.5}, "--checkpoint-every must not be negative, got -0.5"),
-        ({"checkpoint_every": float("nan")}, "--checkpoint-every must not be negative, got nan"),
+        ({"checkpoint_every": float("nan")}, "--checkpoint-every must .*, got nan"),
+        ({"cpus_per_trial": float("nan")}, "--cpus-per-trial must .*, got nan"),
+        ({"gpus_per_trial": float("nan")}, "--gpus-per-trial must .*, got nan"),
     ],
 )
 def test_a_mistake_is_one_line(options: Options, changes: dict[str, Any], message: str) -> None:

@@ -34,13 +34,14 @@ class Case:
     def recipe(self, **changes: Any) -> Recipe:
         fields: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 8, "frozen_layers": 0, "weight_decay": 0.01}
         budget = Budget(trials=1, epochs=1, first_rung=1)
-        return Recipe(family="f", model="m", data=self.data, budget=budget, **{**fields, **changes})
+        return Recipe(family="f", model="m", data=self.data, **{"budget": budget, **fields, **changes})
 
-    def fit(self, model: torch.nn.Module, recipe: Recipe) -> list[_loop.Report]:
+    def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[_loop.Report]:
         torch.manual_seed(recipe.seed)
         reports: list[_loop.Report] = []
         train, validation = (self.family.open(self.entry, split) for split in ("train", "validation"))
-        _loop.fit(model, self.family, recipe, train, validation, report_at=(1.0,), device=CPU, report=reports.append)
+        given = {"report_at": (1.0,), "device": CPU, "report": reports.append, **options}
+        _loop.fit(model, self.family, recipe, train, validation, **given)
         return reports
 
 
@@ -95,6 +96,26 @@ def test_the_same_trial_twice_is_the_same_to_the_bit(case: Case) -> None:
         runs.append((case.fit(model, case.recipe(frozen_layers=1)), model.state_dict()))
     assert runs[0][0] == runs[1][0]
     assert all(torch.equal(tensor, runs[1][1][name]) for name, tensor in runs[0][1].items())
+
+
+@pytest.mark.parametrize("step", [3, 11])
+def test_interrupted_within_an_epoch_it_ends_the_same_to_the_bit(case: Case, tmp_path: Path, step: int) -> None:
+    """8 steps an epoch; what goes on has another head and another random state, as a fresh process has."""
+    path, budget = tmp_path / "last.safetensors", Budget(trials=1, epochs=2, first_rung=1)
+    recipe, points = case.recipe(frozen_layers=1, budget=budget), {"report_at": (0.5, 1.0, 1.6, 2.0)}
+    whole, gone_on, count = case.build(), case.build(seed=9), 0
+
+    def keep(take: _loop.Take) -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            _checkpoint.write(take(), path)
+
+    reports = case.fit(whole, recipe, after_step=keep, **points)
+    assert {report.step for report in reports} > {8, 16}
+    again = case.fit(gone_on, recipe, resume=_checkpoint.read(path), **points)
+    assert again == [report for report in reports if report.step > step]
+    assert all(torch.equal(tensor, gone_on.state_dict()[name]) for name, tensor in whole.state_dict().items())
 
 
 def test_the_head_comes_from_the_seed(case: Case) -> None:

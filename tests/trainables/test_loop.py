@@ -166,7 +166,7 @@ def test_far_away_a_loss_is_seen_before_anything_is_kept_of_it(far: _loop._Run, 
     train = Points(120)
     train.x[4 * 2] = math.nan
     take_steps(far, train, 5)
-    with pytest.raises(_loop.NonFiniteLossError, match="^loss is nan at step 2, "):
+    with pytest.raises(_loop.NonFiniteLossError, match=r"^loss is nan at step 2, "):
         far.take() if what == "take" else far.measure(Points(50), 120, final=False)
 
 

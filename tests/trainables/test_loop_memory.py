@@ -147,7 +147,7 @@ def test_a_snapshot_knows_what_fits(tmp_path: Path) -> None:
 
 
 def test_an_example_that_does_not_fit_alone_ends_it_at_its_step() -> None:
-    with pytest.raises(_loop.DoesNotFitError, match="^out of GPU memory at step 0 with a micro-batch of 1$"):
+    with pytest.raises(_loop.DoesNotFitError, match=r"^out of GPU memory at step 0 with a micro-batch of 1$"):
         fit(recipe(), TRAIN, family=Tight(0))
 
 
@@ -160,7 +160,7 @@ def test_an_example_that_no_longer_fits_ends_it_at_its_step(step: int) -> None:
         if len(taken) == step:
             family.fits = 0
 
-    with pytest.raises(_loop.DoesNotFitError, match=f"^out of GPU memory at step {step} with a micro-batch of 1$"):
+    with pytest.raises(_loop.DoesNotFitError, match=rf"^out of GPU memory at step {step} with a micro-batch of 1$"):
         fit(recipe(), TRAIN, family=family, after_step=shrink)
 
 

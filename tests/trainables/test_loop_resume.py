@@ -140,7 +140,7 @@ def test_a_snapshot_is_offered_after_every_step_but_the_last_and_after_the_repor
 )
 def test_a_snapshot_of_another_recipe_is_refused(whole: Whole, changes: dict[str, Any]) -> None:
     other = dataclasses.replace(whole.recipe, **changes)
-    with pytest.raises(ValueError, match="^the snapshot was taken of another recipe$"):
+    with pytest.raises(ValueError, match=r"^the snapshot was taken of another recipe$"):
         fit(other, TRAIN, REPORT_AT, model=elsewhere(1), resume=whole.snapshot(3))
 
 
@@ -165,5 +165,5 @@ def test_a_snapshot_of_the_same_recipe_in_a_search_with_another_budget_is_taken(
 
 
 def test_a_snapshot_of_another_model_is_refused(whole: Whole) -> None:
-    with pytest.raises(ValueError, match="^the snapshot does not belong to this model: .* tensors differ, first "):
+    with pytest.raises(ValueError, match=r"^the snapshot does not belong to this model: .* tensors differ, first "):
         fit(whole.recipe, TRAIN, REPORT_AT, model=build(), resume=whole.snapshot(3))
