@@ -142,7 +142,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def _run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
-    if arguments.resume is not None:
+    if arguments.resume is not None and not arguments.dry_run:
         from search import rundir
 
         rundir.check_free(arguments.resume)  # said before torch is imported

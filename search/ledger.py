@@ -47,11 +47,14 @@ class Ledger:
         self._running: dict[tuple[int, int], tuple[Job, float]] = {}
         self._lost: Counter[tuple[int, int]] = Counter()
         self._ended: list[Trial] = []
-        self._kept = results.top(self.trials, plan.metric, KEPT_CHECKPOINTS)
+        self._kept: list[Trial] = []
+        for job in started:  # what a crash has left between an end and the clearing up after it
+            if (ended := self._trial(job)) and not ended.open:
+                self._drop_files(job, ended)
         times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         *earlier, self._began = [event["time"] for event in log.events("session")]
-        self._used = rundir.seconds_used(earlier, times)
+        self._used = rundir.seconds_used(earlier, [at for at in times if at < self._began])
         self.failure: str | None = None
         """Why the search should stop by itself; None while it should not."""
 
@@ -238,7 +241,8 @@ class Ledger:
         """
         self._lost[job.key] += 1
         if self._lost[job.key] > self.plan.retries:
-            return self.end(job, results.FAIL, f"{reason} ({self._lost[job.key]} times)")
+            times = f" ({self._lost[job.key]} times)" if self._lost[job.key] > 1 else ""
+            return self.end(job, results.FAIL, f"{reason}{times}")
         self._log.append("lost", number=job.number, seed=job.seed, reason=reason)
         self._running.pop(job.key)
         self._waiting.appendleft(job)

@@ -150,7 +150,7 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
     nodes = cluster.nodes(options.address)
     profile = Profile(model=base.model, data=base.data, budget=changed(base.budget, options, of_old=True))
-    plan, corpus = _plan(space, profile_name, "as the search began", profile, run, options, nodes, seed)
+    plan, corpus = _plan(space, profile_name, "as the search began", profile, run, options, nodes, seed, base)
     for what, old, new in (
         (f"the data {base.data.source}", before["fingerprint"], plan.fingerprint),
         (f"the model {base.model}", before["weights"], plan.weights),
@@ -173,11 +173,13 @@ def _plan(
     options: Options,
     nodes: list[cluster.Node],
     seed: int,
+    began: Recipe | None = None,
 ) -> tuple[Plan, Corpus]:
+    """`began`: what the trials of a search that goes on share, whatever the space says today."""
     retries = 2 if options.retries is None else options.retries
     checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
     for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
-        if value < 0:
+        if not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
     # From here on torch is imported; what is wrong above is said without waiting for it.
     from trainables import _data, _family, _sources
@@ -190,15 +192,18 @@ def _plan(
     recipes = {label: resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
     for label, recipe in recipes.items():
         check_recipe(repr(label), recipe, distributions)
-    base = Recipe(
-        family=space.family,
-        model=profile.model,
-        data=profile.data,
-        budget=profile.budget,
-        seed=seed,
-        metric=space.metric,
-        **next(iter(recipes.values())),
-    )
+    if began is None:
+        hyperparameters = next(iter(recipes.values()))
+        began = Recipe(
+            family=space.family,
+            model=profile.model,
+            data=profile.data,
+            budget=profile.budget,
+            seed=seed,
+            metric=space.metric,
+            **hyperparameters,
+        )
+    base = dataclasses.replace(began, data=profile.data, budget=profile.budget)
     corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
     need = trial_need(options, nodes, info)
     slots = cluster.slots(nodes, need)
@@ -211,7 +216,7 @@ def _plan(
         space=space.name,
         profile=name,
         profile_reason=reason,
-        metric=space.metric,
+        metric=base.metric,
         base=base,
         distributions=distributions,
         recipes=recipes,
@@ -226,7 +231,7 @@ def _plan(
         need=need,
         slots=at_once,
         slots_reason=cluster.arithmetic(nodes, need) + (f", at most {at_once}" if at_once < slots else ""),
-        disk=disk_bound(info, at_once, profile.budget, _sources.other_bytes(folder)),
+        disk=disk_bound(info, max(at_once, rundir.snapshots(run)), profile.budget, _sources.other_bytes(folder)),
         retries=retries,
         checkpoint_every=checkpoint_every,
         weights=_sources.digest(folder),
@@ -329,9 +334,9 @@ def trial_need(options: Options, nodes: list[cluster.Node], info: ModelInfo) -> 
     cpus = options.cpus_per_trial
     if cpus is None:
         cpus = max(1.0, min(4.0, best.cpus // max(1.0, best.gpus))) if gpus else 1.0
-    if cpus <= 0:
+    if not cpus > 0:
         raise ValueError(f"--cpus-per-trial must be above 0, got {cpus:g}")
-    if gpus < 0:
+    if not gpus >= 0:
         raise ValueError(f"--gpus-per-trial must not be negative, got {gpus:g}")
     # float32: weights, a pristine copy, gradients, and Adam's two moments.
     memory = _PROCESS_MEMORY + 4 * info.parameters * (2 if gpus else 5)
@@ -347,7 +352,7 @@ def disk_bound(info: ModelInfo, slots: int, budget: Budget, beside: int) -> int:
 
     Args:
         info: of the model.
-        slots: trainings at once.
+        slots: trainings at once, or broken off and waiting to go on.
         budget: trials and confirmation.
         beside: bytes of the model's other files, which the export has too.
     """

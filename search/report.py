@@ -100,7 +100,8 @@ def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if found["confirmed"]:
         first = found["confirmed"][0]
         rows.append((f"  mean of {len(first['scores'])} fresh seeds", _number(first["mean"]), ""))
-        rows.append(("  95 % interval", _interval(first["interval"]), ""))
+        if first["interval"]:
+            rows.append(("  95 % interval", _interval(first["interval"]), ""))
         rows.append(("  as first found", _number(best["found"]), ""))
     return rows
 
@@ -113,7 +114,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         if found["tied"]:
             cost = ", ".join(f"trial {number} ({by_number[number]['seconds']:.0f} s)" for number in found["tied"])
             lines.append(f"Tied, cheapest training first: {cost}; their fresh seeds cannot tell them apart.")
-        elif len(rows) > 1:
+        elif sum(not row["failed"] for row in rows) > 1:
             lines.append(f"Trial {rows[0]['number']} is better than the other confirmed recipes (Welch's test, 5 %).")
         failed = [row for row in rows if row["failed"]]
         lines += [f"Trial {row['number']} failed with {row['failed']} of its fresh seeds." for row in failed]

@@ -60,7 +60,7 @@ def claim(run: Path, plan: str) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         if found.exists():
-            same = _search_of(found.read_text(encoding="utf-8")) == _search_of(plan)
+            same = _search_of(found.read_text(encoding="utf-8", errors="replace")) == _search_of(plan)
             done = "finished" if (run / "summary.json").is_file() else "unfinished"
             what = f"this very search, {done}" if same else "a search with another plan"
             raise ValueError(f"{run} holds {what}: {another}, or go on with it by --resume {run}")
@@ -180,8 +180,8 @@ def check_free(run: Path) -> None:
     try:
         with (run / LOG).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return
+    except (FileNotFoundError, NotADirectoryError):
+        return  # `read_plan` says what is wrong with it
     except BlockingIOError:
         raise ValueError(f"{run} is in use by {_holder(run)}") from None
 
@@ -237,13 +237,15 @@ def started(run: Path) -> list[Job]:
     """Every training that was ever given to a slot, in that order. Numbers that cannot be are left out."""
     jobs = []
     for fields in read_lines(run / LOG):
-        number, seed, params = fields.get("number"), fields.get("seed"), fields.get("params")
-        if fields.get("event") == "start" and type(number) is int and type(seed) is int and number >= 0:
+        number, seed, params = (fields.get(name) for name in ("number", "seed", "params"))
+        if fields.get("event") != "start" or type(number) is not int or type(seed) is not int or number < 0:
+            continue
+        if isinstance(params, dict):
             jobs.append(
                 Job(
                     number=number,
                     seed=seed,
-                    params=dict(params or {}),
+                    params=params,
                     label=str(fields.get("label", "")),
                     confirms=bool(fields.get("confirms")),
                 )
@@ -257,6 +259,11 @@ def started(run: Path) -> list[Job]:
 def folder(number: int, seed: int | None = None) -> str:
     """Where a training keeps its files, below the run directory; `seed` for one that confirms a trial."""
     return f"trials/{number:05d}" if seed is None else f"confirm/{number:05d}-{seed}"
+
+
+def snapshots(run: Path) -> int:
+    """How many trainings were broken off and can go on."""
+    return sum(1 for _ in run.glob("*/*/last.safetensors"))
 
 
 def remove(path: Path) -> None:

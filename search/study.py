@@ -130,17 +130,21 @@ def _rewrite(
 
 def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> optuna.trial.FrozenTrial:
     state = TrialState.RUNNING if trial.open else TrialState[trial.state]
+    values = {
+        line.samples: line.metrics[metric]
+        for line in trial.reports
+        if math.isfinite(line.metrics.get(metric, math.nan))
+    }
+    value = trial.score(metric) if state == TrialState.COMPLETE else None
+    if state == TrialState.PRUNED and values:
+        value = values[max(values)]  # as Optuna does when it is told
     frozen = optuna.trial.create_trial(
         state=state,
-        value=trial.score(metric) if state == TrialState.COMPLETE else None,
+        value=value,
         params=trial.params,
         distributions=distributions,
         user_attrs={"recipe": trial.label} if trial.label else {},
-        intermediate_values={
-            line.samples: line.metrics[metric]
-            for line in trial.reports
-            if math.isfinite(line.metrics.get(metric, math.nan))
-        },
+        intermediate_values=values,
         constraints={"memory": 1.0} if trial.reason.startswith(results.INFEASIBLE) else None,
     )
     frozen.datetime_start = datetime.datetime.fromtimestamp(trial.time - trial.seconds)

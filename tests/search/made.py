@@ -113,3 +113,49 @@ def train(ledger: Ledger, clock: Clock, job: Job, *scores: float, state: str = "
         ledger.report(job, said(epoch, score, clock.now))
     ended = COMPLETE if len(scores) == ledger.plan.base.budget.epochs else PRUNED if scores else FAIL
     return ledger.end(job, state or ended, reason)
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    """A summary as `summary.json` has it: trial 5 won, confirmed with three seeds, tied with trial 2."""
+    first = {"number": 5, "scores": (0.82, 0.84, 0.86), "mean": 0.84, "interval": (0.79, 0.89), "seconds": 31.2}
+    second = {"number": 2, "scores": (0.81, 0.83, 0.85), "mean": 0.83, "interval": (0.78, 0.88), "seconds": 12.7}
+    found: dict[str, Any] = {
+        "metric": "accuracy",
+        "best": {
+            "number": 5,
+            "recipe": "sampled",
+            "params": PARAMS,
+            "seed": 3,
+            "validation": 0.86,
+            "found": 0.88,
+            "epoch": 2.0,
+        },
+        "confirmed": [{**first, "failed": 0}, {**second, "failed": 0}],
+        "tied": [2, 5],
+        "test": {"accuracy": 0.8175, "loss": 0.4},
+        "test_interval": (0.78, 0.855),
+        "test_reads": 1,
+        "optimism": 0.0425,
+        "references": [
+            {"name": "majority class", "validation": 0.5042, "test": 0.5, "first_rung": None},
+            {"name": "linear probe", "validation": 0.65, "test": None, "first_rung": 0.6},
+        ],
+        "counts": {"COMPLETE": 4, "PRUNED": 7, "FAIL": 1, "RUNNING": 0},
+        "interrupted": False,
+        "failure": "",
+        "seconds": 384.0,
+        "run": "runs/r",
+    }
+    return {**found, **changes}
+
+
+NOTHING: dict[str, Any] = {
+    "best": None,
+    "confirmed": [],
+    "tied": [],
+    "test": None,
+    "test_interval": None,
+    "test_reads": 0,
+    "optimism": None,
+}
+"""What a summary says where nothing was found."""

@@ -1,14 +1,20 @@
 """The command line as a user meets it: exit codes and one-line messages."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from search import cli
+from search import cli, rundir
+from search import plan as planning
+from search.plan import Plan
 from tests import tiny
+from tests.search.made import NOTHING, summary
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -42,6 +48,17 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
         (("--space", "bert_imbd"), "did you mean 'bert_imdb'?"),
         (("--space", "bert_imdb", "--columns", "text"), "--columns is two names with a comma between"),
         (("--space", "bert_imdb", "--trials", "0", "--profile", "small"), "trials must be at least 1"),
+        (("--space", "bert_imdb", "--trials", "-3", "--profile", "small"), "trials must be at least 1, got -3"),
+        (("--space", "bert_imdb", "--trials", "x", "--profile", "small"), "--trials is a number, or +N with --resume"),
+        (("--space", "bert_imdb", "--trials", "+5", "--profile", "small"), "is there: give it with --resume"),
+        (("--space", "bert_imdb", "--time-budget", "+5m", "--profile", "small"), "is there: give it with --resume"),
+        (("--space", "bert_imdb", "--time-budget", "90", "--profile", "small"), "a time is given like 90m"),
+        (("--space", "bert_imdb", "--time-budget", "0s", "--profile", "small"), "a time budget must be above 0"),
+        (("--space", "bert_imdb", "--confirm", "-1", "--profile", "small"), "confirm_recipes must not be negative"),
+        (("--space", "bert_imdb", "--retries", "-1", "--profile", "small"), "--retries must not be negative, got -1"),
+        (("--retrain", "/no/such"), "/no/such holds no best/recipe.json: has the search in it finished?"),
+        (("--retrain", "/no/such", "--space", "bert_imdb"), "--space has no part in it"),
+        (("--resume", "/no/such"), "/no/such is not a run directory: it does not exist"),
         (("--space", "bert_imdb", "--profile", "small", "--name", "a/b"), "--name is a folder name"),
         (("--space", "bert_imdb", "--address", "127.0.0.1:9"), "no Ray cluster answers at 127.0.0.1:9"),
     ],
@@ -55,6 +72,91 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert err.startswith("frostline: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--space", "bert_imdb"),
+        ("--profile", "small"),
+        ("--model", "m"),
+        ("--dataset", "d"),
+        ("--columns", "a,b"),
+        ("--epochs", "3"),
+        ("--seed", "0"),
+        ("--storage", "runs"),
+        ("--name", "n"),
+        ("--retrain", "r"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_what_a_search_is_cannot_change_when_it_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, given: tuple[str, str]
+) -> None:
+    code, out, err = run(capsys, "--resume", str(tmp_path), *given)
+    assert (code, out) == (2, "")
+    assert err == f"frostline: --resume takes the search as it is in {tmp_path}: {given[0]} cannot change\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "is not a run directory: it has no plan.json"),
+        ({"plan.json": "torn {"}, "plan.json cannot be read: "),
+        ({"plan.json": "[]"}, "plan.json is not a plan"),
+        ({"plan.json": "{}"}, "plan.json is not a plan of this version: 'base'"),
+    ],
+)
+def test_a_folder_without_a_search_does_not_go_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    code, out, err = run(capsys, "--resume", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == set(files), "nothing is left in it"
+
+
+def test_a_file_is_no_run_directory(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    code, _, err = run(capsys, "--resume", str(path))
+    assert (code, err) == (2, f"frostline: {path} is not a run directory: a file\n")
+
+
+def test_a_search_that_runs_does_not_go_on_elsewhere(capsys: pytest.CaptureFixture[str], plan: Plan) -> None:
+    planning.claim(plan)
+    with rundir.hold(plan.run):
+        code, _, err = run(capsys, "--resume", str(plan.run))
+        assert run(capsys, "--resume", str(plan.run), "--dry-run")[0] == 0, "looking does no harm"
+    assert code == 2
+    assert err.startswith(f"frostline: {plan.run} is in use by process {os.getpid()} on ")
+    assert err.count("\n") == 1
+
+
+def test_a_dry_run_says_how_a_search_would_go_on_and_starts_nothing(
+    capsys: pytest.CaptureFixture[str], plan: Plan
+) -> None:
+    planning.claim(plan)
+    code, out, _ = run(capsys, "--resume", str(plan.run), "--dry-run", "--trials", "+3", "--confirm", "1")
+    assert code == 0
+    lines = dict(line.split(":", 1) for line in out.splitlines())
+    assert lines["trials"].strip().startswith("15, of up to 2 epochs")
+    assert lines["profile"].strip() == "small: as the search began"
+    assert lines["confirm"].strip().startswith("the best 1 recipes again")
+    assert [path.name for path in plan.run.iterdir()] == ["plan.json"]
+
+
+def test_a_folder_with_a_broken_recipe_is_not_trained_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    for where in (tmp_path, tmp_path / "best"):
+        (tmp_path / "best" / "recipe.json").write_text('{"learning_rate": 1}')
+        code, out, err = run(capsys, "--retrain", str(where))
+        assert (code, out) == (2, "")
+        assert "best/recipe.json is not a recipe: " in err
+        assert err.count("\n") == 1
 
 
 def test_a_data_set_of_one_class_is_exit_code_2(
@@ -101,18 +203,23 @@ def test_both_entries_answer_from_any_directory(entry: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("found", "code", "said"),
     [
-        ({"interrupted": True, "best": None}, cli.INTERRUPTED),
-        ({"interrupted": False, "best": None}, cli.NO_TRIAL_SUCCEEDED),
+        (summary(), cli.OK, "Model: runs/r/best"),
+        (summary(**NOTHING), cli.NO_TRIAL_SUCCEEDED, "No trial succeeded"),
+        (summary(**NOTHING, interrupted=True), cli.INTERRUPTED, "Go on: frostline --resume runs/r"),
+        (summary(interrupted=True), cli.INTERRUPTED, "Go on: frostline --resume runs/r"),
+        (
+            summary(**NOTHING, failure="no such file"),
+            cli.NO_TRIAL_SUCCEEDED,
+            "five trials in a row failed before their first report. The last one: no such file\n"
+            "When the cause is gone: frostline --resume runs/r",
+        ),
     ],
 )
-def test_exit_codes_of_a_search_without_a_winner(found: dict[str, object], code: int) -> None:
-    import io
-
-    from rich.console import Console
-
-    rest = {"metric": "accuracy", "test": None, "references": [], "counts": {"FAIL": 3}, "seconds": 1.0, "run": "r"}
+def test_how_a_search_ended_is_said_and_is_its_exit_code(found: dict[str, Any], code: int, said: str) -> None:
     text = io.StringIO()
-    assert cli._close({**rest, **found}, Console(file=text)) == code
-    assert "3 FAIL" in text.getvalue()
+    assert cli._close(found, Console(file=text, width=200)) == code
+    assert said in text.getvalue()
+    assert "4 COMPLETE, 7 PRUNED, 1 FAIL; 384 s; records in runs/r" in text.getvalue()
+    assert ("Model:" in text.getvalue()) is (code == cli.OK)

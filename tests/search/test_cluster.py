@@ -1,3 +1,10 @@
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 
 from search import cluster
@@ -35,3 +42,29 @@ def test_no_cluster_at_an_address() -> None:
     for address in ("ray://somewhere:10001", "somewhere", "somewhere:port"):
         with pytest.raises(ValueError, match="'auto' or HOST:PORT"):
             cluster.nodes(address)
+
+
+def test_a_dead_node_of_our_own_is_noticed_at_the_next_look(tmp_path: Path) -> None:
+    node = tmp_path / "raylet"  # Ray's own name for it
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", node)
+    with subprocess.Popen([str(node), "600"]) as process:
+        watch = cluster.Watch()
+        process.kill()
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        watch._looked -= 60  # it was a while ago
+        with pytest.raises(cluster.ClusterLostError, match="its node has died"):
+            watch.look()
+
+
+def test_folders_of_searches_that_were_killed_are_removed() -> None:
+    dead, alive = (Path(f"/tmp/frostline-{number}-test") for number in (2**30, os.getpid()))  # no number is that high
+    try:
+        for folder in (dead, alive):
+            folder.mkdir()
+        cluster._sweep()
+        assert (dead.exists(), alive.exists()) == (False, True)
+        assert alive.name.startswith(cluster.scratch_prefix())
+    finally:
+        for folder in (dead, alive):
+            shutil.rmtree(folder, ignore_errors=True)

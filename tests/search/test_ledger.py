@@ -87,6 +87,9 @@ def test_the_seconds_of_a_training_are_those_on_a_slot(plan: Plan, clock: Clock)
     ledger.report(heard, said(1, 0.6, clock.now))  # says 10 s
     clock.now += 3
     assert ledger.end(heard, PRUNED).seconds == 13
+    ahead = taken(ledger)
+    ledger.report(ahead, said(1, 0.6, clock.now + 60))
+    assert ledger.end(ahead, PRUNED).seconds == 10, "by a slot whose clock is ahead of ours"
     broken = taken(ledger)
     ledger.report(broken, said(1, 0.6, clock.now))
     clock.now += 1000  # nobody is there
@@ -174,11 +177,19 @@ def test_a_training_whose_process_died_goes_on_next_and_fails_after_its_retries(
     assert studied(plan)[0].state.name == FAIL
 
 
+def test_a_training_whose_process_died_goes_on_before_those_that_wait_since_a_crash(plan: Plan, clock: Clock) -> None:
+    jobs = [taken(ledger) for ledger in [session(plan, clock)] for _ in range(3)]
+    again = session(plan, clock)
+    assert taken(again) == jobs[0]
+    again.lose(jobs[0], "its process died")
+    assert again.unfinished == jobs
+
+
 def test_without_retries_the_first_death_is_the_end(plan: Plan, clock: Clock) -> None:
     ledger = session(dataclasses.replace(plan, retries=0), clock)
     line = ledger.lose(taken(ledger), "its process died")
     assert line is not None
-    assert (line.state, line.reason) == (FAIL, "its process died (1 times)")
+    assert (line.state, line.reason) == (FAIL, "its process died")
     assert ledger.unfinished == []
 
 
@@ -244,6 +255,7 @@ def test_what_lacked_only_the_record_of_its_end_gets_it(
         ledger.end(other, FAIL, "loss is nan")
     if interrupted:
         ledger.abandon()
+    clock.now += 1
     again = session(plan, clock)
     lines = again.settle({job.number} if stopped else set())
     assert [(line.number, line.state, line.reason) for line in lines] == ([] if state is None else [(0, state, reason)])
@@ -262,7 +274,9 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
     ledger.report(half, said(1, 0.6, clock.now))
     clock.now += 500
     ledger.abandon()
+    clock.now += 1
     again = session(plan, clock)
+    assert again.expired()
     (line,) = again.settle({0})
     assert ((line.number, line.seed), line.state) == (over.key, COMPLETE)
     assert again.unfinished == [half]

@@ -12,8 +12,9 @@ from search import plan, report
 from search.options import Options
 from search.plan import Plan
 from search.rundir import Job, Log
-from spaces import ALL, Depth
+from spaces import ALL, Depth, Recipe, bert_imdb
 from tests import tiny
+from tests.search.made import Clock, session, taken
 from trainables import _family
 
 
@@ -29,7 +30,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert made.distributions["frozen_layers"] == IntDistribution(0, 3)
     assert made.recipes["linear probe"]["frozen_layers"] == 3
     assert made.base.data.max_length == 64, "the model takes no more"
-    assert made.sizes == corpus.sizes() == {"train": 320, "validation": 240, "test": 400}
+    assert made.sizes == corpus.sizes() == {"train": 288, "validation": 200, "test": 400}
     assert (made.device, made.threads) == ("cpu", 1)
     assert not made.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model
@@ -217,6 +218,17 @@ def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
         plan.resume(begun.run, Options(space="", time_budget="+10m"))
 
 
+def test_snapshots_that_wait_to_be_gone_on_with_take_room_too(begun: Plan) -> None:
+    again, _ = plan.resume(begun.run, Options(space="", concurrent=1))
+    for number in range(3):
+        path = begun.run / "trials" / f"{number:05d}" / "last.safetensors"
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+    more, _ = plan.resume(begun.run, Options(space="", concurrent=1))
+    assert more.slots == again.slots == 1
+    assert more.disk - again.disk == 2 * 2 * 4 * 4 * begun.parameters, "of two trainings that have no slot"
+
+
 def test_data_that_has_changed_is_refused(begun: Plan) -> None:
     tiny.write_csv(Path(begun.base.data.source), tiny.rows(1100, seed=1))
     with pytest.raises(ValueError) as caught:
@@ -256,11 +268,46 @@ def test_a_space_that_no_longer_holds_what_was_tried_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_a_parameter_that_the_space_has_had_since_was_that_of_the_first_recipe(begun: Plan) -> None:
-    params = dict(begun.recipes["default"])
-    del params["weight_decay"]
-    start(begun, params)
+def edited(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], recipe: dict[str, Any] | None = None) -> None:
+    """The file of the space says something else today; `recipe` is what its recipes have besides."""
+    old = bert_imdb.SPACE
+    recipes = {label: {**values, **(recipe or {})} for label, values in old.recipes.items()}
+    new = dataclasses.replace(old, parameters={**old.parameters, **parameters}, recipes=recipes)
+    monkeypatch.setattr(bert_imdb, "SPACE", new)
+
+
+def test_a_search_goes_on_in_a_space_that_has_grown(begun: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(begun, begun.recipes["default"])
+    edited(monkeypatch, {"batch_size": CategoricalDistribution((8, 16, 32, 64))})
+    again, _ = plan.resume(begun.run, Options(space=""))
+    assert again.distributions["batch_size"] == CategoricalDistribution((8, 16, 32, 64))
+    assert again.fingerprint == begun.fingerprint
+
+
+def test_a_search_does_not_go_on_in_a_space_that_has_lost_what_was_tried(
+    begun: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(begun, {**begun.recipes["default"], "learning_rate": 9e-4})
+    start(begun, {**begun.recipes["default"], "learning_rate": 9e-5}, number=1)
+    edited(monkeypatch, {"learning_rate": FloatDistribution(1e-5, 1e-3, log=True)})
     assert same(plan.resume(begun.run, Options(space=""))[0], begun)
+    edited(monkeypatch, {"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}, {"learning_rate": 5e-4})
+    with pytest.raises(ValueError, match="recipe of trial 1: learning_rate = 9e-05 is outside"):
+        plan.resume(begun.run, Options(space=""))
+
+
+def test_what_was_tried_keeps_its_value_of_a_parameter_that_the_space_has_had_since(
+    begun: Plan, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    start(begun, begun.recipes["default"])
+    edited(monkeypatch, {"warmup": FloatDistribution(0.0, 0.5)}, {"warmup": 0.2})
+    again, _ = plan.resume(begun.run, Options(space=""))
+    ledger = session(again, clock)
+    task = ledger.task(taken(ledger))
+    assert Recipe.from_json(task.recipe).warmup == begun.base.warmup == 0.1, "it goes on as it began"
+    edited(monkeypatch, {"warmup": FloatDistribution(0.2, 0.5)}, {"warmup": 0.2})
+    with pytest.raises(ValueError, match=r"recipe of trial 0: warmup = 0\.1 is outside"):
+        plan.resume(begun.run, Options(space=""))
 
 
 @pytest.mark.parametrize("lost", ["base", "space", "seed", "weights", "fingerprint", "need", "retries"])

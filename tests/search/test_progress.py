@@ -1,87 +1,170 @@
 import dataclasses
 import io
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
-from search import plan as planning
+from search.plan import Plan
 from search.progress import Progress
-from search.results import Line
+from search.results import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Trial
+from tests.search.made import PARAMS, line, trial, with_budget
 
-PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
-
-
-@pytest.fixture
-def plan(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> planning.Plan:
-    options = planning.Options(
-        space="bert_imdb", profile="small", model=str(tiny_model), dataset=str(tiny_csv), storage=tmp_path
-    )
-    return planning.resolve(options)[0]
-
-
-def line(number: int, state: str, **more: Any) -> Line:
-    fields: dict[str, Any] = {
-        "number": number,
-        "state": state,
-        "params": PARAMS,
-        "label": "",
-        "epoch": 1.0,
-        "samples": 320,
-        "step": 40,
-        "metrics": {"accuracy": 0.8125, "loss": 0.4},
-        "seconds": 12.0,
-        "pid": 1,
-        "time": 0.0,
-    }
-    return Line(**{**fields, **more})
+RECIPE = "learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866"
+GOOD = {"accuracy": 0.8125, "loss": 0.4}
 
 
 def follow(progress: Progress) -> None:
     progress.begin(0, PARAMS, "default")
-    progress.report(line(0, "RUNNING", label="default"))
-    progress.end(line(0, "PRUNED", label="default"))
+    progress.report(line(0, RUNNING, label="default", metrics=GOOD))
+    progress.end(line(0, PRUNED, label="default", metrics=GOOD))
     progress.begin(1, PARAMS, "")
-    progress.end(line(1, "FAIL", metrics={}, reason="loss is nan at step 3, learning rate 0.001"))
+    progress.end(line(1, FAIL, reason="loss is nan at step 3, learning rate 0.001"))
     progress.begin(2, PARAMS, "")
-    progress.report(line(2, "RUNNING", metrics={"accuracy": 0.5, "loss": 0.7}))
+    progress.report(line(2, RUNNING, metrics={"accuracy": 0.5, "loss": 0.7}))
 
 
-def test_without_a_terminal_each_event_is_one_plain_line(plan: planning.Plan) -> None:
+def printed(plan: Plan, happens: Callable[[Progress], None], known: list[Trial] | tuple[()] = ()) -> list[str]:
+    """What a search without a terminal prints, without the clock."""
     text = io.StringIO()
-    with Progress(plan, Console(file=text, width=500)) as progress:
-        follow(progress)
-    printed = text.getvalue()
-    assert "\x1b" not in printed
-    lines = [part.split("] ", 1)[1] for part in printed.splitlines()]
-    assert lines == [
-        "trial 0 starts: default: learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866",
+    with Progress(plan, Console(file=text, width=500), known) as progress:
+        happens(progress)
+    assert "\x1b" not in text.getvalue()
+    return [part.split("] ", 1)[1] for part in text.getvalue().splitlines()]
+
+
+def shown(progress: Progress, width: int) -> str:
+    """The live table as it stands."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(progress._render())
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
+    assert printed(plan, follow) == [
+        f"trial 0 starts: default: {RECIPE}",
         "trial 0 epoch 1.00: accuracy 0.8125, loss 0.4000, 12 s",
         "trial 0 PRUNED: 1 of 12 done, best 0.8125 by trial 0",
-        "trial 1 starts: learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866",
+        f"trial 1 starts: {RECIPE}",
         "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
-        "trial 2 starts: learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866",
+        f"trial 2 starts: {RECIPE}",
         "trial 2 epoch 1.00: accuracy 0.5000, loss 0.7000, 12 s",
     ]
 
 
+def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
+    def happens(progress: Progress) -> None:
+        progress.begin(0, PARAMS, "default")
+        progress.lose(0, plan.seed, "its process died")
+        progress.begin(0, PARAMS, "default")
+        progress.report(line(0, RUNNING, 0.75))
+        progress.lose(0, plan.seed, "its process died")
+        progress.begin(0, PARAMS, "default")
+        progress.end(line(0, FAIL, 0.75, reason="its process died (3 times)"))
+
+    assert printed(plan, happens) == [
+        f"trial 0 starts: default: {RECIPE}",
+        "trial 0: its process died; it goes on from its last checkpoint",
+        f"trial 0 starts: default: {RECIPE}",
+        "trial 0 epoch 1.00: accuracy 0.7500, loss 0.2500, 12 s",
+        "trial 0: its process died; it goes on from its last checkpoint",
+        f"trial 0 goes on after epoch 1.00: default: {RECIPE}",
+        "trial 0 FAIL (its process died (3 times)): 1 of 12 done, none has reported",
+    ]
+
+
+def confirm(progress: Progress) -> None:
+    progress.begin(0, PARAMS, "", seed=1)
+    progress.report(line(0, RUNNING, 0.7, seed=1))
+    progress.end(line(0, COMPLETE, 0.6, seed=1))
+    progress.begin(0, PARAMS, "", seed=2)
+    progress.lose(0, 2, "its process died")
+    progress.begin(0, PARAMS, "", seed=2)
+    progress.report(line(0, RUNNING, 0.65, seed=2))
+
+
+def test_the_trainings_that_confirm_a_recipe_go_by_their_seeds(plan: Plan) -> None:
+    assert printed(plan, confirm, [trial(0, COMPLETE, 0.8)]) == [
+        f"trial 0 seed 1 starts: {RECIPE}",
+        "trial 0 seed 1 epoch 1.00: accuracy 0.7000, loss 0.3000, 12 s",
+        "trial 0 seed 1 COMPLETE: 0.7000",
+        f"trial 0 seed 2 starts: {RECIPE}",
+        "trial 0 seed 2: its process died; it goes on from its last checkpoint",
+        f"trial 0 seed 2 starts: {RECIPE}",
+        "trial 0 seed 2 epoch 1.00: accuracy 0.6500, loss 0.3500, 12 s",
+    ]
+
+
+def test_trials_of_an_earlier_session_count_and_open_ones_go_on(plan: Plan) -> None:
+    known = [
+        trial(0, COMPLETE, 0.7, 0.9),
+        trial(1, FAIL, reason="loss is nan"),
+        trial(2, PRUNED, 0.6, reason=INTERRUPTED),
+        trial(3, RUNNING, 0.5),
+        trial(4, FAIL, reason=INTERRUPTED),
+    ]
+
+    def happens(progress: Progress) -> None:
+        for number in (2, 3, 4):
+            progress.begin(number, PARAMS, "")
+        progress.report(line(2, RUNNING, 0.95, epoch=2.0))
+        progress.end(line(2, COMPLETE, 0.95))
+        progress.end(line(3, PRUNED, 0.5))
+
+    assert printed(plan, happens, known) == [
+        f"trial 2 goes on after epoch 1.00: {RECIPE}",
+        f"trial 3 goes on after epoch 1.00: {RECIPE}",
+        f"trial 4 starts: {RECIPE}",
+        "trial 2 epoch 2.00: accuracy 0.9500, loss 0.0500, 12 s",
+        "trial 2 COMPLETE: 3 of 12 done, best 0.9500 by trial 2",
+        "trial 3 PRUNED: 4 of 12 done, best 0.9500 by trial 2",
+    ]
+
+
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_on_a_terminal_the_table_says_the_same(plan: planning.Plan, width: int) -> None:
-    text = io.StringIO()
-    console = Console(file=text, width=width, force_terminal=True, color_system=None)
+def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with Progress(plan, console) as progress:
         follow(progress)
-        shown = Console(file=io.StringIO(), width=width)
-        shown.print(progress._render())
-    table = shown.file.getvalue()  # type: ignore[attr-defined]
+        table = shown(progress, width)
     assert "2 of 12 trials done, 1 running, 9 to come" in table
     for part in ("accuracy", "seconds", "running", "0.5000", "pruned", "0.8125", "1/1"):
         assert part in table, part
     assert "fail" not in table, "a failed trial is none of the best"
+    assert "confirming" not in table
 
 
-def test_a_budget_without_rungs_is_shown_too(plan: planning.Plan) -> None:
+def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
+    known = [trial(number, COMPLETE, 0.8) for number in range(12)]
+    with Progress(plan, Console(file=io.StringIO()), known) as progress:
+        confirm(progress)
+        table = shown(progress, 200)
+    assert "12 of 12 trials done, 0 running, 0 to come; confirming the best: 1 done, 1 running" in table
+    assert "seed 2" in table
+    assert "0.6500" in table
+
+
+def test_a_trial_that_lost_its_process_is_not_shown_as_running(plan: Plan) -> None:
+    with Progress(plan, Console(file=io.StringIO())) as progress:
+        progress.begin(0, PARAMS, "default")
+        progress.lose(0, plan.seed, "its process died")
+        assert "0 of 12 trials done, 0 running, 12 to come" in shown(progress, 200)
+        progress.begin(0, PARAMS, "default")
+        assert "0 of 12 trials done, 1 running, 11 to come" in shown(progress, 200)
+
+
+def test_a_budget_without_a_number_of_trials_says_how_many_are_done(plan: Plan) -> None:
+    timed = with_budget(plan, trials=None, seconds=60.0)
+    lines = printed(timed, follow)
+    assert lines[2] == "trial 0 PRUNED: 1 done, best 0.8125 by trial 0"
+    with Progress(timed, Console(file=io.StringIO())) as progress:
+        follow(progress)
+        table = shown(progress, 200)
+    assert "2 trials done, 1 running\n" in "\n".join(part.rstrip() for part in table.splitlines())
+    assert "None" not in table + "".join(lines)
+
+
+def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(dataclasses.replace(plan, rungs=()), Console(file=text)) as progress:
         follow(progress)

@@ -76,6 +76,12 @@ def test_a_run_directory_belongs_to_one_search(tmp_path: Path) -> None:
         rundir.claim(run, plan_text())
 
 
+def test_a_plan_that_is_no_text_is_another_plan(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="holds a search with another plan"):
+        rundir.claim(tmp_path, plan_text())
+
+
 def test_a_run_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write .*file/run: Not a directory"):
@@ -308,6 +314,15 @@ def test_a_folder_goes_with_its_last_file(tmp_path: Path) -> None:
     rundir.remove(error)
     assert not error.parent.exists()
     rundir.remove(error)
+
+
+def test_trainings_that_were_broken_off_are_counted_by_their_snapshots(tmp_path: Path) -> None:
+    assert rundir.snapshots(tmp_path / "nowhere") == 0
+    for name in ("trials/00000/last", "trials/00001/best", "confirm/00000-1/last", "trials/00002/.last"):
+        path = tmp_path / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    assert rundir.snapshots(tmp_path) == 2
 
 
 def test_what_killed_processes_left_half_written_is_swept_away(tmp_path: Path) -> None:

@@ -142,6 +142,16 @@ def test_the_replay_goes_by_the_time_of_the_reports_not_by_the_trials_numbers() 
     assert Rungs(budget()).replay(results.collect([good, first]), "accuracy") == set(), "the first comer goes on"
 
 
+def test_a_trial_that_went_on_after_all_is_not_among_the_stopped() -> None:
+    lines = [
+        line(0, RUNNING, 0.9, time=1.0),
+        line(1, RUNNING, 0.1, time=2.0),
+        line(1, RUNNING, 0.95, epoch=2.0, samples=640, time=3.0),
+    ]
+    assert Rungs(budget()).replay(results.collect(lines[:2]), "accuracy") == {1}
+    assert Rungs(budget()).replay(results.collect(lines), "accuracy") == set()
+
+
 def test_a_report_seen_twice_counts_once() -> None:
     once, twice = Rungs(budget()), Rungs(budget())
     for number, score in enumerate((0.5, 0.9, 0.7, 0.1)):

@@ -47,7 +47,8 @@ def test_its_profiles_make_recipes_that_survive_json(space: spaces.Space, name: 
     profile = space.profile(name)
     for label, recipe in space.recipes.items():
         params = plan.resolve_recipe(label, recipe, _BLOCKS)
-        bound = Recipe(family=space.family, model=profile.model, data=profile.data, budget=profile.budget, **params)
+        where = {"family": space.family, "model": profile.model, "data": profile.data, "metric": space.metric}
+        bound = Recipe(**where, budget=profile.budget, **params)
         assert Recipe.from_json(bound.to_json()) == bound
 
 
@@ -61,4 +62,5 @@ def test_its_budgets_stop_losers_and_measure_the_end(space: spaces.Space, name: 
 def test_small_is_packaged_data_and_at_least_twelve_trials(space: spaces.Space) -> None:
     assert space.small.model.startswith("package:")
     assert space.small.data.source.startswith("package:")
+    assert space.small.budget.trials is not None
     assert space.small.budget.trials >= 12

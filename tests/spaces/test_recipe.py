@@ -1,3 +1,5 @@
+import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +23,87 @@ def test_json_keeps_every_bit() -> None:
     recipe = Recipe(**GOOD).with_params({"learning_rate": 0.1 + 0.2, "seed": 3})
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert recipe.learning_rate == 0.1 + 0.2
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(trials=None, epochs=3, first_rung=0.1, seconds=0.1 + 0.2),
+        Budget(trials=5, epochs=3, first_rung=1, seconds=7200.0, confirm_recipes=0, confirm_seeds=0),
+        Budget(trials=5, epochs=3, first_rung=1, confirm_recipes=7, confirm_seeds=1),
+    ],
+)
+def test_json_keeps_the_whole_budget_and_the_metric(budget: Budget) -> None:
+    recipe = Recipe(**{**GOOD, "budget": budget, "metric": "f1"})
+    again = Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert again.to_json() == recipe.to_json()
+    assert (again.budget, again.metric) == (budget, "f1")
+
+
+def test_json_of_before_time_budgets_and_confirmation_is_read() -> None:
+    """A field that a recipe lacks has its default."""
+    recipe = Recipe(**GOOD)
+    fields = json.loads(recipe.to_json())
+    for name in ("seconds", "confirm_recipes", "confirm_seeds"):
+        del fields["budget"][name]
+    del fields["metric"]
+    assert Recipe.from_json(json.dumps(fields)) == recipe
+
+
+# --- what of it decides its training
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trials": 99},
+        {"trials": None, "seconds": 60.0},
+        {"seconds": 1.0},
+        {"confirm_recipes": 0},
+        {"confirm_seeds": 9},
+        {"first_rung": 0.5},
+        {"reduction_factor": 4.0},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_what_a_search_may_spend_does_not_decide_how_a_recipe_is_trained(changes: dict[str, Any]) -> None:
+    recipe = Recipe(**GOOD)
+    other = dataclasses.replace(recipe, budget=dataclasses.replace(recipe.budget, **changes))
+    assert other != recipe
+    assert other.training() == recipe.training()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"family": "f"},
+        {"model": "n"},
+        {"data": Data(source="d", max_length=8)},
+        {"budget": Budget(trials=1, epochs=2, first_rung=1)},
+        {"learning_rate": 1e-4 * (1 + 2**-52)},
+        {"batch_size": 16},
+        {"frozen_layers": 1},
+        {"weight_decay": 0.0},
+        {"warmup": 0.0},
+        {"clip_norm": 2.0},
+        {"seed": 1},
+        {"metric": "f1"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_everything_else_decides_it(changes: dict[str, Any]) -> None:
+    assert Recipe(**{**GOOD, **changes}).training() != Recipe(**GOOD).training()
+
+
+def test_every_field_was_asked() -> None:
+    """A new field of a recipe takes its place in one of the two tests above."""
+    decides = json.loads(Recipe(**GOOD).training())
+    assert set(decides) == {field.name for field in dataclasses.fields(Recipe)} == {*GOOD, *_DEFAULTED}
+    assert decides["budget"] == {"epochs": 1}
+
+
+_DEFAULTED = ("warmup", "clip_norm", "seed", "metric")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +137,19 @@ def test_an_unknown_parameter_is_named() -> None:
     ("make", "message"),
     [
         (lambda: Budget(trials=0, epochs=1, first_rung=1), "trials must be at least 1, got 0"),
+        (lambda: Budget(trials=None, epochs=1, first_rung=1), "a budget needs trials or seconds"),
+        (lambda: Budget(trials=1, epochs=1, first_rung=1, seconds=0), "a time budget must be above 0, got 0 s"),
+        (lambda: Budget(trials=None, epochs=1, first_rung=1, seconds=-2.5), "must be above 0, got -2.5 s"),
+        (lambda: Budget(trials=1, epochs=1, first_rung=1, seconds=float("nan")), "must be above 0, got nan s"),
+        (lambda: Budget(trials=0, epochs=1, first_rung=1, seconds=60), "trials must be at least 1, got 0"),
+        (
+            lambda: Budget(trials=1, epochs=1, first_rung=1, confirm_recipes=-1),
+            "confirm_recipes must not be negative, got -1",
+        ),
+        (
+            lambda: Budget(trials=1, epochs=1, first_rung=1, confirm_seeds=-2),
+            "confirm_seeds must not be negative, got -2",
+        ),
         (lambda: Budget(trials=1, epochs=0, first_rung=1), "epochs must be at least 1, got 0"),
         (lambda: Budget(trials=1, epochs=1, first_rung=2), "first_rung must be in"),
         (lambda: Budget(trials=1, epochs=1, first_rung=1, reduction_factor=1), "reduction_factor must be above 1"),
@@ -66,6 +162,12 @@ def test_an_unknown_parameter_is_named() -> None:
 def test_an_impossible_space_is_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_budget_of_time_needs_no_trials_and_one_of_trials_no_time() -> None:
+    assert Budget(trials=None, epochs=1, first_rung=1, seconds=0.5).trials is None
+    assert Budget(trials=1, epochs=1, first_rung=1).seconds is None
+    assert Budget(trials=1, epochs=1, first_rung=1, confirm_recipes=0, confirm_seeds=0).confirm_recipes == 0
 
 
 def test_an_unknown_space_suggests_the_nearest() -> None:

@@ -1,5 +1,6 @@
-"""One thread, as a slot on a CPU has it, and a file system that is soon full."""
+"""One thread, as a slot on a CPU has it; a file system that is soon full; a slot with a tiny model and data."""
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,8 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from spaces import Budget, Recipe
+from tests import tiny
+from tests.trainables.slots import FAMILY, NEVER, Slot
+from trainables import _family
+from trainables._task import Setup
 
-@pytest.fixture(scope="session", autouse=True)
+
+@pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
     """Two threads on models this small only wait for each other, ten times longer where the machine is shared."""
     before = torch.get_num_threads()
@@ -45,3 +52,38 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     for holder in holders:
         holder.kill()
         holder.communicate()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
+    """A tiny model and prepared data; the run directory is each test's own."""
+    folder, data = getattr(tiny, f"make_{FAMILY}")(tmp_path_factory.mktemp(FAMILY))
+    corpus = tiny.corpus(data, 8)
+    entry = _family.load(FAMILY).prepare(folder, data, corpus)
+    setup = Setup(
+        entry=str(entry),
+        classes=corpus.classes,
+        run="",
+        report_at=(0.4, 1.0, 1.6, 2.0),
+        metric="accuracy",
+        device="cpu",
+        threads=1,
+        checkpoint_every=NEVER,
+    )
+    recipe = Recipe(
+        family=FAMILY,
+        model=str(folder),
+        data=data,
+        budget=Budget(trials=1, epochs=2, first_rung=1),
+        learning_rate=5e-3,
+        batch_size=8,
+        frozen_layers=1,
+        weight_decay=0.01,
+    )
+    return setup, recipe
+
+
+@pytest.fixture
+def slot(prepared: tuple[Setup, Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slot:
+    setup, recipe = prepared
+    return Slot(dataclasses.replace(setup, run=str(tmp_path / "run")), recipe, monkeypatch)

@@ -1,0 +1,327 @@
+"""Tune's hooks by hand: Tune's own trial objects, a real ledger, no Ray."""
+
+import dataclasses
+import errno
+import io
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from search import results, wires
+from search.plan import Plan
+from search.progress import Progress
+from search.results import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED
+from search.rundir import Log
+from search.scheduler import Rungs
+from search.wires import Asker, Recorder, SearchFailedError, Stopper, Switchboard
+from spaces import Recipe
+from tests.search.made import Clock, said, session, train, with_budget
+from trainables._task import Task
+
+
+class _Calm:
+    """Ray is there. The real watch asks Ray itself every 2 s, and here is none to ask."""
+
+    def look(self) -> None:
+        pass
+
+
+class Tune:
+    """The three wires of one search, and the order in which Tune calls them."""
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self.plan, self.clock, self.text = plan, clock, io.StringIO()
+        self.ledger, self.stop = session(plan, clock), list[int]()
+        progress = Progress(plan, Console(file=self.text, width=300))
+        self.board = Switchboard(self.ledger, Rungs(plan.base.budget), progress, self.stop)
+        self.board.watch = _Calm()  # type: ignore[assignment]
+        self.asker, self.stopper, self.recorder = Asker(self.board), Stopper(self.board), Recorder(self.board)
+
+    def start(self) -> Trial:
+        """A trial that the searcher has suggested."""
+        trial = Trial("trial", stub=True)
+        trial.config = self.asker.suggest(trial.trial_id)
+        assert isinstance(trial.config, dict)
+        self.recorder.on_trial_start(iteration=1, trials=[trial], trial=trial)
+        return trial
+
+    def result(self, trial: Trial, result: dict[str, Any]) -> bool:
+        """A report comes in; whether the trial stops."""
+        action = self.stopper.on_trial_result(None, trial, result)
+        self.recorder.on_trial_result(iteration=1, trials=[trial], trial=trial, result=result)
+        trial.run_metadata.last_result = result
+        if action == TrialScheduler.STOP:
+            self.recorder.on_trial_complete(iteration=1, trials=[trial], trial=trial)
+        return bool(action == TrialScheduler.STOP)
+
+    def report(self, trial: Trial, epoch: float, score: float, **more: Any) -> bool:
+        final = epoch >= self.plan.base.budget.epochs
+        return self.result(trial, said(epoch, score, self.clock.now, final=final, **more))
+
+    def over(self, trial: Trial) -> None:
+        """The training function has returned."""
+        self.recorder.on_trial_complete(iteration=1, trials=[trial], trial=trial)
+
+    def die(self, trial: Trial) -> None:
+        """The trial's process has died."""
+        self.recorder.on_trial_error(iteration=1, trials=[trial], trial=trial)
+
+    def step(self) -> None:
+        self.recorder.on_step_begin(iteration=1, trials=[])
+
+    @property
+    def records(self) -> list[tuple[int, str, str]]:
+        read = results.read(self.plan.run / "trials.jsonl")
+        return [(trial.number, trial.state, trial.reason) for trial in read]
+
+    @property
+    def said(self) -> list[str]:
+        return [part.split("] ", 1)[1] for part in self.text.getvalue().splitlines()]
+
+
+@pytest.fixture
+def tune(plan: Plan, clock: Clock) -> Tune:
+    return Tune(plan, clock)
+
+
+# --- pure ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("report", "state", "reason"),
+    [
+        ({}, FAIL, "it ended without a report"),
+        ({"trial_id": "x", "done": True}, FAIL, "it ended without a report"),
+        ({"objective": 0.5}, PRUNED, ""),
+        ({"objective": 0.5, "final": False}, PRUNED, ""),
+        ({"objective": 0.5, "final": True}, COMPLETE, ""),
+        ({"objective": math.nan, "final": False}, FAIL, "it ended without a report"),
+        ({"objective": math.inf, "final": True}, FAIL, "it ended without a report"),
+        ({"failed": "loss is nan at step 3", "final": True}, FAIL, "loss is nan at step 3"),
+        ({"objective": 0.5, "failed": "loss is nan at step 3", "final": True}, FAIL, "loss is nan at step 3"),
+        ({"failed": "out of memory", "infeasible": True, "final": True}, PRUNED, f"{INFEASIBLE}: out of memory"),
+    ],
+)
+def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], state: str, reason: str) -> None:
+    assert wires.end_of(report) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "its process died"),
+        (" \n\n", "its process died"),
+        ("Failure # 1\nThe actor died unexpectedly before finishing this task.", "its process died"),
+        ("ray.exceptions.ActorDiedError: x\n\tclass_name: ImplicitFunc\n\tpid: 7", "its process died"),
+        ("ray.exceptions.ActorUnavailableError: the actor is unavailable", "its process died"),
+        ("Traceback\n  File x\nOSError: [Errno 5] Input/output error\n", "OSError: [Errno 5] Input/output error"),
+    ],
+)
+def test_what_ray_wrote_down_is_one_line(text: str, reason: str) -> None:
+    assert wires.died_of(text) == reason
+
+
+# --- asked and stopped ---------------------------------------------------------------------------
+
+
+def test_tune_is_handed_the_ledgers_jobs(tune: Tune) -> None:
+    trial = tune.start()
+    task = Task(**trial.config["task"])
+    assert (task.folder, Recipe.from_json(task.recipe).learning_rate) == ("trials/00000", 2e-5)
+    assert tune.board.jobs[trial.trial_id].label == "default"
+    assert tune.said == [
+        "trial 0 starts: default: learning_rate 2e-05, batch_size 16, frozen_layers 0, weight_decay 0.01"
+    ]
+
+
+def test_tune_is_told_to_wait_while_something_runs_and_to_finish_when_nothing_is_left(plan: Plan, clock: Clock) -> None:
+    tune = Tune(with_budget(plan, trials=1, confirm_recipes=0), clock)
+    trial = tune.start()
+    assert tune.asker.suggest("next") is None
+    tune.report(trial, 1, 0.6)
+    tune.report(trial, 2, 0.7)
+    assert tune.asker.suggest("next") == Searcher.FINISHED
+
+
+def test_a_trial_is_stopped_when_asha_says_so_and_when_it_is_over(tune: Tune) -> None:
+    good, bad = tune.start(), tune.start()
+    assert not tune.report(good, 1, 0.9)
+    assert tune.report(bad, 1, 0.1)
+    assert tune.report(good, 2, 0.8)
+    assert tune.records == [(0, COMPLETE, ""), (1, PRUNED, "")]
+
+
+def test_a_trial_is_stopped_when_the_time_for_trials_is_over(plan: Plan, clock: Clock) -> None:
+    tune = Tune(with_budget(plan, seconds=100.0, confirm_recipes=0), clock)
+    trial = tune.start()
+    clock.now += 101
+    assert tune.report(trial, 1, 0.9)
+    assert tune.records == [(0, PRUNED, OUT_OF_TIME)]
+
+
+def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> None:
+    tune = Tune(with_budget(plan, trials=1, seconds=1000.0, confirm_recipes=1, confirm_seeds=2), clock)
+    first = tune.start()
+    tune.report(first, 1, 0.9)
+    tune.report(first, 2, 0.9)
+    again, last = tune.start(), tune.start()
+    clock.now += 5000
+    assert not tune.report(again, 1, 0.1), "neither ASHA nor the time stops it"
+    assert tune.report(again, 2, 0.2)
+    tune.die(last)
+    tune.report(tune.start(), 2, 0.3)
+    assert [(t.key, t.state) for t in results.read(plan.run / "confirm.jsonl")] == [
+        ((0, 1), COMPLETE),
+        ((0, 2), COMPLETE),
+    ]
+
+
+@pytest.mark.parametrize("result", [{"failed": "x", "final": True}, {"disk_full": [28, "x"], "final": True}])
+def test_a_report_without_a_score_is_not_asked_about(tune: Tune, result: dict[str, Any]) -> None:
+    trial = tune.start()
+    assert tune.stopper.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
+    assert tune.board.error is None
+
+
+# --- recorded ------------------------------------------------------------------------------------
+
+
+def test_the_last_report_may_come_twice(tune: Tune) -> None:
+    trial = tune.start()
+    for _ in range(2):
+        tune.recorder.on_trial_result(iteration=1, trials=[], trial=trial, result=said(1, 0.6, tune.clock.now))
+    assert [len(trial.reports) for trial in tune.ledger.trials] == [1]
+    assert len(tune.said) == 2
+
+
+def test_a_recipe_that_failed_leaves_its_reason_and_where_there_is_one_its_traceback(tune: Tune) -> None:
+    known, unknown = tune.start(), tune.start()
+    tune.result(known, {"failed": "loss is nan at step 3", "samples": 0, "final": True})
+    tune.over(known)
+    tune.result(unknown, {"failed": "KeyError: 'x'", "traceback": "Traceback\n  KeyError: 'x'", "final": True})
+    tune.over(unknown)
+    assert tune.records == [(0, FAIL, "loss is nan at step 3"), (1, FAIL, "KeyError: 'x'")]
+    folder = tune.plan.run / "trials"
+    assert not (folder / "00000").exists()
+    assert (folder / "00001" / "error.txt").read_text() == "Traceback\n  KeyError: 'x'\n"
+
+
+def test_a_recipe_that_does_not_fit_the_device_is_pruned(tune: Tune) -> None:
+    trial = tune.start()
+    tune.result(trial, {"failed": "one example needs more", "infeasible": True, "samples": 0, "final": True})
+    tune.over(trial)
+    assert tune.records == [(0, PRUNED, f"{INFEASIBLE}: one example needs more")]
+
+
+def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tune) -> None:
+    trial = tune.start()
+    tune.report(trial, 1, 0.6)
+    for _ in range(tune.plan.retries):
+        tune.die(trial)
+        assert tune.said[-1] == "trial 0: its process died; it goes on from its last checkpoint"
+        trial = tune.start()
+        assert Task(**trial.config["task"]).samples == 320
+        assert tune.said[-1].startswith("trial 0 goes on after epoch 1.00: default: ")
+    assert not (tune.plan.run / "trials" / "00000" / "error.txt").exists()
+    tune.die(trial)
+    assert tune.records == [(0, FAIL, "its process died (3 times)")]
+    assert "trial 0 FAIL (its process died (3 times)): 1 of 12 done" in tune.said[-1]
+    assert len(Log(tune.plan.run).events("lost")) == tune.plan.retries
+    assert tune.board.jobs == {}
+
+
+def test_a_trial_that_dies_before_it_starts_is_recorded(plan: Plan, clock: Clock) -> None:
+    tune = Tune(dataclasses.replace(plan, retries=0), clock)
+    trial = Trial("trial", stub=True)
+    tune.asker.suggest(trial.trial_id)
+    tune.die(trial)
+    assert tune.records == [(0, FAIL, "its process died")]
+    error = plan.run / "trials" / "00000" / "error.txt"
+    assert error.read_text() == "its process died\n", "said even where Ray has written nothing down"
+
+
+# --- what ends the search ------------------------------------------------------------------------
+
+
+def test_an_error_in_a_hook_ends_the_search_at_the_next_step_and_nothing_is_recorded_after_it(tune: Tune) -> None:
+    trial, other = tune.start(), tune.start()
+    tune.step()
+    assert not tune.result(trial, {"objective": 0.5, "epoch": 1, "final": False})  # of a worker that lacks `samples`
+    before = (tune.plan.run / "trials.jsonl").read_bytes(), tune.text.getvalue()
+    tune.over(trial)
+    assert not tune.report(other, 2, 0.9)
+    tune.die(other)
+    assert tune.asker.suggest("next") is None
+    assert ((tune.plan.run / "trials.jsonl").read_bytes(), tune.text.getvalue()) == before
+    for _ in range(2):
+        with pytest.raises(KeyError, match="samples"):
+            tune.step()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda tune, trial: tune.asker.suggest("next"),
+        lambda tune, trial: tune.report(trial, 1, 0.6),
+        lambda tune, trial: tune.over(trial),
+        lambda tune, trial: tune.die(trial),
+    ],
+    ids=["suggest", "report", "complete", "error"],
+)
+def test_no_hook_lets_an_error_out(tune: Tune, hook: Callable[[Tune, Trial], object]) -> None:
+    trial = tune.start()
+    tune.ledger.close()  # the next line has no file to go to
+    Log.close(tune.ledger._log)
+    hook(tune, trial)
+    with pytest.raises(ValueError, match="closed file"):
+        tune.step()
+
+
+def test_a_full_disk_of_a_slot_ends_the_search(tune: Tune) -> None:
+    trial = tune.start()
+    tune.result(trial, {"disk_full": [errno.ENOSPC, "No space left on device: best.safetensors"], "final": True})
+    tune.over(trial)
+    with pytest.raises(OSError, match=r"best\.safetensors") as caught:
+        tune.step()
+    assert caught.value.errno == errno.ENOSPC
+    assert tune.records == [], "it is nobody's failure"
+
+
+def test_trials_that_only_fail_end_the_search(tune: Tune) -> None:
+    for _ in range(5):
+        tune.step()
+        trial = tune.start()
+        tune.result(trial, {"failed": "no such file", "samples": 0, "final": True})
+        tune.over(trial)
+    assert tune.asker.suggest("next") is None
+    with pytest.raises(SearchFailedError, match="no such file"):
+        tune.step()
+
+
+def test_a_stop_request_ends_the_search_between_two_steps(tune: Tune) -> None:
+    tune.start()
+    tune.step()
+    tune.stop.append(15)
+    with pytest.raises(KeyboardInterrupt):
+        tune.step()
+    assert [line.reason for line in tune.ledger.abandon()] == [INTERRUPTED]
+
+
+def test_a_failure_of_ours_is_said_before_a_stop_request(tune: Tune) -> None:
+    tune.board.error = OSError(errno.ENOSPC, "full")
+    tune.stop.append(2)
+    with pytest.raises(OSError):
+        tune.step()
+
+
+def test_pickling_the_wires_takes_nothing_along(tune: Tune) -> None:
+    train(tune.ledger, tune.clock, tune.board.jobs[tune.start().trial_id], 0.5)
+    for wire in (tune.asker, tune.stopper, tune.recorder):
+        assert len(pickle.dumps(wire)) < 200

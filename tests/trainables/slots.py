@@ -1,0 +1,103 @@
+"""A slot without Tune, for the tests of `_worker.train`.
+
+There is no Tune session in this process, so Tune's `report` is one of our own. That the real one takes the same
+reports, and ends a trial as ours does, is seen in tests/integration.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.tune
+import torch
+
+from spaces import Recipe
+from trainables import _loop, _worker
+from trainables._task import Setup, Task, best_path, last_path
+
+FAMILY = "text_classification"
+STEPS = 16
+"""Two epochs of 60 examples at batch 8."""
+NEVER = 1e9
+"""Seconds between two snapshots of a trial that writes none."""
+
+Told = list[dict[str, Any]]
+
+
+class Slot:
+    """A run directory, and what was told to Tune."""
+
+    def __init__(self, setup: Setup, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.setup, self.recipe = setup, recipe
+        self.told: Told = []
+        self.steps: list[int] = []
+        """Steps that were trained, by the number of those before."""
+        self.on_report: Callable[[dict[str, Any]], None] = lambda values: None
+        """What else happens at a report; an error of it ends the trial."""
+        monkeypatch.setattr(ray.tune, "report", self._report)
+        step_on = _loop._Run.step_on
+        monkeypatch.setattr(
+            _loop._Run,
+            "step_on",
+            lambda run, *given, **named: self.steps.append(run.step) or step_on(run, *given, **named),
+        )
+
+    def _report(self, values: dict[str, Any]) -> None:
+        assert json.loads(json.dumps(values)) == values, "plain values"
+        self.told.append(values)
+        self.on_report(values)
+
+    def train(
+        self, folder: str = "trials/00000", *, run: Path | None = None, every: float = NEVER, **task: Any
+    ) -> Told:
+        """One stay of a trial, in a process that is as good as new; returns what it told."""
+        _worker._pretrained.cache_clear()
+        torch.seed()
+        self.told, self.steps = [], []
+        changes = {"checkpoint_every": every, **({"run": str(run)} if run else {})}
+        recipe = task.pop("recipe", self.recipe).to_json()
+        config = {
+            "setup": dataclasses.asdict(dataclasses.replace(self.setup, **changes)),
+            "task": dataclasses.asdict(Task(folder=folder, recipe=recipe, **task)),
+        }
+        try:
+            _worker.train(json.loads(json.dumps(config)))
+        finally:
+            self.on_report = lambda values: None
+        return self.told
+
+    def train_until(self, reports: int, **options: Any) -> Told:
+        """One stay that ends at so many reports, as Tune ends a trial."""
+
+        def stop(_: dict[str, Any]) -> None:
+            if len(self.told) == reports:
+                raise SystemExit(0)
+
+        self.on_report = stop
+        with pytest.raises(SystemExit):
+            self.train(**options)
+        return self.told
+
+    def best(self, folder: str = "trials/00000") -> Path:
+        return best_path(self.setup.run, folder)
+
+    def last(self, folder: str = "trials/00000") -> Path:
+        return last_path(self.setup.run, folder)
+
+
+def core(told: Told) -> list[dict[str, Any]]:
+    """What of the reports does not depend on the machine or its speed."""
+    machine = {"seconds", "pid", "time"}
+    return [
+        {key: value for key, value in values.items() if key not in machine}
+        | {"metrics": {name: value for name, value in values["metrics"].items() if name != "peak_memory_mb"}}
+        for values in told
+    ]
+
+
+def recorded(told: Told) -> dict[str, Any]:
+    """What the ledger says of a trial that has told this."""
+    return {"samples": told[-1]["samples"], "best": max(values["objective"] for values in told)}
