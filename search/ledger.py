@@ -55,6 +55,7 @@ class Ledger:
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         *earlier, self._began = [event["time"] for event in log.events("session")]
         self._used = rundir.seconds_used(earlier, [at for at in times if at < self._began])
+        self._over = False
         self.failure: str | None = None
         """Why the search should stop by itself; None while it should not."""
 
@@ -98,8 +99,8 @@ class Ledger:
         At most half of the budget is kept back for that.
         """
         budget = self.plan.base.budget
-        if budget.seconds is None:
-            return False
+        if budget.seconds is None or self._over:
+            return self._over
         needed = confirm.seconds_needed(
             [trial for trial in self.trials if trial.reports],
             self.plan.metric,
@@ -108,7 +109,9 @@ class Ledger:
             seeds=budget.confirm_seeds,
             slots=self.plan.slots,
         )
-        return self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
+        # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
+        self._over = self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
+        return self._over
 
     def next(self) -> Job | None:
         """The next training, None when there is none now: see `finished`.

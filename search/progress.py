@@ -23,14 +23,16 @@ class Progress:
     """Follows the trials of one search. Use as a context manager around the search."""
 
     def __init__(self, plan: Plan, console: Console, known: Iterable[Trial] = ()) -> None:
-        """`known`: trials of earlier sessions."""
+        """`known`: trials of earlier sessions, and trainings that confirm them."""
         self._plan = plan
         self._console = console
         self._started = time.monotonic()
         self._running: dict[tuple[int, int], _Running] = {}
+        known = list(known)
         ended = [trial for trial in known if not trial.open]
-        self._best = results.top(ended, plan.metric, _BEST_SHOWN)
-        self._done, self._confirmed = len(ended), 0
+        searched = [trial for trial in ended if trial.seed == plan.seed]
+        self._best = results.top(searched, plan.metric, _BEST_SHOWN)
+        self._done, self._confirmed = len(searched), len(ended) - len(searched)
         self._reports = {trial.key: trial for trial in known if trial.open}
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 

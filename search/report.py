@@ -94,7 +94,8 @@ def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         return []
     test = _number(found["test"] and found["test"][found["metric"]])
     seed = f", seed {best['seed']}" if found["confirmed"] else ""
-    rows = [(f"winner: trial {best['number']} ({best['recipe']}){seed}", _number(best["validation"]), test)]
+    label = "" if best["recipe"] == "sampled" else f" ({best['recipe']})"
+    rows = [(f"winner: trial {best['number']}{seed}{label}", _number(best["validation"]), test)]
     if found["test_interval"]:
         rows.append(("  95 % interval", "", _interval(found["test_interval"])))
     if found["confirmed"]:

@@ -178,10 +178,18 @@ def read(path: Path) -> list[Trial]:
             line = Line(**fields)
         except TypeError:
             continue
-        # Numbers become folder names: they must be what they seem.
-        if type(line.number) is int and type(line.seed) is int and line.number >= 0:
+        if _is_sound(line):
             lines.append(line)
     return collect(lines)
+
+
+def _is_sound(line: Line) -> bool:
+    """Whether a line read from disk is what it seems: its numbers become folder names."""
+    numbered = type(line.number) is int and type(line.seed) is int and line.number >= 0
+    known = line.state in {RUNNING, COMPLETE, PRUNED, FAIL} and isinstance(line.reason, str)
+    measured = isinstance(line.metrics, dict) and all(isinstance(v, int | float) for v in line.metrics.values())
+    timed = all(isinstance(v, int | float) for v in (line.epoch, line.samples, line.seconds, line.time))
+    return numbered and known and measured and timed and isinstance(line.params, dict)
 
 
 def collect(lines: Iterable[Line]) -> list[Trial]:

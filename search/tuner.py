@@ -137,7 +137,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
     with (
         _stop_requests() as stop,
         _tune_folder(plan) as folder,
-        Progress(plan, console, ledger.trials) as progress,
+        Progress(plan, console, [*ledger.trials, *ledger.confirmations]) as progress,
     ):
         for line in ledger.settle(stopped):
             progress.end(line)

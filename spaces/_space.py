@@ -94,7 +94,7 @@ class Budget:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         if not 0 < self.first_rung <= self.epochs:
             raise ValueError(f"first_rung must be in (0, {self.epochs}] epochs, got {self.first_rung}")
-        if self.reduction_factor <= 1:
+        if not self.reduction_factor > 1:
             raise ValueError(f"reduction_factor must be above 1, got {self.reduction_factor}")
 
 

@@ -114,3 +114,18 @@ def test_help_takes_little_longer_than_python_itself() -> None:
         for arguments in (("-c", ""), (str(ROOT / "search/run.py"), "--help"))
     )
     assert help_ - bare < 0.25
+
+
+def test_files_from_elsewhere_are_data() -> None:
+    """No pickle is opened, no remote code is run, and Tune's own records are never read back."""
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imported(path) & {"pickle", "cloudpickle", "dill", "shelve", "marshal"}, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                owner = node.value.id if isinstance(node.value, ast.Name) else ""
+                assert (owner, node.attr) not in {("torch", "load"), ("Tuner", "restore")}, f"{path}:{node.lineno}"
+                assert node.attr not in {"get_pickled_error", "restore_from_dir"}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
+                assert isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}"
+                assert node.value.value is False, f"{path}:{node.value.lineno}"

@@ -82,7 +82,9 @@ def read(path: Path) -> Snapshot | None:
     try:
         with safe_open(path, "pt") as file:
             numbers = json.loads(file.metadata()["numbers"])
-            return Snapshot(tensors={name: file.get_tensor(name) for name in file.keys()}, numbers=numbers)  # noqa: SIM118
+            # Copies: the tensors of the file would keep it on disk, mapped, after a newer one has its name.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return Snapshot(tensors=tensors, numbers=numbers)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

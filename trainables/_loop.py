@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spaces import Recipe
 from trainables import _checkpoint, _data, _freezing, _optim
@@ -56,8 +57,8 @@ class NonFiniteLossError(ArithmeticError):
 class DoesNotFitError(MemoryError):
     """The device's memory does not hold the forward and backward pass of a single example."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"out of GPU memory at step {step} with a micro-batch of 1")
+    def __init__(self, where: str) -> None:
+        super().__init__(f"out of GPU memory {where}")
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -152,8 +153,7 @@ class _Run:
         self._unchecked.append((self.step, self.learning_rate, loss))
         if self.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
             self.check()
-        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
-        self.optimizer.step()
+        self._update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         self.step, self.seen, self.since = self.step + 1, self.seen + len(indices), self.since + len(indices)
@@ -203,6 +203,13 @@ class _Run:
             DoesNotFitError: portions of one example are too large.
         """
         random = _random_state(self.device)
+        # Batch norm counts while it looks; a pass that failed has counted already.
+        running = [
+            (buffer, buffer.clone())
+            for module in self.model.modules()
+            if isinstance(module, _BatchNorm) and module.training
+            for buffer in module.buffers()
+        ]
         while True:
             try:
                 return _backward(self.model, self.family, train, indices, self.device, self.micro_batch)
@@ -210,12 +217,31 @@ class _Run:
                 pass  # what the failed pass held is let go with the exception, so that is left first
             tried = min(self.micro_batch, len(indices))
             if tried == 1:
-                raise DoesNotFitError(self.step)
+                raise DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
             self.micro_batch = tried // 2
+            for buffer, before in running:
+                buffer.copy_(before)
             self.optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             _set_random_state(random, self.device)
+
+    def _update(self) -> None:
+        """Clip and step. The optimizer makes its state in its first step, which the device may not have room for.
+
+        Raises:
+            DoesNotFitError: also with all memory given back that passes before have held.
+        """
+        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
+        for _ in range(2):
+            try:
+                self.optimizer.step()
+                return
+            except torch.OutOfMemoryError:
+                pass
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise DoesNotFitError(f"for the optimizer's state at step {self.step}")
 
     def take(self) -> Snapshot:
         """The training as it stands, sharing its tensors: to be written before the next step."""
@@ -227,7 +253,7 @@ class _Run:
         tensors |= {f"random.{name}": tensor for name, tensor in _random_state(self.device).items()}
         tensors["total"] = self.total
         numbers = {
-            "recipe": self.recipe.training(),
+            "recipe": self.recipe.training(),  # the keys are _NUMBERS
             "counters": [self.step, self.seen, self.place, self.since],
             "micro_batch": self.micro_batch,
             "learning_rates": [group["lr"] for group in self.optimizer.param_groups],
@@ -262,6 +288,14 @@ class _Run:
         self.micro_batch = numbers["micro_batch"]
         self.total = snapshot.tensors["total"].to(self.device)
         _set_random_state(parts["random"], self.device)
+
+
+_NUMBERS = {"recipe", "counters", "micro_batch", "learning_rates", "schedule"}
+
+
+def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
+    """Whether `fit` can go on from a snapshot with this recipe; else it is another's, or of another version."""
+    return snapshot.numbers.keys() >= _NUMBERS and snapshot.numbers["recipe"] == recipe.training()
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -323,8 +357,9 @@ def predict(
                 labels.append(batch["labels"])
             return torch.cat(logits).cpu(), torch.cat(labels).cpu()
         except torch.OutOfMemoryError:
-            if size == 1:
-                raise
+            pass
+        if size == 1:
+            raise DoesNotFitError("when a single example is evaluated")
         size //= 2
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -45,7 +45,7 @@ def train(config: dict[str, Any]) -> None:
     setup, task = Setup(**config["setup"]), Task(**config["task"])
     recipe = Recipe.from_json(task.recipe)
     with _slot(setup, recipe) as (family, model, device):
-        attempt = _Attempt(setup, task, model)
+        attempt = _Attempt(setup, task, model, recipe)
         entry = Path(setup.entry)
         try:
             _loop.fit(
@@ -68,7 +68,7 @@ def train(config: dict[str, Any]) -> None:
         except OSError as error:
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
-            attempt.tell(disk_full=[error.errno, os.strerror(error.errno), str(error.filename)], final=True)
+            attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
         except ray.exceptions.RayError:
             raise
         except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
@@ -82,14 +82,16 @@ def _last_line(error: BaseException) -> str:
 class _Attempt:
     """One stay of a trial on a slot: what it says, and what it keeps on disk."""
 
-    def __init__(self, setup: Setup, task: Task, model: nn.Module) -> None:
+    def __init__(self, setup: Setup, task: Task, model: nn.Module, recipe: Recipe) -> None:
         self._setup, self._task, self._model = setup, task, model
         self._best = task.best if task.best is not None else float("-inf")
         self._last = {"epoch": 0.0, "samples": 0, "step": 0}
         folder = Path(setup.run) / task.folder
         for torn in folder.glob(".*.safetensors.*"):
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
-        self.snapshot = _checkpoint.read(last_path(setup.run, task.folder))
+        snapshot = _checkpoint.read(last_path(setup.run, task.folder))
+        usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
+        self.snapshot = snapshot if usable else None
         before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
         self._started = time.time() - before
         self._written, self._cost = time.monotonic(), 0.0
@@ -169,6 +171,7 @@ def bootstrap_interval(
         lambda chosen: score(logits[chosen], labels[chosen]),
         vectorized=False,
         n_resamples=1000,
+        batch=10,  # resamples in memory at once
         method="percentile",
         rng=np.random.default_rng(0),
     )

@@ -51,6 +51,19 @@ def test_the_time_for_trials_ends_before_that_of_the_budget(
     assert ledger.next() is None, "no trial is begun any more"
 
 
+def test_a_time_that_is_over_stays_over(plan: Plan, clock: Clock) -> None:
+    """A better and faster trial promises a shorter confirmation: no reason to begin trials again."""
+    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=1, confirm_seeds=2, slots=1)
+    ledger, began = session(plan, clock), clock.now
+    slow, fast = taken(ledger), taken(ledger)
+    clock.now = began + 10
+    ledger.report(slow, said(1, 0.6, clock.now, seconds=10.0))
+    clock.now = began + 70
+    assert ledger.expired()
+    ledger.report(fast, said(1, 0.9, clock.now, seconds=1.0))
+    assert ledger.expired()
+
+
 def test_without_a_report_the_whole_time_is_for_trials(plan: Plan, clock: Clock) -> None:
     ledger = session(with_budget(plan, trials=None, seconds=100.0), clock)
     taken(ledger)

@@ -169,3 +169,16 @@ def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
     with Progress(dataclasses.replace(plan, rungs=()), Console(file=text)) as progress:
         follow(progress)
         assert progress._render()
+
+
+def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Plan) -> None:
+    broken_off = trial(0, PRUNED, 0.7, seed=2, reason=INTERRUPTED)
+    known = [trial(0, COMPLETE, 0.8), trial(0, COMPLETE, 0.7, seed=1), broken_off]
+
+    def happens(progress: Progress) -> None:
+        progress.begin(0, {}, "", 2)
+        progress.end(line(1, COMPLETE, 0.5))
+
+    said = printed(plan, happens, known)
+    assert said[0].startswith("trial 0 seed 2 goes on after epoch 1.00")
+    assert said[1] == "trial 1 COMPLETE: 2 of 12 done, best 0.8000 by trial 0"

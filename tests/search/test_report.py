@@ -14,7 +14,7 @@ from tests.search.made import NOTHING, Clock, session, summary, taken, train, wi
 
 def test_the_winner_is_shown_with_how_sure_its_scores_are() -> None:
     assert report.score_rows(summary()) == [
-        ("winner: trial 5 (sampled), seed 3", "0.8600", "0.8175"),
+        ("winner: trial 5, seed 3", "0.8600", "0.8175"),
         ("  95 % interval", "", "0.780 to 0.855"),
         ("  mean of 3 fresh seeds", "0.8400", ""),
         ("  95 % interval", "0.790 to 0.890", ""),
@@ -24,12 +24,12 @@ def test_the_winner_is_shown_with_how_sure_its_scores_are() -> None:
 
 def test_without_confirmation_the_winner_is_a_trial_as_it_was() -> None:
     rows = report.score_rows(summary(confirmed=[], tied=[]))
-    assert rows == [("winner: trial 5 (sampled)", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]
+    assert rows == [("winner: trial 5", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]
 
 
 def test_without_a_test_score_its_place_is_empty() -> None:
     rows = report.score_rows(summary(confirmed=[], tied=[], test=None, test_interval=None, optimism=None))
-    assert rows == [("winner: trial 5 (sampled)", "0.8600", "")]
+    assert rows == [("winner: trial 5", "0.8600", "")]
     assert report.score_rows(summary(**NOTHING)) == []
 
 
@@ -96,7 +96,7 @@ def test_how_many_trials_in_words(changes: dict[str, Any], text: str) -> None:
 
 def test_the_plan_says_what_is_safe_and_what_is_confirmed(plan: Plan) -> None:
     lines = dict(report.plan_lines(plan))
-    assert lines["confirm"] == "the best 3 recipes again, with 3 fresh seeds each: at most 18 epochs"
+    assert lines["confirm"] == "the best 2 recipes again, with 3 fresh seeds each: at most 12 epochs"
     assert "at least every 30 s" in lines["safety"]
     assert "up to 2 times" in lines["safety"]
     timed = dict(report.plan_lines(with_budget(plan, trials=None, seconds=60.0, confirm_seeds=0)))
@@ -125,7 +125,7 @@ def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock:
     assert json.loads(report.dump(found))["best"] == found["best"]
     text = io.StringIO()
     Console(file=text, width=120).print(report.table(found))
-    for part in ("winner: trial 2 (sampled), seed 2", "0.8400", "majority class", "linear probe", "default"):
+    for part in ("winner: trial 2, seed 2", "0.8400", "majority class", "linear probe", "default"):
         assert part in text.getvalue()
     card = report.model_card(found, plan, "usage")
     assert "| this model | 0.8400 | 0.8000" in card

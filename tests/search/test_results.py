@@ -235,3 +235,14 @@ def test_references() -> None:
 @pytest.mark.parametrize(("labels", "share"), [([0, 1], 0.5), ([1, 1, 0, 2], 0.5), ([0, 0, 0, 1], 0.75)])
 def test_majority(labels: list[int], share: float) -> None:
     assert results.majority(labels) == share
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"state": "X"}, {"metrics": 5}, {"metrics": {"accuracy": "high"}}, {"params": []}, {"epoch": None}, {"reason": 3}],
+)
+def test_a_damaged_line_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> None:
+    path = tmp_path / "trials.jsonl"
+    good = asdict(line(0, RUNNING, 0.5))
+    path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "number": 1, **damage}) + "\n")
+    assert [trial.number for trial in results.read(path)] == [0]

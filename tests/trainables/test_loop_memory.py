@@ -187,3 +187,28 @@ def test_evaluation_halves_too_and_every_example_counts_once(fits: int, refused:
     assert labels.tolist() == same.tolist() == validation.labels.tolist()
     torch.testing.assert_close(logits, expected)
     assert not model.training
+
+
+def test_no_room_for_the_optimizers_state_is_infeasible_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdamW makes its two moments in its first step."""
+
+    def step(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(_loop.DoesNotFitError, match="for the optimizer's state at step 0"):
+        fit(recipe(), TRAIN)
+
+
+def test_room_that_is_there_once_memory_was_given_back_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    untouched, once = fit(recipe(), TRAIN), [True]
+    real = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        if once:
+            once.pop()
+            raise torch.OutOfMemoryError
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    assert fit(recipe(), TRAIN) == untouched

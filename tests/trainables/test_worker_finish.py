@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
 from trainables import _family, _worker
 
@@ -13,6 +14,7 @@ from trainables import _family, _worker
 def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_test_slice(
     slot: Slot, tmp_path: Path
 ) -> None:
+    from safetensors.torch import load_file
     from transformers import pipeline
 
     slot.train()
@@ -20,6 +22,9 @@ def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_tes
     assert set(found) == {"metrics", "interval"}
     low, high = found["interval"]
     assert 0 <= low <= found["metrics"]["accuracy"] <= high <= 1
+    kept, exported = load_file(slot.best()), load_file(tmp_path / "out" / "model.safetensors")
+    assert kept
+    assert_equal(kept, {name: exported[name] for name in kept})
     corpus = tiny.corpus(slot.recipe.data, 8)
     classify = pipeline("text-classification", model=str(tmp_path / "out"), truncation=True)
     right = [
