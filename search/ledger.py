@@ -325,7 +325,7 @@ class Ledger:
         best = results.winner(self.trials, self.plan.metric)
         return (best, rundir.folder(best.number)) if best else None
 
-    def test_of(self, _: Trial, folder: str) -> dict[str, Any] | None:
+    def test_of(self, folder: str) -> dict[str, Any] | None:
         """What reading the test set with this training gave, if that has been done."""
         reads = [event for event in self._log.events("test") if event["folder"] == folder]
         return reads[-1] if reads else None

@@ -25,7 +25,7 @@ def summary(
 ) -> dict[str, Any]:
     """What `summary.json` holds and `--json` prints."""
     won, confirmed = ledger.winner(), ledger.confirmed()
-    test = ledger.test_of(*won) if won else None
+    test = ledger.test_of(won[1]) if won else None
     best = _best(plan, ledger, won[0]) if won else None
     return {
         "space": plan.space,

@@ -103,7 +103,7 @@ def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, fail
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
     won = ledger.winner()
-    return won is None or (ledger.test_of(*won) is not None and export.is_of(plan, won[0]))
+    return won is None or (ledger.test_of(won[1]) is not None and export.is_of(plan, won[0]))
 
 
 def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
@@ -112,7 +112,7 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     if won is None or _is_published(plan, ledger):
         return
     best, folder = won
-    known = ledger.test_of(best, folder)
+    known = ledger.test_of(folder)
     what = f"trial {best.number}" + ("" if best.seed == plan.seed else f", seed {best.seed}")
     doing = "Exporting" if known else f"Reading the test set ({plan.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")

@@ -22,7 +22,6 @@ from search import cli, confirm, results
 from search import plan as planning
 from search.options import Options
 from tests.bench import chaos
-from trainables import _task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -146,9 +145,8 @@ def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches) -> None
     assert len({json.dumps(line["params"]) for line in lines}) == 6, "no recipe is tried twice"
     scores = [line["metrics"]["accuracy"] for line in lines if line["state"] == "RUNNING"]
     assert found["best"]["validation"] == max(scores)
-    assert found["test_reads"] == len({line["number"] for line in lines if line["state"] == "TEST"} | {0}) or (
-        found["test_reads"] == 2
-    )
+    moved = Path(found["run"], "log.jsonl").read_text().count('"event": "test"')
+    assert found["test_reads"] == moved <= 2, "a second time for another winner only"
     study = optuna.load_study(
         study_name="bert_imdb",
         storage=optuna.storages.JournalStorage(
@@ -172,11 +170,11 @@ def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(search
 
 
 def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) -> None:
-    found = searches.start("confirmed", trials=6, confirm_recipes=2, confirm_seeds=2)
+    found = searches.start("confirmed", trials=6, confirm_recipes=3, confirm_seeds=2)
     run = Path(found["run"])
     trials, runs = results.read(run / "trials.jsonl"), results.read(run / "confirm.jsonl")
     assert {(trial.number, trial.seed) for trial in runs} == {
-        (trial.number, seed) for trial in results.top(trials, "accuracy", 2) for seed in (1, 2)
+        (trial.number, seed) for trial in results.top(trials, "accuracy", 3) for seed in (1, 2)
     }
     assert all(trial.state == results.COMPLETE for trial in runs), "none is stopped early"
     pids = {line.pid for trial in trials for line in trial.reports}
@@ -202,7 +200,7 @@ def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) ->
     assert {path.parent.name for path in run.glob("confirm/*/best.safetensors")} >= {
         f"{best.number:05d}-{found['best']['seed']}"
     }
-    assert len(list(run.glob("confirm/*/best.safetensors"))) == 2, "one for each recipe"
+    assert len(list(run.glob("confirm/*/best.safetensors"))) == 3, "one for each recipe"
 
 
 def test_the_winner_is_trained_again_from_its_recipe_alone(
@@ -358,5 +356,4 @@ def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
     outcome = run.run(kills=3)
     assert len(outcome.kills) == 3
     chaos.check(outcome, trials=40)
-    assert not list(outcome.run.glob("trials/*/last.safetensors"))
-    assert _task.best_path(outcome.run, "trials/00000").parent.parent.name == "trials"
+    assert not list(outcome.run.glob("*/*/last.safetensors"))

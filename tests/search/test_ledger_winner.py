@@ -249,16 +249,16 @@ def test_the_test_set_is_read_once_for_a_winner_and_every_read_is_counted(plan: 
     all_of(ledger, clock, 0.6)
     won = ledger.winner()
     assert won is not None
-    assert (ledger.test_of(*won), ledger.test_reads()) == (None, 0)
+    assert (ledger.test_of(won[1]), ledger.test_reads()) == (None, 0)
     ledger.add_test(*won, {"metrics": {"accuracy": 0.55}, "interval": (0.5, 0.6)})
     again = session(plan, clock)
-    found = again.test_of(*won)
+    found = again.test_of(won[1])
     assert found is not None
     assert (found["metrics"], found["interval"]) == ({"accuracy": 0.55}, [0.5, 0.6])
     all_of(again, clock, 0.7)
     later = again.winner()
     assert later is not None
-    assert again.test_of(*later) is None, "another winner has not read it"
+    assert again.test_of(later[1]) is None, "another winner has not read it"
     again.add_test(*later, {"metrics": {"accuracy": 0.65}, "interval": (0.6, 0.7)})
     assert again.test_reads() == 2
 
