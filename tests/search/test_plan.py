@@ -156,10 +156,10 @@ def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options, tiny_m
         return plan.disk_bound(info, slots, dataclasses.replace(budget, **changes), beside)
 
     assert bound(slots=3) - bound() == 2 * 4 * whole, "best weights and snapshot, twice while they are replaced"
-    grown = bound(confirm_recipes=3) - bound()
+    grown = bound(confirm_recipes=4) - bound()
     assert whole < grown < 1.1 * whole, "the best weights of one recipe more, and its lines"
     off = bound() - bound(confirm_seeds=0)
-    assert 2 * whole < off < 2.1 * whole, "without confirmation no recipe is trained again"
+    assert 3 * whole < off < 3.1 * whole, "without confirmation no recipe is trained again"
     assert bound(beside=1000) - bound() == 2000
     assert 0 < bound(trials=100) - bound(trials=50) < whole, "a trial more costs its lines only"
     assert bound(trials=None, seconds=60.0) == bound(trials=1000)
