@@ -234,7 +234,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("confirm", _confirmation(budget)),
         (
             "safety",
-            f"a snapshot of each trial at least every {plan.checkpoint_every:g} s; "
+            f"a snapshot of each trial every {plan.checkpoint_every:g} s; "
             f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
