@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial; may be a fraction")
     add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
     add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
+    add(
+        "--prefix-cache",
+        choices=("auto", "float32", "float16", "off"),
+        help="keep what frozen layers put out (auto: float32 on a CPU, float16 on a GPU)",
+    )
+    add("--cache-size", metavar="SIZE", help="of the prefix cache of a machine (default: a fifth of the free disk)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
     add("--storage", type=Path, metavar="FOLDER", help="where run directories go (default: runs)")
     add("--name", help="of the run directory (default: the space and the UTC time)")
@@ -80,7 +86,10 @@ def _list() -> int:
     return OK
 
 
-_OF_THE_SEARCH = ("space", "model", "dataset", "columns", "epochs", "seed", "storage", "name", "retrain")
+_OF_THE_SEARCH = (
+    *("space", "model", "dataset", "columns", "epochs", "seed", "storage", "name", "retrain"),
+    "prefix_cache",
+)
 """Options that say what is searched and where: they belong to the run directory once it is there."""
 
 
@@ -95,7 +104,8 @@ def _check(arguments: argparse.Namespace) -> None:
         if arguments.profile != "auto":
             given.append("profile")
         if given:
-            raise ValueError(f"--resume takes the search as it is in {arguments.resume}: --{given[0]} cannot change")
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--resume takes the search as it is in {arguments.resume}: --{option} cannot change")
     elif arguments.retrain is not None:
         if arguments.space is not None:
             raise ValueError("--retrain takes the recipe as it is: --space has no part in it")
@@ -129,6 +139,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         confirm_seeds=arguments.confirm_seeds,
         retries=arguments.retries,
         checkpoint_every=arguments.checkpoint_every,
+        prefix_cache=arguments.prefix_cache,
+        cache_size=arguments.cache_size,
         concurrent=arguments.concurrent,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=arguments.gpus_per_trial,

@@ -72,4 +72,4 @@ def is_of(plan: Plan, best: Trial) -> bool:
 def recipe_of(plan: Plan, trial: Trial) -> Recipe:
     """Everything that trained this trial."""
     params: dict[str, Any] = trial.params
-    return dataclasses.replace(plan.base.with_params(params), seed=trial.seed)
+    return plan.recipe(params, trial.seed)

@@ -20,6 +20,9 @@ from search.rundir import Job, Log
 from search.study import Study
 from trainables import _task
 
+_HEADS_AT_ONCE = 16
+"""Trainings that a slot takes at once where each only trains a head."""
+
 
 class Ledger:
     """All trainings of one search: asked for, running, ended."""
@@ -113,8 +116,28 @@ class Ledger:
         self._over = self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
         return self._over
 
-    def next(self) -> Job | None:
+    def next_group(self) -> list[Job]:
+        """The next training, with others behind it where each takes milliseconds; none when there is none now.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        job = self.next()
+        group = [job] if job else []
+        if job and self._reads_all(job.params):
+            while len(group) < _HEADS_AT_ONCE and (more := self.next(self._reads_all)):
+                group.append(more)
+        return group
+
+    def _reads_all(self, params: Mapping[str, Any]) -> bool:
+        """Whether such a training runs no block at all: the prefix cache has what its head needs."""
+        return self.plan.recipe(params, self.plan.seed).cached_layers == self.plan.blocks
+
+    def next(self, only: Callable[[Mapping[str, Any]], bool] = lambda params: True) -> Job | None:
         """The next training, None when there is none now: see `finished`.
+
+        Args:
+            only: of its parameters, whether it is wanted; it stays where it is if not.
 
         Raises:
             OSError: the disk is full.
@@ -123,14 +146,17 @@ class Ledger:
         if self.failure:
             return None
         if self._waiting:
-            job = self._waiting.popleft()
+            job = self._waiting.popleft() if only(self._waiting[0].params) else None
         elif self._more_trials():
-            number, params, label = self._study.ask()
-            job = Job(number=number, seed=self.plan.seed, params=params, label=label, confirms=False)
+            if only(self._study.upcoming()):
+                number, params, label = self._study.ask()
+                job = Job(number=number, seed=self.plan.seed, params=params, label=label, confirms=False)
+                self._begin(job)
+                self._asked = number + 1
+        elif (job := self._next_confirmation()) and only(job.params):
             self._begin(job)
-            self._asked = number + 1
-        elif job := self._next_confirmation():
-            self._begin(job)
+        else:
+            job = None
         if job:
             self._running[job.key] = (job, self._clock())
         return job
@@ -161,7 +187,7 @@ class Ledger:
         """What the slot needs to know of a job."""
         trial = self._trial(job)
         best = trial.best(self.plan.metric) if trial else None
-        recipe = dataclasses.replace(self.plan.base.with_params(job.params), seed=job.seed)
+        recipe = self.plan.recipe(job.params, job.seed)
         return _task.Task(
             folder=job.folder,
             recipe=recipe.to_json(),
@@ -190,6 +216,7 @@ class Ledger:
             **{key: result[key] for key in ("epoch", "samples", "step", "metrics", "seconds", "pid", "time")},
             micro_batch=result.get("micro_batch", 0),
             device=result.get("device", ""),
+            partial=result.get("partial", False),
         )
         self._records(job).append(line)
         if not job.confirms:

@@ -30,6 +30,10 @@ class Options:
     confirm_seeds: int | None = None
     retries: int | None = None
     checkpoint_every: float | None = None
+    prefix_cache: str | None = None
+    """`float32`, `float16` or `off`; None or `auto` leaves it to the device."""
+    cache_size: str | None = None
+    """Bytes that the prefix cache may take, such as `20GB`."""
     concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
@@ -116,6 +120,21 @@ def seconds(text: str) -> float:
     except ValueError:
         raise ValueError(f"a time is given like 90m, 2h, 1h30m or 45s, got {text!r}") from None
     return 3600 * hours + 60 * minutes + rest
+
+
+def size(text: str) -> float:
+    """`20GB`, `500MB`, `0` -> bytes.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", text.strip())
+    try:
+        if not found:
+            raise ValueError
+        return float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]]
+    except ValueError:
+        raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None
 
 
 def recipe_in(path: Path) -> Recipe:

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import cluster, rundir, scheduler
-from search.options import Options, adjusted, changed
-from spaces import ALL, Budget, Depth, Profile, Recipe, Space
+from search import cluster, prefix, rundir, scheduler
+from search.options import Options, adjusted, changed, size
+from spaces import ALL, Budget, Data, Depth, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from trainables._data import Corpus
-    from trainables._family import ModelInfo
+    from trainables._family import Family, ModelInfo
 
 KEPT_CHECKPOINTS = 3
 """Best trials of a search whose weights stay on disk."""
@@ -66,8 +66,14 @@ class Plan:
     """Epochs at which ASHA may stop a trial."""
     report_at: tuple[float, ...]
     """Epochs at which a trial is measured."""
+    validate_on: tuple[int, ...]
+    """Validation examples that each of these measurements looks at."""
     need: cluster.Need
     """Resources of a trial."""
+    prefix_cache: prefix.Decision
+    """What is kept of the frozen blocks' outputs."""
+    cache_limit: float
+    """Bytes that the prefix cache of a node may hold."""
     slots: int
     """Trials at once."""
     slots_reason: str
@@ -88,6 +94,12 @@ class Plan:
         """`cuda` where a trial has a GPU, else `cpu`."""
         return "cuda" if self.need.gpus else "cpu"
 
+    def recipe(self, params: Mapping[str, Any], seed: int) -> Recipe:
+        """Everything that decides the outcome of a training with these parameters."""
+        recipe = self.base.with_params(params)
+        start = prefix.start(self.prefix_cache.kept, recipe.frozen_layers)
+        return dataclasses.replace(recipe, seed=seed, cached_layers=start)
+
     @property
     def threads(self) -> int:
         """CPU threads of a trial."""
@@ -101,6 +113,7 @@ class Plan:
         fields["base"] = json.loads(self.base.to_json())
         fields["distributions"] = {k: json.loads(distribution_to_json(v)) for k, v in self.distributions.items()}
         fields["need"] = dataclasses.asdict(self.need)
+        fields["prefix_cache"] = dataclasses.asdict(self.prefix_cache)
         fields["run"] = str(self.run)
         fields["versions"] = versions()
         return json.dumps(fields, indent=2)
@@ -143,14 +156,18 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
             "gpus_per_trial": float(fields["need"]["gpus"]),
             "retries": int(fields["retries"]),
             "checkpoint_every": float(fields["checkpoint_every"]),
+            "cache_size": f"{float(fields['cache_limit']):.0f}B",
         }
+        was = fields["prefix_cache"]
+        kept = prefix.Decision(**{**was, **{name: tuple(map(int, was[name])) for name in ("kept", "first_only")}})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
     options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
     nodes = cluster.nodes(options.address)
     profile = Profile(model=base.model, data=base.data, budget=changed(base.budget, options, of_old=True))
-    plan, corpus = _plan(space, profile_name, "as the search began", profile, run, options, nodes, seed, base)
+    reason = "as the search began"
+    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, (base, kept))
     for what, old, new in (
         (f"the data {base.data.source}", before["fingerprint"], plan.fingerprint),
         (f"the model {base.model}", before["weights"], plan.weights),
@@ -173,16 +190,16 @@ def _plan(
     options: Options,
     nodes: list[cluster.Node],
     seed: int,
-    began: Recipe | None = None,
+    began: tuple[Recipe, prefix.Decision] | None = None,
 ) -> tuple[Plan, Corpus]:
-    """`began`: what the trials of a search that goes on share, whatever the space says today."""
+    """`began`: what the trials of a search that goes on share and where they start, whatever the space says today."""
     retries = 2 if options.retries is None else options.retries
     checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
     for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
         if not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
     # From here on torch is imported; what is wrong above is said without waiting for it.
-    from trainables import _data, _family, _sources
+    from trainables import _data, _family, _features, _sources
 
     family = _family.load(space.family)
     folder, rows = _sources.fetch(profile.model, profile.data)
@@ -192,9 +209,12 @@ def _plan(
     recipes = {label: resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
     for label, recipe in recipes.items():
         check_recipe(repr(label), recipe, distributions)
+    corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
+    need = trial_need(options, nodes, info)
+    cache_limit = _features.limit() if options.cache_size is None else size(options.cache_size)
     if began is None:
         hyperparameters = next(iter(recipes.values()))
-        began = Recipe(
+        base = Recipe(
             family=space.family,
             model=profile.model,
             data=profile.data,
@@ -203,9 +223,15 @@ def _plan(
             metric=space.metric,
             **hyperparameters,
         )
-    base = dataclasses.replace(began, data=profile.data, budget=profile.budget)
-    corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
-    need = trial_need(options, nodes, info)
+        budget, sizes = profile.budget, corpus.sizes()
+        work = expected_work(budget, sizes["train"], sizes["validation"], distributions, recipes)
+        kept, dtype = _kept(
+            options, family, folder, profile.data, corpus, "cuda" if need.gpus else "cpu", work, cache_limit
+        )
+        base = dataclasses.replace(base, cache_dtype=dtype)
+    else:
+        base, kept = began
+    base = dataclasses.replace(base, data=profile.data, budget=profile.budget)
     slots = cluster.slots(nodes, need)
     if options.concurrent is not None:
         if options.concurrent < 1:
@@ -228,7 +254,10 @@ def _plan(
         fingerprint=corpus.fingerprint,
         rungs=scheduler.rungs(profile.budget),
         report_at=scheduler.report_points(profile.budget),
+        validate_on=scheduler.looks(profile.budget, len(corpus.labels["train"]), len(corpus.labels["validation"])),
         need=need,
+        prefix_cache=kept,
+        cache_limit=cache_limit,
         slots=at_once,
         slots_reason=cluster.arithmetic(nodes, need) + (f", at most {at_once}" if at_once < slots else ""),
         disk=disk_bound(info, max(at_once, rundir.snapshots(run)), profile.budget, _sources.other_bytes(folder)),
@@ -240,6 +269,53 @@ def _plan(
         address=options.address,
     )
     return plan, corpus
+
+
+def _kept(
+    options: Options,
+    family: Family,
+    folder: Path,
+    data: Data,
+    corpus: Corpus,
+    device: str,
+    work: prefix.Work,
+    limit: float,
+) -> tuple[prefix.Decision, str]:
+    """What is kept of frozen blocks' outputs, and as which numbers."""
+    asked = options.prefix_cache or "auto"
+    if options.retrain is not None and options.prefix_cache is None:  # as it was trained before, to the bit
+        if not options.retrain.cached_layers:
+            return prefix.NOTHING, options.retrain.cache_dtype
+        work, asked = (
+            dataclasses.replace(work, trainings={options.retrain.cached_layers: 1e9}),
+            options.retrain.cache_dtype,
+        )
+    if asked == "off":
+        return prefix.NOTHING, "float32"
+    return prefix.choose(asked, family, folder, data, corpus, device, work, limit)
+
+
+_TRIALS_IN_A_TIME = 50
+"""Trials that are reckoned with where a search has a time instead of a number."""
+
+
+def expected_work(
+    budget: Budget,
+    train: int,
+    validation: int,
+    distributions: Mapping[str, BaseDistribution],
+    recipes: Mapping[str, Mapping[str, Any]],
+) -> prefix.Work:
+    """How many trainings freeze how much, and how many examples each looks at, if ASHA halts its share."""
+    trials = budget.trials or _TRIALS_IN_A_TIME
+    again = budget.confirm_recipes * budget.confirm_seeds
+    part = (scheduler.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
+    looked_at = sum(scheduler.looks(budget, train, validation))
+    return prefix.Work(
+        trainings=prefix.trainings_by_depth(distributions.get("frozen_layers"), recipes.values(), trials, again),
+        passes=part * (budget.epochs * train + looked_at),
+        examples=train + validation,
+    )
 
 
 def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:

@@ -226,7 +226,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         (
             "rungs",
             f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA); "
-            f"measured after {', '.join(f'{at:g}' for at in plan.report_at)} epochs",
+            f"measured after {', '.join(_measured(plan))} epochs",
         ),
         ("at once", f"{plan.slots} trials: {plan.slots_reason}"),
         ("each trial", f"{plan.need} on {plan.device}, {plan.threads} thread{'s' * (plan.threads > 1)}"),
@@ -238,9 +238,30 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
+        ("prefix cache", _prefix(plan)),
         ("seed", str(plan.seed)),
     ]
     return rows
+
+
+def _prefix(plan: Plan) -> str:
+    found = plan.prefix_cache
+    if not found.kept:
+        return "nothing is kept of what frozen blocks put out: no pass over the data would pay, or it is off"
+    depths = ", ".join(f"{depth}{' (first token)' if depth in found.first_only else ''}" for depth in found.kept)
+    return (
+        f"the outputs of the first {depths} blocks are kept, {plan.base.cache_dtype}, {found.bytes / 1e6:.0f} MB "
+        f"(limit {plan.cache_limit / 1e9:.1f} GB): about {found.spent:.0f} s once, to save about {found.saved:.0f} s"
+    )
+
+
+def _measured(plan: Plan) -> list[str]:
+    """Epochs of each report, and how much of the validation slice it looks at where that is not all."""
+    whole = plan.sizes["validation"]
+    return [
+        f"{at:g}" + (f" (on {look} of {whole} examples)" if look < whole else "")
+        for at, look in zip(plan.report_at, plan.validate_on, strict=True)
+    ]
 
 
 def limit(budget: Budget) -> str:

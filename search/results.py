@@ -56,6 +56,8 @@ class Line:
     """Examples per forward pass; 0 before the first report."""
     device: str = ""
     """`cpu`, or the GPU's name."""
+    partial: bool = False
+    """Whether the metrics are of the first of the validation examples only, as at an early rung."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +86,12 @@ class Trial:
         return self.state == RUNNING or self.reason == INTERRUPTED
 
     def best(self, metric: str) -> Line | None:
-        """The report with the highest `metric`, the earliest of equals; None without a finite one."""
-        finite = [line for line in self.reports if math.isfinite(line.metrics.get(metric, math.nan))]
+        """The report with the highest `metric`, the earliest of equals; None without a finite one.
+
+        What was measured on some of the validation examples only does not compare, so it does not count.
+        """
+        whole = [line for line in self.reports if not line.partial]
+        finite = [line for line in whole if math.isfinite(line.metrics.get(metric, math.nan))]
         return max(finite, key=lambda line: line.metrics[metric], default=None)
 
     def score(self, metric: str) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Study:
         metric: str,
         known: Sequence[Trial] = (),
     ) -> None:
-        """Open the study in `path`, as the records of its trials say; recipes not tried yet come first.
+        """Open the study in `path`, as the records of its trials say; recipes not tried yet come first,
+        then the random points of the start.
 
         Args:
             path: the journal file, replaced as a whole, then appended by every ask, report and tell.
@@ -60,7 +62,13 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._seed, self._distributions = seed, dict(distributions)
         self._startup = startup_trials(planned, len(recipes))
-        _rewrite(path, name, recipes, self._distributions, metric, known)
+        tried = [trial.params for trial in known]
+        first = [
+            *((params, label) for label, params in recipes.items() if label not in {trial.label for trial in known}),
+            *((params, "") for params in self._start(self._startup - len(recipes)) if params not in tried),
+        ]
+        self._enqueued = deque(params for params, _ in first)
+        _rewrite(path, name, first, self._distributions, metric, known)
         self._study = optuna.load_study(
             study_name=name,
             storage=JournalStorage(JournalFileBackend(str(path))),
@@ -70,6 +78,20 @@ class Study:
             trial.number: optuna.trial.Trial(self._study, trial._trial_id)
             for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
         }
+
+    def _start(self, count: int) -> list[dict[str, Any]]:
+        """Random points, the cheapest first: those that freeze most.
+
+        As long as nothing is known, a cheap trial says as much as a dear one. And ASHA lets the first that come to
+        a rung pass: so these are trials that cost little when they run to their end.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
+        points = [study.ask(self._distributions).params for _ in range(count)]
+        return sorted(points, key=lambda params: -params.get("frozen_layers", 0))
+
+    def upcoming(self) -> Mapping[str, Any]:
+        """Parameters of the next trial where they are known before it is asked for; else none."""
+        return self._enqueued[0] if self._enqueued else {}
 
     def ask(self) -> tuple[int, dict[str, Any], str]:
         """The next trial: its number, parameters, and label where it is one of the recipes.
@@ -84,6 +106,8 @@ class Study:
         )
         trial = self._study.ask(self._distributions)
         self._open[trial.number] = trial
+        if self._enqueued:
+            self._enqueued.popleft()
         return trial.number, trial.params, trial.user_attrs.get("recipe", "")
 
     def report(self, number: int, samples: int, value: float) -> None:
@@ -106,7 +130,7 @@ def startup_trials(planned: int | None, recipes: int) -> int:
 def _rewrite(
     path: Path,
     name: str,
-    recipes: Mapping[str, Mapping[str, Any]],
+    first: Iterable[tuple[Mapping[str, Any], str]],
     distributions: dict[str, BaseDistribution],
     metric: str,
     known: Iterable[Trial],
@@ -114,13 +138,10 @@ def _rewrite(
     """Replace the journal file by one that says what the records say."""
     backend = _Lines()
     study = optuna.create_study(study_name=name, direction="maximize", storage=JournalStorage(backend))
-    tried = set()
     for trial in known:
         study.add_trial(_frozen(trial, distributions, metric))
-        tried.add(trial.label)
-    for label, params in recipes.items():
-        if label not in tried:
-            study.enqueue_trial(dict(params), user_attrs={"recipe": label})
+    for params, label in first:
+        study.enqueue_trial(dict(params), user_attrs={"recipe": label} if label else None)
     aside = path.with_name(f"{path.name}.part")
     aside.write_text("".join(json.dumps(line) + "\n" for line in backend.lines), encoding="utf-8")
     aside.replace(path)

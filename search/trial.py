@@ -11,16 +11,16 @@ from trainables import _worker
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Train one recipe in this process.
+    """Train a recipe in this process, or several that train a head only.
 
     `num_workers=0` is Ray's local mode: the training function runs here, in the trial's own warm
     process, instead of in a worker group of its own (three more processes, 22 s and more to start).
 
     Args:
-        config: `task` from the ledger and `setup` from the plan, each a dict of its fields.
+        config: `tasks` from the ledger and `setup` from the plan, dicts of their fields.
     """
     TorchTrainer(
         _worker.train,
-        train_loop_config={"task": config["task"], "setup": config["setup"]},
+        train_loop_config={"tasks": config["tasks"], "setup": config["setup"]},
         scaling_config=ScalingConfig(num_workers=0, use_gpu=config["setup"]["device"] == "cuda"),
     ).fit()

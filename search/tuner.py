@@ -51,10 +51,16 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
             classes=plan.classes,
             run=str(plan.run),
             report_at=plan.report_at,
+            validate_on=plan.validate_on,
             metric=plan.metric,
             device=plan.device,
             threads=plan.threads,
+            gpu_share=plan.need.gpus,
             checkpoint_every=plan.checkpoint_every,
+            weights=plan.weights,
+            boundaries=plan.prefix_cache.kept,
+            first_only=plan.prefix_cache.first_only,
+            cache_limit=plan.cache_limit,
         )
         return _run(plan, corpus, setup, log, console)
 

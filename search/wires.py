@@ -36,8 +36,8 @@ class Switchboard:
         self.ledger, self.rungs, self.progress, self.stop = ledger, rungs, progress, stop
         self.error: BaseException | None = None
         self.watch = Watch()
-        self.jobs: dict[str, Job] = {}
-        """Job by Tune's trial id."""
+        self.jobs: dict[str, dict[int, Job]] = {}
+        """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -70,11 +70,11 @@ class Asker(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job as a trial's configuration; None while there is none, FINISHED when there will be none."""
         ledger = self._board.ledger
-        job = ledger.next()
-        if job is None:
+        jobs = ledger.next_group()
+        if not jobs:
             return Searcher.FINISHED if ledger.finished else None
-        self._board.jobs[trial_id] = job
-        return {"task": dataclasses.asdict(ledger.task(job))}
+        self._board.jobs[trial_id] = dict(enumerate(jobs))
+        return {"tasks": [dataclasses.asdict(ledger.task(job)) for job in jobs]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the recorder tells the ledger."""
@@ -99,13 +99,17 @@ class Stopper(FIFOScheduler):
 
     @_guarded(default=TrialScheduler.CONTINUE)
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """STOP or CONTINUE. A training that confirms a recipe always runs to its end."""
-        board, job = self._board, self._board.jobs[trial.trial_id]
-        if "objective" not in result:
-            return str(TrialScheduler.CONTINUE)
-        stops = result["final"]
-        if not job.confirms:
-            stops = board.rungs.stops(job.number, result["epoch"], result["objective"]) or board.ledger.expired()
+        """STOP or CONTINUE. A training that confirms a recipe always runs to its end, and so do heads in a group."""
+        board, jobs = self._board, self._board.jobs[trial.trial_id]
+        place, stops = result.get("task", 0), False
+        for said in _said(result):
+            if "objective" in said:
+                stops = said["final"]
+                if not jobs[place].confirms:
+                    left_behind = board.rungs.stops(jobs[place].number, said["epoch"], said["objective"])
+                    stops = left_behind or board.ledger.expired()
+        if "said" in result:
+            stops = "objective" in result and place == max(jobs)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,29 +144,35 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
-        job = self._board.jobs[trial.trial_id]
-        self._board.progress.begin(job.number, job.params, job.label, job.seed)
+        for job in self._board.jobs[trial.trial_id].values():
+            self._board.progress.begin(job.number, job.params, job.label, job.seed)
 
     @_guarded()
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """One line per report.
+        """One line per report; in a group a training has ended when it has said all.
 
         Raises:
             OSError: the slot's disk is full.
         """
-        board, job = self._board, self._board.jobs[trial.trial_id]
+        board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
         if "disk_full" in result:
             raise OSError(*result["disk_full"])
-        if "failed" not in result and (line := board.ledger.report(job, result)):
-            board.progress.report(line)
+        for said in _said(result):
+            if "failed" not in said and (line := board.ledger.report(jobs[place], said)):
+                board.progress.report(line)
+        if place < max(jobs):
+            self._end(jobs.pop(place), result)
 
     @_guarded()
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial finished, was stopped, or said why it failed."""
-        board, job, result = self._board, self._board.jobs.pop(trial.trial_id), trial.last_result
-        state, reason = end_of(result)
+        for job in self._board.jobs.pop(trial.trial_id).values():
+            self._end(job, trial.last_result)
+
+    def _end(self, job: Job, result: Mapping[str, Any]) -> None:
+        board, (state, reason) = self._board, end_of(result)
         if state == results.PRUNED and not reason and board.ledger.expired():
             reason = results.OUT_OF_TIME
         if "traceback" in result:
@@ -172,14 +182,15 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised what is not the recipe's fault."""
-        board, job = self._board, self._board.jobs.pop(trial.trial_id)
+        board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
         text = trial.get_error() or ""
         reason = died_of(text)
-        if (line := board.ledger.lose(job, reason)) is None:
-            board.progress.lose(job.number, job.seed, reason)
-        else:
-            self._keep_error(job, text.strip() or reason)
-            board.progress.end(line)
+        for job in reversed(jobs.values()):  # the first of them is to be the first again
+            if (line := board.ledger.lose(job, reason)) is None:
+                board.progress.lose(job.number, job.seed, reason)
+            else:
+                self._keep_error(job, text.strip() or reason)
+                board.progress.end(line)
 
     def _keep_error(self, job: Job, text: str) -> None:
         path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")
@@ -189,6 +200,12 @@ class Recorder(Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks, and the records are on disk already."""
         return {}
+
+
+def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The reports in what a slot has told: one, or all of a training that was one of a group."""
+    said: list[dict[str, Any]] = result.get("said", [result])
+    return said
 
 
 def end_of(report: Mapping[str, Any]) -> tuple[str, str]:

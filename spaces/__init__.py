@@ -1,8 +1,21 @@
 """What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
 
 from spaces._catalog import load, names
-from spaces._recipe import Recipe
+from spaces._recipe import CACHE_DTYPES, Recipe
 from spaces._single import RETRAIN, of_recipe
 from spaces._space import ALL, Budget, Data, Depth, Profile, Space
 
-__all__ = ["ALL", "RETRAIN", "Budget", "Data", "Depth", "Profile", "Recipe", "Space", "load", "names", "of_recipe"]
+__all__ = [
+    "ALL",
+    "CACHE_DTYPES",
+    "RETRAIN",
+    "Budget",
+    "Data",
+    "Depth",
+    "Profile",
+    "Recipe",
+    "Space",
+    "load",
+    "names",
+    "of_recipe",
+]

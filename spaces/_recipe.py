@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from spaces._space import Budget, Data
 
+CACHE_DTYPES = ("float32", "float16")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -37,6 +39,11 @@ class Recipe:
     """Seed of the new head, dropout and the order of the examples."""
     metric: str = "accuracy"
     """Validation metric that says which report of the trial is its best; larger is better."""
+    cached_layers: int = 0
+    """Of the frozen blocks, so many are not run: what they put out is computed once for all trials and read
+    from the prefix cache. Changes a score by rounding at most."""
+    cache_dtype: str = "float32"
+    """How those outputs are stored."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "clip_norm", "warmup"):
@@ -50,6 +57,12 @@ class Recipe:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.frozen_layers < 0:
             raise ValueError(f"frozen_layers must not be negative, got {self.frozen_layers}")
+        if not 0 <= self.cached_layers <= self.frozen_layers:
+            raise ValueError(
+                f"cached_layers must be 0 to frozen_layers ({self.frozen_layers}), got {self.cached_layers}"
+            )
+        if self.cache_dtype not in CACHE_DTYPES:
+            raise ValueError(f"cache_dtype is one of {', '.join(CACHE_DTYPES)}, got {self.cache_dtype!r}")
 
     def to_json(self) -> str:
         """One JSON object, keys sorted, numbers exact."""

@@ -10,7 +10,7 @@ from spaces._space import Profile, Space
 RETRAIN = "retrain"
 """Name of such a space."""
 
-_NOT_SEARCHED = {"family", "model", "data", "budget", "seed", "metric"}
+_NOT_SEARCHED = {"family", "model", "data", "budget", "seed", "metric", "cached_layers", "cache_dtype"}
 
 
 def of_recipe(recipe: Recipe) -> Space:

@@ -44,6 +44,16 @@ class Corpus:
         """Examples per split."""
         return {split: len(self.labels[split]) for split in SPLITS}
 
+    def head(self, count: int) -> "Corpus":
+        """The first `count` examples of each split, to look at before all are prepared."""
+        return Corpus(
+            inputs={split: rows[:count] for split, rows in self.inputs.items()},
+            labels={split: labels[:count] for split, labels in self.labels.items()},
+            classes=self.classes,
+            duplicates=0,
+            fingerprint=f"{self.fingerprint}-{count}",
+        )
+
 
 def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corpus:
     """The slices of a source that `read_rows` has read.

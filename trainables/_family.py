@@ -40,8 +40,24 @@ class Examples(ABC):
         """Inputs and `labels` of these examples as CPU tensors, first dimension len(indices)."""
 
 
+class First(Examples):
+    """The first `count` examples of a split. The slices are cut from a stratified order, so they have its classes."""
+
+    def __init__(self, examples: Examples, count: int) -> None:
+        self.labels, self.lengths = examples.labels[:count], examples.lengths[:count]
+        self.partial = len(self.labels) < len(examples.labels)
+        self._examples = examples
+
+    def batch(self, indices: Array) -> Batch:
+        return self._examples.batch(indices)
+
+
 class Family(ABC):
     """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
+
+    deterministic_input = True
+    """Whether an example is the same input in every epoch. One that is augmented anew each time is not, and what
+    frozen blocks make of it cannot be kept."""
 
     @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
@@ -82,6 +98,14 @@ class Family(ABC):
     @abstractmethod
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """Class scores, shape [examples, classes]."""
+
+    def mask(self, batch: Batch) -> Tensor | None:
+        """Which positions of each input are real, bool [examples, length]; None where all inputs have one shape."""
+        return None
+
+    def first_token(self, batch: Batch) -> Batch | None:
+        """The batch cut to the first position of each input; None where an input has no positions."""
+        return None
 
     @abstractmethod
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spaces import Recipe
-from trainables import _checkpoint, _data, _freezing, _optim
+from trainables import _checkpoint, _data, _device, _freezing, _optim
 from trainables._checkpoint import Snapshot
-from trainables._family import Examples, Family
+from trainables._family import Batch, Examples, Family, First
 
 _CPU_MICRO_BATCH = 8
 """Examples per forward pass on a CPU: larger ones are no faster there and cost memory (1.1 GB at 32 × 128 tokens)."""
@@ -36,7 +36,9 @@ class Report:
     step: int
     """Optimizer steps so far."""
     metrics: dict[str, float]
-    """Of the whole validation slice; plus `train_loss`, the mean since the last report."""
+    """Of the validation examples; plus `train_loss`, the mean since the last report."""
+    partial: bool
+    """Whether only the first of the validation examples were looked at, as at an early rung."""
     final: bool
     """Whether the trial has used its whole budget."""
     micro_batch: int
@@ -54,19 +56,12 @@ class NonFiniteLossError(ArithmeticError):
         super().__init__(f"{name} is {value} at step {step}, learning rate {learning_rate:.3g}")
 
 
-class DoesNotFitError(MemoryError):
-    """The device's memory does not hold the forward and backward pass of a single example."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(f"out of GPU memory {where}")
-
-
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Optimizer steps in one epoch, the short last batch included."""
     return math.ceil(examples / batch_size)
 
 
-def _nothing(_: Take) -> None:
+def _nothing(*_: object) -> None:
     return None
 
 
@@ -80,6 +75,8 @@ def fit(
     report_at: Sequence[float],
     device: torch.device,
     report: Callable[[Report], None],
+    validate_on: Sequence[int] = (),
+    before_report: Callable[[bool], None] = _nothing,
     after_step: Callable[[Take], None] = _nothing,
     resume: Snapshot | None = None,
     micro_batch: int | None = None,
@@ -95,6 +92,9 @@ def fit(
         report_at: epochs at which to report, rising; the last one is the end of training.
         device: where the model is.
         report: called with each report. It may raise to end the trial.
+        validate_on: of each report, the first so many validation examples are looked at; all where it says nothing.
+        before_report: called before the examples are looked at, with whether that is only some of them; the
+            weights stay as they are until `report` returns.
         after_step: called after every step but the last, and after the report where one follows, with
             what takes a snapshot.
         resume: where to go on; None starts from the beginning.
@@ -103,37 +103,54 @@ def fit(
 
     Raises:
         NonFiniteLossError: names the step (on a GPU it is seen within 20 steps).
-        DoesNotFitError: a single example needs more memory than the device has.
+        _device.DoesNotFitError: a single example needs more memory than the device has.
         ValueError: the model has fewer blocks than the recipe freezes, or `resume` is of another recipe.
     """
     blocks = family.blocks(model)
     _freezing.freeze(model, blocks, recipe.frozen_layers)
     size = len(train.labels)
-    run = _Run(model, family, recipe, device, math.ceil(report_at[-1] * steps_per_epoch(size, recipe.batch_size)))
+    steps = math.ceil(report_at[-1] * steps_per_epoch(size, recipe.batch_size))
+    run = _Run(model, family, recipe, _device.Ahead(train, device), device, steps)
     run.micro_batch = micro_batch or run.micro_batch
     if resume is not None:
         run.restore(resume)
-    due = [seen for point in report_at if (seen := math.ceil(point * size)) > run.seen]
+    looks = validate_on or [len(validation.labels)] * len(report_at)
+    due = [(math.ceil(point * size), look) for point, look in zip(report_at, looks, strict=True)]
     _freezing.training_mode(model, blocks, recipe.frozen_layers)
-    while due:
-        order = np.random.default_rng([recipe.seed, run.seen // size])
-        epoch = _data.batches(train.lengths, recipe.batch_size, order)
-        for indices in epoch[run.place :]:
-            run.step_on(train, indices, last=run.place + 1 == len(epoch))
-            if run.seen >= due[0]:
-                due = [seen for seen in due if seen > run.seen]
-                report(run.measure(validation, size, final=not due))
-                if not due:
-                    return
-                _freezing.training_mode(model, blocks, recipe.frozen_layers)
-            after_step(run.take)
+    try:
+        while due := [(seen, look) for seen, look in due if seen > run.seen]:
+            order = np.random.default_rng([recipe.seed, run.seen // size])
+            epoch = _data.batches(train.lengths, recipe.batch_size, order)
+            for place, indices in enumerate(epoch[run.place :], start=run.place + 1):
+                run.step_on(indices, epoch[place] if place < len(epoch) else None)
+                if run.seen >= due[0][0]:
+                    # Where two points fall on one step, the later one says what is looked at.
+                    look = [look for seen, look in due if seen <= run.seen][-1]
+                    due = [(seen, look) for seen, look in due if seen > run.seen]
+                    examples = First(validation, look)
+                    before_report(examples.partial)
+                    report(run.measure(examples, size, final=not due))
+                    if not due:
+                        return
+                    _freezing.training_mode(model, blocks, recipe.frozen_layers)
+                after_step(run.take)
+    finally:
+        run.ahead.close()
 
 
 class _Run:
     """A training in progress: everything that changes from step to step."""
 
-    def __init__(self, model: nn.Module, family: Family, recipe: Recipe, device: torch.device, steps: int) -> None:
-        self.model, self.family, self.recipe, self.device = model, family, recipe, device
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        recipe: Recipe,
+        ahead: _device.Ahead,
+        device: torch.device,
+        steps: int,
+    ) -> None:
+        self.model, self.family, self.recipe, self.ahead, self.device = model, family, recipe, ahead, device
         self.optimizer, self.schedule = _optim.build(model, recipe, steps)
         self.step = self.seen = self.place = self.since = 0
         """Optimizer steps, examples seen, batches of this epoch, examples since the last report."""
@@ -147,9 +164,9 @@ class _Run:
         """Of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def step_on(self, train: Examples, indices: _data.Array, last: bool) -> None:
-        """One optimizer step on these examples; `last` of its epoch."""
-        loss = self._gradient(train, indices)
+    def step_on(self, indices: _data.Array, upcoming: _data.Array | None = None) -> None:
+        """One optimizer step on these examples; `upcoming` are the epoch's next ones, None where it ends here."""
+        loss = self._gradient(indices, upcoming)
         self._unchecked.append((self.step, self.learning_rate, loss))
         if self.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
             self.check()
@@ -157,7 +174,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         self.step, self.seen, self.since = self.step + 1, self.seen + len(indices), self.since + len(indices)
-        self.place = 0 if last else self.place + 1
+        self.place = 0 if upcoming is None else self.place + 1
         self.total = self.total + loss * len(indices)
 
     def check(self) -> None:
@@ -174,7 +191,7 @@ class _Run:
             if not math.isfinite(value):
                 raise NonFiniteLossError("loss", value, step, learning_rate)
 
-    def measure(self, validation: Examples, size: int, final: bool) -> Report:
+    def measure(self, validation: First, size: int, final: bool) -> Report:
         """The report of this moment, `size` training examples being an epoch; a new mean loss begins.
 
         Raises:
@@ -192,17 +209,18 @@ class _Run:
             samples=self.seen,
             step=self.step,
             metrics=metrics,
+            partial=validation.partial,
             final=final,
             micro_batch=self.micro_batch,
         )
 
-    def _gradient(self, train: Examples, indices: _data.Array) -> torch.Tensor:
+    def _gradient(self, indices: _data.Array, upcoming: _data.Array | None) -> torch.Tensor:
         """The batch's mean loss, its gradient accumulated; in smaller portions where memory runs out.
 
         Raises:
-            DoesNotFitError: portions of one example are too large.
+            _device.DoesNotFitError: portions of one example are too large.
         """
-        random = _random_state(self.device)
+        random = _device.random_state(self.device)
         # Batch norm counts while it looks; a pass that failed has counted already.
         running = [
             (buffer, buffer.clone())
@@ -212,25 +230,27 @@ class _Run:
         ]
         while True:
             try:
-                return _backward(self.model, self.family, train, indices, self.device, self.micro_batch)
+                portions = self.ahead.get(indices, self.micro_batch)
+                if upcoming is not None:
+                    self.ahead.prepare(upcoming, self.micro_batch)
+                return _backward(self.model, self.family, portions, len(indices), self.device)
             except torch.OutOfMemoryError:
                 pass  # what the failed pass held is let go with the exception, so that is left first
             tried = min(self.micro_batch, len(indices))
             if tried == 1:
-                raise DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
+                raise _device.DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
             self.micro_batch = tried // 2
             for buffer, before in running:
                 buffer.copy_(before)
             self.optimizer.zero_grad(set_to_none=True)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            _set_random_state(random, self.device)
+            _device.forget(self.device)
+            _device.set_random_state(random, self.device)
 
     def _update(self) -> None:
         """Clip and step. The optimizer makes its state in its first step, which the device may not have room for.
 
         Raises:
-            DoesNotFitError: also with all memory given back that passes before have held.
+            _device.DoesNotFitError: also with all memory given back that passes before have held.
         """
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
         for _ in range(2):
@@ -239,9 +259,8 @@ class _Run:
                 return
             except torch.OutOfMemoryError:
                 pass
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-        raise DoesNotFitError(f"for the optimizer's state at step {self.step}")
+            _device.forget(self.device)
+        raise _device.DoesNotFitError(f"for the optimizer's state at step {self.step}")
 
     def take(self) -> Snapshot:
         """The training as it stands, sharing its tensors: to be written before the next step."""
@@ -250,7 +269,7 @@ class _Run:
         tensors = {f"model.{name}": tensor for name, tensor in _checkpoint.trained_state(self.model).items()}
         for index, entry in state["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
-        tensors |= {f"random.{name}": tensor for name, tensor in _random_state(self.device).items()}
+        tensors |= {f"random.{name}": tensor for name, tensor in _device.random_state(self.device).items()}
         tensors["total"] = self.total
         numbers = {
             "recipe": self.recipe.training(),  # the keys are _NUMBERS
@@ -287,7 +306,7 @@ class _Run:
         self.step, self.seen, self.place, self.since = numbers["counters"]
         self.micro_batch = numbers["micro_batch"]
         self.total = snapshot.tensors["total"].to(self.device)
-        _set_random_state(parts["random"], self.device)
+        _device.set_random_state(parts["random"], self.device)
 
 
 _NUMBERS = {"recipe", "counters", "micro_batch", "learning_rates", "schedule"}
@@ -298,34 +317,16 @@ def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
     return snapshot.numbers.keys() >= _NUMBERS and snapshot.numbers["recipe"] == recipe.training()
 
 
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
 def _backward(
-    model: nn.Module,
-    family: Family,
-    train: Examples,
-    indices: _data.Array,
-    device: torch.device,
-    micro_batch: int,
+    model: nn.Module, family: Family, portions: Sequence[Batch], size: int, device: torch.device
 ) -> torch.Tensor:
-    """Accumulate the gradient of the batch's mean loss; returns that mean, detached."""
+    """Accumulate the gradient of the mean loss over `size` examples in portions; returns that mean, detached."""
     total = torch.zeros((), device=device)
-    for start in range(0, len(indices), micro_batch):
-        batch = _to(train.batch(indices[start : start + micro_batch]), device)
-        with _precision(device):
+    for portion in portions:
+        batch = _device.to(portion, device)
+        with _device.precision(device):
             logits = family.logits(model, batch)
-        loss = family.loss(logits.float(), batch["labels"]) / len(indices)
+        loss = family.loss(logits.float(), batch["labels"]) / size
         loss.backward()
         total += loss.detach()
     return total
@@ -346,30 +347,14 @@ def predict(
     Leaves the model in evaluation mode; takes smaller batches where memory runs out.
     """
     model.eval()
-    size = 16 if device.type == "cpu" else 128
-    while True:
+
+    def run(size: int) -> tuple[torch.Tensor, torch.Tensor]:
         logits, labels = [], []
-        try:
-            for indices in _data.by_length(examples.lengths, size):
-                batch = _to(examples.batch(indices), device)
-                with _precision(device):
-                    logits.append(family.logits(model, batch).float())
-                labels.append(batch["labels"])
-            return torch.cat(logits).cpu(), torch.cat(labels).cpu()
-        except torch.OutOfMemoryError:
-            pass
-        if size == 1:
-            raise DoesNotFitError("when a single example is evaluated")
-        size //= 2
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        for indices in _data.by_length(examples.lengths, size):
+            batch = _device.to(examples.batch(indices), device)
+            with _device.precision(device):
+                logits.append(family.logits(model, batch).float())
+            labels.append(batch["labels"])
+        return torch.cat(logits).cpu(), torch.cat(labels).cpu()
 
-
-def _to(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-
-
-def _precision(device: torch.device) -> torch.autocast:
-    """bf16 on a GPU that has it; always float32 on a CPU (bf16 without the instructions is 7 times slower)."""
-    usable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=usable)
+    return _device.fitting(16 if device.type == "cpu" else 128, device, run, "when a single example is evaluated")

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """A place between two blocks where what the ones before put out can be kept, as a look at the model showed it."""
+
+    depth: int
+    """Blocks before it."""
+    flops: float
+    """Floating-point operations that these blocks need for one example of mean length."""
+    values: float
+    """Numbers that are kept of such an example."""
+    first_only: bool
+    """What comes after reads the first token's output alone (a classifier on `[CLS]`), so only that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,14 +33,26 @@ class Setup:
     """Run directory."""
     report_at: tuple[float, ...]
     """Epochs at which a trial reports."""
+    validate_on: tuple[int, ...]
+    """How many of the validation examples each of these reports looks at: the first so many."""
     metric: str
     """Validation metric that decides; larger is better."""
     device: str
     """`cpu` or `cuda`."""
     threads: int
     """CPU threads of a trial."""
+    gpu_share: float
+    """Part of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
+    weights: str = ""
+    """SHA-256 of the pretrained model's files."""
+    boundaries: tuple[int, ...] = ()
+    """Depths whose outputs are kept in the prefix cache, rising; one pass over the data fills all of them."""
+    first_only: tuple[int, ...] = ()
+    """Those of which only the first token's output is kept."""
+    cache_limit: float = math.inf
+    """Bytes that the prefix cache of a node may hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,48 +23,66 @@ import torch
 from torch import nn
 
 from spaces import Recipe
-from trainables import _checkpoint, _freezing, _loop
-from trainables._family import Family, load
+from trainables import _checkpoint, _device, _features, _freezing, _loop
+from trainables._family import Examples, Family, load
 from trainables._sources import model_folder
 from trainables._task import Setup, Task, best_path, last_path
 
 
 def train(config: dict[str, Any]) -> None:
-    """Run one trial, from its last snapshot where it has one, and report to Tune.
+    """Run one trial, or several that train a head only, each from its last snapshot where it has one.
+
+    Heads read what the frozen body puts out from the prefix cache and take milliseconds an epoch, less than Tune
+    needs between two trials; so those that wait are trained in one go, one after the other, each just as it would be
+    alone. Their reports are told together, as `said`.
 
     A recipe that fails ends with a report that has `failed` and no `objective` (and `infeasible` where
     it does not fit the device, `traceback` where the error is an unknown one); a full disk with one that
     has `disk_full`. The process lives on. What is not the recipe's fault is raised.
 
     Args:
-        config: the fields of a `Setup` as `setup` and of a `Task` as `task`.
+        config: the fields of a `Setup` as `setup` and of each `Task` in `tasks`.
 
     Raises:
         OSError: files that this machine should have cannot be read.
         RayError: Ray has lost something.
     """
-    setup, task = Setup(**config["setup"]), Task(**config["task"])
+    setup, tasks = Setup(**config["setup"]), [Task(**task) for task in config["tasks"]]
+    for number, task in enumerate(tasks):
+        said: list[dict[str, Any]] = []
+        _train(setup, task, _report if len(tasks) == 1 else said.append)
+        if said:
+            _report({**said[-1], "said": said, "task": number})
+
+
+def _report(values: dict[str, Any]) -> None:
+    """Report to Tune; returns when the driver has recorded it, or not at all when it stops the trial."""
+    ray.tune.report(values)
+
+
+def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> None:
     recipe = Recipe.from_json(task.recipe)
-    with _slot(setup, recipe) as (family, model, device):
-        attempt = _Attempt(setup, task, model, recipe)
-        entry = Path(setup.entry)
+    with _slot(setup, recipe) as (family, model, device), _Attempt(setup, task, model, recipe, tell) as attempt:
         try:
-            _loop.fit(
-                model,
-                family,
-                recipe,
-                family.open(entry, "train"),
-                family.open(entry, "validation"),
-                report_at=setup.report_at,
-                device=device,
-                report=attempt.on_report,
-                after_step=attempt.after_step,
-                resume=attempt.snapshot,
-                micro_batch=task.micro_batches.get(_device_name(setup.device)),
-            )
+            with _examples(setup, recipe, family, model) as (family_, train_, validation):
+                _loop.fit(
+                    model,
+                    family_,
+                    recipe,
+                    train_,
+                    validation,
+                    report_at=setup.report_at,
+                    validate_on=setup.validate_on,
+                    device=device,
+                    before_report=attempt.before_report,
+                    report=attempt.on_report,
+                    after_step=attempt.after_step,
+                    resume=attempt.snapshot,
+                    micro_batch=task.micro_batches.get(_device_name(setup.device)),
+                )
         except _loop.NonFiniteLossError as error:
             attempt.tell(failed=str(error), final=True)
-        except _loop.DoesNotFitError as error:
+        except _device.DoesNotFitError as error:
             attempt.tell(failed=str(error), infeasible=True, final=True)
         except OSError as error:
             if error.errno not in _checkpoint.DISK_FULL:
@@ -75,19 +94,48 @@ def train(config: dict[str, Any]) -> None:
             attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)
 
 
+@contextmanager
+def _examples(
+    setup: Setup, recipe: Recipe, family: Family, model: nn.Module
+) -> Iterator[tuple[Family, Examples, Examples]]:
+    """What the loop trains on: the examples, or what the cached blocks make of them and a family that starts there."""
+    splits = {split: family.open(Path(setup.entry), split) for split in _features.SPLITS}
+    cached = None
+    if recipe.cached_layers:
+        wanted = _features.Wanted(
+            entry=Path(setup.entry),
+            weights=setup.weights,
+            boundaries=tuple(sorted({*setup.boundaries, recipe.cached_layers})),
+            first_only=setup.first_only,
+            dtype=recipe.cache_dtype,
+            device=setup.device,
+            threads=setup.threads,
+            limit=setup.cache_limit,
+        )
+        cached = _features.prepare(model, family, splits, wanted, recipe.cached_layers)
+    if cached is None:
+        yield family, splits["train"], splits["validation"]
+        return
+    example = _device.to(splits["train"].batch(np.arange(1)), torch.device(setup.device))
+    with _features.starting_at(model, family, recipe.cached_layers, example) as started:
+        yield started, cached["train"], cached["validation"]
+
+
 def _last_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 class _Attempt:
-    """One stay of a trial on a slot: what it says, and what it keeps on disk."""
+    """One stay of a trial on a slot: what it says, and what it keeps on disk. Files are written in a thread."""
 
-    def __init__(self, setup: Setup, task: Task, model: nn.Module, recipe: Recipe) -> None:
-        self._setup, self._task, self._model = setup, task, model
+    def __init__(
+        self, setup: Setup, task: Task, model: nn.Module, recipe: Recipe, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._setup, self._task, self._model, self._tell = setup, task, model, tell
         self._best = task.best if task.best is not None else float("-inf")
         self._last = {"epoch": 0.0, "samples": 0, "step": 0}
         folder = Path(setup.run) / task.folder
-        for torn in folder.glob(".*.safetensors.*"):
+        for torn in folder.glob(".*"):
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
         snapshot = _checkpoint.read(last_path(setup.run, task.folder))
         usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
@@ -95,38 +143,80 @@ class _Attempt:
         before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
         self._started = time.time() - before
         self._written, self._cost = time.monotonic(), 0.0
+        self._candidate = best_path(setup.run, task.folder).with_name(".candidate.safetensors")
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        """The one file that is being written: a snapshot, or during a report the weights that may be the best."""
+
+    def __enter__(self) -> "_Attempt":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
+        self._candidate.unlink(missing_ok=True)
+
+    def _written_out(self) -> None:
+        """Wait for the file that is being written.
+
+        Raises:
+            OSError: it could not be: the disk is full.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def tell(self, **values: Any) -> None:
-        """Report to Tune; returns when the driver has recorded it, or not at all when it stops the trial."""
+        """Say it; where that is to Tune, this returns when it is recorded, or not at all when the trial is stopped."""
+        if "disk_full" not in values:
+            self._written_out()  # the trial may end here, and its files be removed
         seconds = time.time() - self._started
-        ray.tune.report({**self._last, **values, "seconds": seconds, "pid": os.getpid(), "time": time.time()})
+        self._tell({**self._last, **values, "seconds": seconds, "pid": os.getpid(), "time": time.time()})
+
+    def before_report(self, partial: bool) -> None:
+        """Begin to write the weights, which stand still while they are measured."""
+        self._written_out()
+        if not partial:
+            self._writing = self._thread.submit(_checkpoint.save, self._model, self._candidate)
 
     def on_report(self, report: _loop.Report) -> None:
-        """Keep the weights if they are the best so far, then say so: a score on record has its weights on disk."""
+        """Keep the weights if they are the best so far, then say so: a score on record has its weights on disk.
+
+        What was measured on some of the validation examples only does not compare with what others got on all.
+        """
+        self._written_out()
         if report.samples <= self._task.samples:
             return  # said before the trial was interrupted
         self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
         objective = report.metrics[self._setup.metric]
-        if objective > self._best:
+        if not report.partial and objective > self._best:
             self._best = objective
-            _checkpoint.save(self._model, best_path(self._setup.run, self._task.folder))
+            self._candidate.replace(best_path(self._setup.run, self._task.folder))
         metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(self._setup.device)}
         self.tell(
             objective=objective,
             metrics=metrics,
+            partial=report.partial,
             final=report.final,
             micro_batch=report.micro_batch,
             device=_device_name(self._setup.device),
         )
 
     def after_step(self, take: _loop.Take) -> None:
-        """Write a snapshot when it is time; never more than a twentieth of the time goes into it."""
+        """Copy a snapshot when it is time, to be written while training goes on.
+
+        Never more than a twentieth of the time goes into the copying, and one is written before the next is made.
+        """
+        if self._writing is not None and self._writing.done():
+            self._written_out()
         began = time.monotonic()
-        if began - self._written < max(self._setup.checkpoint_every, 20 * self._cost):
+        if self._writing is not None or began - self._written < max(self._setup.checkpoint_every, 20 * self._cost):
             return
         snapshot = take()
-        snapshot.numbers["seconds"] = time.time() - self._started
-        _checkpoint.write(snapshot, last_path(self._setup.run, self._task.folder))
+        copied = {name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}
+        numbers = {**snapshot.numbers, "seconds": time.time() - self._started}
+        snapshot = _checkpoint.Snapshot(tensors=copied, numbers=numbers)
+        path = last_path(self._setup.run, self._task.folder)
+        self._writing = self._thread.submit(_checkpoint.write, snapshot, path)
         self._written = time.monotonic()
         self._cost = self._written - began
 
@@ -184,6 +274,8 @@ def _slot(setup: Setup, recipe: Recipe) -> Iterator[tuple[Family, nn.Module, tor
     torch.set_num_threads(setup.threads)
     device = torch.device(setup.device)
     if device.type == "cuda":
+        if setup.gpu_share < 1:  # others are on it: what this one may take is bounded, beyond it memory is out
+            torch.cuda.set_per_process_memory_fraction(setup.gpu_share)
         torch.cuda.synchronize()  # raises where an earlier trial has broken the context: this process is of no use
     family = load(recipe.family)
     _reset_peak_memory(setup.device)

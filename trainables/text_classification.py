@@ -131,6 +131,12 @@ class TextClassification(Family):
         logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         return logits
 
+    def mask(self, batch: Batch) -> Tensor:
+        return batch["attention_mask"].bool()
+
+    def first_token(self, batch: Batch) -> Batch:
+        return {**batch, "input_ids": batch["input_ids"][:, :1], "attention_mask": batch["attention_mask"][:, :1]}
+
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: number for number, name in enumerate(classes)}

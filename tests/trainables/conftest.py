@@ -65,9 +65,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
         classes=corpus.classes,
         run="",
         report_at=(0.4, 1.0, 1.6, 2.0),
+        validate_on=(20, 20, 20, 20),
         metric="accuracy",
         device="cpu",
         threads=1,
+        gpu_share=0.0,
         checkpoint_every=NEVER,
     )
     recipe = Recipe(

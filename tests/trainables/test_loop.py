@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from tests.trainables.points import CPU, Linear, Points, build, fit, recipe
-from trainables import _data, _loop, _optim
+from trainables import _data, _device, _loop, _optim
+from trainables._family import First
 
 
 def test_it_learns_and_reports_where_it_should() -> None:
@@ -44,7 +46,8 @@ def test_micro_batches_add_up_to_the_batch() -> None:
     gradients = []
     for size in (32, 5):
         model = build()
-        loss = _loop._backward(model, Linear(), Points(40), np.arange(32), CPU, size)
+        portions = _device.portions(Points(40), np.arange(32), size)
+        loss = _loop._backward(model, Linear(), portions, 32, CPU)
         gradients.append((loss, [p.grad.clone() for p in model.parameters()]))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
@@ -129,52 +132,63 @@ def test_a_metric_that_is_not_finite_is_named_with_its_step(name: str, value: fl
 
 
 @pytest.fixture
-def far(monkeypatch: pytest.MonkeyPatch) -> _loop._Run:
-    """A run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
-    run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), CPU, 40)
-    run.device = SimpleNamespace(type="far")
+def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Points], _loop._Run]:
+    """Makes a run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
     backward = _loop._backward
-    monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:4], CPU, given[5]))
-    return run
+    monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:4], CPU))
+
+    def make(train: Points) -> _loop._Run:
+        run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), _device.Ahead(train, CPU), CPU, 40)
+        run.device = SimpleNamespace(type="far")
+        return run
+
+    return make
 
 
-def test_the_first_bad_step_is_named_where_losses_are_looked_at_together(far: _loop._Run) -> None:
+Far = Callable[[Points], _loop._Run]
+
+
+def test_the_first_bad_step_is_named_where_losses_are_looked_at_together(far: Far) -> None:
     losses = [1.0, 0.5, math.nan, math.inf, math.nan]
-    far._unchecked = [(7 + i, 0.1 * (i + 1), torch.tensor(loss)) for i, loss in enumerate(losses)]
+    run = far(Points(120))
+    run._unchecked = [(7 + i, 0.1 * (i + 1), torch.tensor(loss)) for i, loss in enumerate(losses)]
     with pytest.raises(_loop.NonFiniteLossError, match=r"^loss is nan at step 9, learning rate 0.3$"):
-        far.check()
-    far.check()  # nothing is left to look at
+        run.check()
+    run.check()  # nothing is left to look at
 
 
-def take_steps(run: _loop._Run, train: Points, count: int) -> None:
+def take_steps(run: _loop._Run, count: int) -> None:
     """`count` steps on four examples each."""
     for i in range(count):
-        run.step_on(train, np.arange(4 * i, 4 * i + 4), last=False)
+        run.step_on(np.arange(4 * i, 4 * i + 4), np.arange(4))
 
 
-def test_far_away_a_loss_is_seen_within_twenty_steps(far: _loop._Run) -> None:
+def test_far_away_a_loss_is_seen_within_twenty_steps(far: Far) -> None:
     train = Points(120)
     train.x[4 * 7] = math.nan
+    run = far(train)
     expected = rf"^loss is nan at step 7, learning rate {rates(40, warmup=0.5)[7]:.3g}$"
     with pytest.raises(_loop.NonFiniteLossError, match=expected):
-        take_steps(far, train, 30)
-    assert far.step == 19, "the twentieth step looked"
+        take_steps(run, 30)
+    assert run.step == 19, "the twentieth step looked"
 
 
 @pytest.mark.parametrize("what", ["take", "measure"])
-def test_far_away_a_loss_is_seen_before_anything_is_kept_of_it(far: _loop._Run, what: str) -> None:
+def test_far_away_a_loss_is_seen_before_anything_is_kept_of_it(far: Far, what: str) -> None:
     train = Points(120)
     train.x[4 * 2] = math.nan
-    take_steps(far, train, 5)
+    run = far(train)
+    take_steps(run, 5)
     with pytest.raises(_loop.NonFiniteLossError, match=r"^loss is nan at step 2, "):
-        far.take() if what == "take" else far.measure(Points(50), 120, final=False)
+        run.take() if what == "take" else run.measure(First(Points(50), 50), 120, final=False)
 
 
-def test_far_away_good_losses_are_looked_at_once(far: _loop._Run) -> None:
-    take_steps(far, Points(120), 30)
-    assert [step for step, *_ in far._unchecked] == list(range(20, 30))
-    far.take()
-    assert far._unchecked == []
+def test_far_away_good_losses_are_looked_at_once(far: Far) -> None:
+    run = far(Points(120))
+    take_steps(run, 30)
+    assert [step for step, *_ in run._unchecked] == list(range(20, 30))
+    run.take()
+    assert run._unchecked == []
 
 
 # --- the schedule and the device
@@ -205,5 +219,5 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_a_cpu_never_computes_in_bf16() -> None:
-    with _loop._precision(CPU):
+    with _device.precision(CPU):
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32

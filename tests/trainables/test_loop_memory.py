@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.trainables.points import CPU, Linear, Points, assert_equal, build, fit, recipe, weights
-from trainables import _checkpoint, _loop
+from trainables import _checkpoint, _device, _loop
 from trainables._family import Batch
 
 TRAIN = Points(100)
@@ -64,9 +64,9 @@ def test_a_short_batch_that_does_not_fit_is_halved_itself() -> None:
     assert family.refused == [8]
     assert reports[0].micro_batch == 4
     family = Tight(4)
-    run = _loop._Run(build(), family, recipe(), CPU, 4)
+    run = _loop._Run(build(), family, recipe(), _device.Ahead(train, CPU), CPU, 4)
     run.micro_batch = 64
-    run.step_on(train, torch.arange(5).numpy(), last=False)
+    run.step_on(torch.arange(5).numpy())
     assert family.refused == [5]
     assert run.micro_batch == 2
 
@@ -147,7 +147,7 @@ def test_a_snapshot_knows_what_fits(tmp_path: Path) -> None:
 
 
 def test_an_example_that_does_not_fit_alone_ends_it_at_its_step() -> None:
-    with pytest.raises(_loop.DoesNotFitError, match=r"^out of GPU memory at step 0 with a micro-batch of 1$"):
+    with pytest.raises(_device.DoesNotFitError, match=r"^out of GPU memory at step 0 with a micro-batch of 1$"):
         fit(recipe(), TRAIN, family=Tight(0))
 
 
@@ -160,7 +160,7 @@ def test_an_example_that_no_longer_fits_ends_it_at_its_step(step: int) -> None:
         if len(taken) == step:
             family.fits = 0
 
-    with pytest.raises(_loop.DoesNotFitError, match=rf"^out of GPU memory at step {step} with a micro-batch of 1$"):
+    with pytest.raises(_device.DoesNotFitError, match=rf"^out of GPU memory at step {step} with a micro-batch of 1$"):
         fit(recipe(), TRAIN, family=family, after_step=shrink)
 
 
@@ -196,7 +196,7 @@ def test_no_room_for_the_optimizers_state_is_infeasible_too(monkeypatch: pytest.
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    with pytest.raises(_loop.DoesNotFitError, match="for the optimizer's state at step 0"):
+    with pytest.raises(_device.DoesNotFitError, match="for the optimizer's state at step 0"):
         fit(recipe(), TRAIN)
 
 

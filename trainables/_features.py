@@ -1,0 +1,511 @@
+"""The frozen-prefix cache: what frozen blocks put out, computed once and read by every trial that freezes them.
+
+A trial that freezes its first k blocks would compute the same outputs of them in every epoch, and so would every
+other trial with the same k. One pass over the data keeps them at each boundary between blocks that the plan has
+found worth it (`search/prefix.py`); training and evaluation then start there.
+
+On disk, below `<cache>/features/`, one folder a boundary, named by the hash of all that decides its numbers. In it
+one array a shard and split, `train-003.npy`, of the real positions only, and `key.json`, written last. Shards are
+claimed with file locks, so that all trials of a node that need a pass share its work, and a killed one loses a shard.
+"""
+
+import fcntl
+import functools
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainables import _data, _device
+from trainables._data import Array
+from trainables._family import Batch, Examples, Family
+from trainables._task import Boundary
+
+Blocks = Sequence[Sequence[nn.Module]]
+
+SPLITS = ("train", "validation")
+"""The test set is read once, with the winner: nothing of it is kept."""
+
+_SHARD = 64
+"""Examples a shard, at least; a split has 64 shards at most."""
+_PER_PASS = {"cpu": 16, "cuda": 128}
+"""Examples per forward pass by device, as in evaluation."""
+_FLOAT16_ROOM = 1e4
+"""Largest number seen in a look at a few examples with which float16 (up to 65,504) is trusted."""
+
+
+# --- what lies before and after a boundary ---------------------------------------------------------
+
+
+class _DeepEnough(Exception):  # noqa: N818 - not an error
+    """Ends a forward pass whose rest nobody needs."""
+
+
+def _output(result: Any) -> Tensor:
+    return result[0] if isinstance(result, tuple) else result
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, depths: Sequence[int]) -> dict[int, Tensor]:
+    """What the blocks put out at `depths`; what lies behind the deepest is not run.
+
+    Args:
+        model: in evaluation mode.
+        family: of the model.
+        blocks: of the model.
+        batch: its inputs, on the model's device.
+        depths: blocks before each boundary, at least 1.
+
+    Returns:
+        Depth -> tensor, first dimension the examples.
+    """
+    found: dict[int, Tensor] = {}
+
+    def keep(depth: int, _module: nn.Module, _inputs: Any, result: Any) -> None:
+        found[depth] = _output(result)
+        if depth == max(depths):
+            raise _DeepEnough
+
+    hooks = [blocks[d - 1][-1].register_forward_hook(functools.partial(keep, d)) for d in depths]
+    try:
+        family.logits(model, batch)
+    except _DeepEnough:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+class _FromBoundary:
+    """A family whose `logits` start from a batch's `prefix`; all else is the family's own."""
+
+    def __init__(self, family: Family, place: dict[str, Tensor]) -> None:
+        self._family, self._place = family, place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._family, name)
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        self._place["prefix"] = batch["prefix"]
+        try:
+            return self._family.logits(model, batch)
+        finally:
+            self._place.clear()
+
+
+_lengths_of_results: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+"""For a block's module that returns a tuple (output first), how many things are in it; 0 for a plain tensor."""
+
+
+@contextmanager
+def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) -> Iterator[Family]:
+    """Within the `with`, the returned family's `logits` skip the first `depth` blocks and read the batch's `prefix`.
+
+    Args:
+        model: its first `depth` blocks are not run and not changed.
+        family: of the model.
+        depth: blocks to skip.
+        example: any batch with whole inputs, for one look at what the blocks return.
+    """
+    blocks = family.blocks(model)
+    skipped = [module for block in blocks[:depth] for module in block]
+    if any(module not in _lengths_of_results for module in skipped):
+        _look_at_results(model, family, blocks, example)
+    place: dict[str, Tensor] = {}
+
+    def stand_in(length: int, *_: Any, **__: Any) -> Any:
+        # Every skipped module hands on the same tensor, so that the last one does.
+        return (place["prefix"], *[None] * (length - 1)) if length else place["prefix"]
+
+    for module in skipped:
+        module.forward = functools.partial(stand_in, _lengths_of_results[module])
+    try:
+        yield _FromBoundary(family, place)  # type: ignore[misc]
+    finally:
+        for module in skipped:
+            del module.forward
+
+
+def _look_at_results(model: nn.Module, family: Family, blocks: Blocks, example: Batch) -> None:
+    def note(module: nn.Module, _inputs: Any, result: Any) -> None:
+        _lengths_of_results[module] = len(result) if isinstance(result, tuple) else 0
+
+    hooks = [module.register_forward_hook(note) for block in blocks for module in block]
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()  # nothing random is drawn by a look
+    try:
+        with torch.inference_mode():
+            family.logits(model, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in was_training.items():
+            module.training = mode
+
+
+# --- a look at a model -----------------------------------------------------------------------------
+
+
+def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[Boundary], bool]:
+    """The boundaries at which training can start, found by trying each with two examples on the CPU.
+
+    A model in which more than one tensor goes from block to block (or that does something between two) gives
+    other scores when it is started there; such a boundary is left out.
+
+    Args:
+        model: pretrained, on the CPU.
+        family: of the model.
+        examples: a few of those that will be trained on.
+
+    Returns:
+        The boundaries, shallowest first, and whether float16 has room for what was seen at them.
+    """
+    if not family.deterministic_input:
+        return [], True
+    model.eval()
+    blocks, mean = family.blocks(model), float(np.mean(examples.lengths))
+    typical = int(np.argmin(np.abs(examples.lengths - mean)))
+    pair = np.array([typical, int(np.argmin(examples.lengths))])  # two lengths, so that there is padding
+    batch, depths = examples.batch(pair), range(1, len(blocks) + 1)
+    flops = _flops(model, family, blocks, examples.batch(pair[:1]))
+    kept = outputs(model, family, blocks, batch, list(depths))
+    with torch.inference_mode():
+        expected = family.logits(model, batch)
+    found = []
+    for depth in depths:
+        mask, first = family.mask(batch), family.first_token(batch)
+        first_only = first is not None and _same(model, family, depth, batch, first, kept[depth][:, :1], expected)
+        if not first_only and not _same(model, family, depth, batch, batch, _emptied(kept[depth], mask), expected):
+            continue
+        values = kept[depth][0].numel()
+        if first_only:
+            values = kept[depth][0, 0].numel()
+        elif mask is not None:
+            values = values / mask.shape[1] * mean
+        found.append(Boundary(depth=depth, flops=flops[depth], values=float(values), first_only=first_only))
+    return found, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
+
+
+def _same(
+    model: nn.Module, family: Family, depth: int, whole: Batch, batch: Batch, prefix: Tensor, expected: Tensor
+) -> bool:
+    """Whether starting at `depth` from `prefix` gives the logits of a whole pass."""
+    try:
+        with torch.inference_mode(), starting_at(model, family, depth, whole) as started:
+            return torch.allclose(started.logits(model, {**batch, "prefix": prefix}), expected, rtol=1e-3, atol=1e-4)
+    except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
+        return False  # something after the boundary needs more than this tensor
+
+
+def _emptied(hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Without what stands at padding, which is not kept."""
+    return hidden if mask is None else hidden * mask[..., None]
+
+
+def _flops(model: nn.Module, family: Family, blocks: Blocks, batch: Batch) -> dict[int, float]:
+    """Floating-point operations from the input to each depth."""
+    found: dict[int, float] = {}
+    counter = FlopCounterMode(display=False)
+
+    def note(depth: int, *_: Any) -> None:
+        found[depth] = float(counter.get_total_flops())
+
+    hooks = [block[-1].register_forward_hook(functools.partial(note, d)) for d, block in enumerate(blocks, start=1)]
+    try:
+        with torch.inference_mode(), counter:
+            family.logits(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+# --- on disk ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What decides the numbers of a cache, and how large all of it may be."""
+
+    entry: Path
+    """The prepared data; its name stands for the examples, the tokenizer, the length."""
+    weights: str
+    """SHA-256 of the pretrained model's files."""
+    boundaries: tuple[int, ...]
+    """Depths that a pass fills, rising."""
+    first_only: tuple[int, ...]
+    """Those of which only the first token's output is kept."""
+    dtype: str
+    """`float32` or `float16`."""
+    device: str
+    threads: int
+    """CPU threads of the pass: they decide the last bits of a sum."""
+    limit: float
+    """Bytes that all features on this node may take."""
+
+    def key(self, family: Family, depth: int) -> dict[str, Any]:
+        """Everything that decides the numbers at `depth`, as JSON values."""
+        return {
+            "data": self.entry.name,
+            "model": self.weights,
+            "boundary": depth,
+            "first_only": depth in self.first_only,
+            "dtype": self.dtype,
+            "device": [self.device, self.threads],
+            "library": [torch.__version__, transformers.__version__],
+            "code": _data.code_version(type(family), outputs, _shards, _packed, _device.precision),
+        }
+
+    def folder(self, family: Family, depth: int) -> Path:
+        """Where the features at `depth` are or will be."""
+        text = json.dumps(self.key(family, depth), sort_keys=True)
+        return root() / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def root() -> Path:
+    """The folder of all features on this node."""
+    return _data.cache_root() / "features"
+
+
+def limit(share: float = 0.2) -> float:
+    """Bytes that the features may take by default: a share of the free disk, what they already take counted as free."""
+    at = next(path for path in (root(), *root().parents) if path.exists())
+    return share * (shutil.disk_usage(at).free + sum(_size(folder) for folder in _folders()))
+
+
+class CachedExamples(Examples):
+    """A split whose batches bring along, as `prefix`, what the blocks before a boundary make of them."""
+
+    def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
+        self.labels, self.lengths = examples.labels, examples.lengths
+        self._examples, self._family, self._first_only = examples, family, first_only
+        self._in_use = _hold(folder)  # as long as this object lives, nobody removes the folder
+        self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
+        self._start = np.empty(len(self.lengths), dtype=np.int64)
+        rows = np.ones(len(self.lengths), dtype=np.int64) if first_only else _rows(examples, family)
+        for number, shard in enumerate(_shards(self.lengths)):
+            self._arrays.append(_data.open_array(folder, f"{split}-{number:03}"))
+            self._shard[shard], self._start[shard] = number, np.cumsum(rows[shard]) - rows[shard]
+        self._rows = rows
+
+    def batch(self, indices: Array) -> Batch:
+        """The batch of the examples, and `prefix`, float32 [examples, length, ...] with zeros at padding."""
+        batch = self._examples.batch(indices)
+        if self._first_only:
+            batch = self._family.first_token(batch) or batch
+        kept = np.concatenate(
+            [self._arrays[self._shard[i]][(at := self._start[i]) : at + self._rows[i]] for i in indices]
+        )
+        rows, mask = torch.from_numpy(kept).float(), self._family.mask(batch)
+        if mask is None:
+            return {**batch, "prefix": rows}
+        prefix = rows.new_zeros(*mask.shape, *rows.shape[1:])
+        prefix[mask] = rows
+        return {**batch, "prefix": prefix}
+
+
+def _rows(examples: Examples, family: Family) -> Array:
+    """Rows kept of each example: its length where it has positions, else one."""
+    ragged = family.mask(examples.batch(np.arange(1))) is not None
+    return np.asarray(examples.lengths if ragged else np.ones_like(examples.lengths))
+
+
+def _shards(lengths: Array) -> list[Array]:
+    """The examples, shortest first, in up to 64 parts: full batches of one length, and a fixed order."""
+    order = np.argsort(lengths, kind="stable")
+    return np.array_split(order, max(1, min(64, len(order) // _SHARD)))
+
+
+def _packed(hidden: Tensor, mask: Tensor | None, first_only: bool, dtype: str) -> Array:
+    """What is kept of a batch's outputs: the real positions, one after the other.
+
+    Raises:
+        OverflowError: a number that float16 cannot hold.
+    """
+    rows = hidden[:, 0] if first_only else hidden if mask is None else hidden[mask]
+    rows = rows.to("cpu", getattr(torch, dtype))
+    if not torch.isfinite(rows).all():
+        raise OverflowError("the outputs of a frozen block do not fit float16: --prefix-cache float32 holds them")
+    return rows.numpy()
+
+
+def prepare(
+    model: nn.Module, family: Family, splits: Mapping[str, Examples], wanted: Wanted, depth: int
+) -> dict[str, Examples] | None:
+    """The splits with their features at `depth`, which are computed where they are missing.
+
+    A pass fills all boundaries of `wanted` up to the deepest. Where other processes are at it, the shards are
+    shared out among them.
+
+    Args:
+        model: pretrained, on its device; left in evaluation mode.
+        family: of the model.
+        splits: `train` and `validation`.
+        wanted: what to compute.
+        depth: one of `wanted.boundaries`.
+
+    Returns:
+        None where the disk has no room for them: the caller trains without.
+
+    Raises:
+        OverflowError: see `_packed`.
+    """
+    folders = {d: wanted.folder(family, d) for d in wanted.boundaries}
+    try:
+        holds = [_hold(folder) for folder in folders.values()]  # while a pass runs, too
+        if not (folders[depth] / "key.json").exists():
+            _fill(model, family, splits, wanted, folders)
+        found = {
+            split: CachedExamples(splits[split], family, folders[depth], split, depth in wanted.first_only)
+            for split in SPLITS
+        }
+        del holds
+    except OSError:
+        return None  # a cache that cannot be written, or was removed by hand, is none
+    return found
+
+
+def _fill(
+    model: nn.Module, family: Family, splits: Mapping[str, Examples], wanted: Wanted, folders: Mapping[int, Path]
+) -> None:
+    model.eval()
+    blocks, device = family.blocks(model), next(model.parameters()).device
+    missing = {d: folder for d, folder in folders.items() if not (folder / "key.json").exists()}
+    example = {name: tensor.to(device) for name, tensor in splits["train"].batch(np.arange(1)).items()}
+    found = outputs(model, family, blocks, example, list(missing))
+    size = 0.0
+    for d, hidden in found.items():
+        for split in SPLITS:
+            rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
+            width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
+            size += float(rows) * width * np.dtype(wanted.dtype).itemsize
+    if not make_room(size, wanted.limit):
+        raise OSError(28, f"{size / 1e9:.1f} GB of features do not fit the limit of {wanted.limit / 1e9:.1f} GB")
+    shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
+    for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
+        for split, number, shard in shards:
+            name = f"{split}-{number:03}"
+            absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
+            if not absent:
+                continue
+            with _claim(missing[max(missing)] / f"{name}.lock", wait) as mine:
+                if mine:
+                    absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
+                    _fill_shard(model, family, blocks, splits[split], shard, wanted, absent, name)
+    for d, folder in missing.items():
+        _write(folder / "key.json", lambda file, d=d: file.write(json.dumps(wanted.key(family, d)).encode()))
+
+
+def _fill_shard(
+    model: nn.Module,
+    family: Family,
+    blocks: Blocks,
+    examples: Examples,
+    shard: Array,
+    wanted: Wanted,
+    folders: Mapping[int, Path],
+    name: str,
+) -> None:
+    if not folders:
+        return
+    device, parts = next(model.parameters()).device, {d: list[Array]() for d in folders}
+    size = _PER_PASS[device.type]
+    for start in range(0, len(shard), size):
+        batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
+        with _device.precision(device):
+            found = outputs(model, family, blocks, batch, list(folders))
+        for d, hidden in found.items():
+            parts[d].append(_packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype))
+    for d, folder in folders.items():
+        rows = np.concatenate(parts[d])
+        _write(folder / f"{name}.npy", lambda file, rows=rows: np.save(file, rows, allow_pickle=False))
+
+
+def _write(path: Path, write: Any) -> None:
+    """The file is whole or absent."""
+    aside = path.with_name(f".{path.name}")  # one writer a name: it holds the lock
+    if path.name == "key.json":
+        aside = path.with_name(f".{path.name}.{os.getpid()}")  # all who took part write the same
+    try:
+        with aside.open("wb") as file:
+            write(file)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claim(path: Path, wait: bool) -> Iterator[bool]:
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+# --- room ------------------------------------------------------------------------------------------
+
+
+def _hold(folder: Path) -> IO[bytes]:
+    """Make the folder if need be, and keep it from being removed until the returned file is closed or forgotten."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "in-use").open("ab")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            os.utime(folder / "in-use")  # what was used last is removed last
+        except FileNotFoundError:
+            file.close()  # removed between the two lines above
+            continue
+        return file
+
+
+def _folders() -> list[Path]:
+    return [path for path in root().glob("*") if path.is_dir()] if root().is_dir() else []
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def make_room(needed: float, most: float) -> bool:
+    """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
+
+    What a trial reads or fills at the moment stays.
+    """
+    by_age = sorted(((f / "in-use").stat().st_mtime, f) for f in _folders() if (f / "in-use").exists())
+    total = sum(_size(folder) for _, folder in by_age) + needed
+    for _, folder in by_age:
+        if total <= most:
+            break
+        try:
+            with (folder / "in-use").open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                total -= _size(folder)
+                (folder / "in-use").unlink()  # first: whoever comes now makes a new one
+                shutil.rmtree(folder, ignore_errors=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+    return total <= most and not math.isnan(total)
