@@ -72,7 +72,7 @@ class Plan:
     """Resources of a trial."""
     prefix_cache: prefix.Decision
     """What is kept of the frozen blocks' outputs."""
-    cache_limit: float
+    cache_limit: int
     """Bytes that the prefix cache of a node may hold."""
     slots: int
     """Trials at once."""
@@ -156,7 +156,7 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
             "gpus_per_trial": float(fields["need"]["gpus"]),
             "retries": int(fields["retries"]),
             "checkpoint_every": float(fields["checkpoint_every"]),
-            "cache_size": f"{float(fields['cache_limit']):.0f}B",
+            "cache_size": str(int(fields["cache_limit"])),
         }
         was = fields["prefix_cache"]
         kept = prefix.Decision(**{**was, **{name: tuple(map(int, was[name])) for name in ("kept", "first_only")}})
@@ -211,7 +211,7 @@ def _plan(
         check_recipe(repr(label), recipe, distributions)
     corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
     need = trial_need(options, nodes, info)
-    cache_limit = _features.limit() if options.cache_size is None else size(options.cache_size)
+    cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
         hyperparameters = next(iter(recipes.values()))
         base = Recipe(

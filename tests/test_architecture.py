@@ -20,7 +20,7 @@ MAY_IMPORT = {
 INSIDE_SEARCH = {
     "run": {"cli"},
     "cli": {"cluster", "options", "plan", "report", "rundir", "tuner"},
-    "plan": {"cluster", "options", "rundir", "scheduler"},
+    "plan": {"cluster", "options", "prefix", "rundir", "scheduler"},
     "rundir": {"results"},
     "scheduler": {"results"},
     "confirm": {"results"},
@@ -75,7 +75,9 @@ def test_no_arrow_inside_search_leads_back() -> None:
     graphlib.TopologicalSorter(INSIDE_SEARCH).prepare()  # raises CycleError
 
 
-@pytest.mark.parametrize("module", ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan"])
+@pytest.mark.parametrize(
+    "module", ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan", "prefix"]
+)
 def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
     code = (
         f"import sys, search.{module}\n"

@@ -135,7 +135,7 @@ class _Attempt:
         self._best = task.best if task.best is not None else float("-inf")
         self._last = {"epoch": 0.0, "samples": 0, "step": 0}
         folder = Path(setup.run) / task.folder
-        for torn in folder.glob(".*"):
+        for torn in folder.glob(".*.safetensors.*"):
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
         snapshot = _checkpoint.read(last_path(setup.run, task.folder))
         usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
@@ -143,7 +143,7 @@ class _Attempt:
         before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
         self._started = time.time() - before
         self._written, self._cost = time.monotonic(), 0.0
-        self._candidate = best_path(setup.run, task.folder).with_name(".candidate.safetensors")
+        self._candidate = folder / f".{best_path(setup.run, task.folder).name}.new"
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         """The one file that is being written: a snapshot, or during a report the weights that may be the best."""

@@ -12,9 +12,15 @@ from tests.search.made import Clock
 
 @pytest.fixture
 def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
-    """Of a small search in `tmp_path`."""
+    """Of a small search in `tmp_path`; without a prefix cache, so that every training has a slot of its own."""
     return Options(
-        space="bert_imdb", profile="small", model=str(tiny_model), dataset=str(tiny_csv), storage=tmp_path, name="run"
+        space="bert_imdb",
+        profile="small",
+        model=str(tiny_model),
+        dataset=str(tiny_csv),
+        storage=tmp_path,
+        name="run",
+        prefix_cache="off",
     )
 
 

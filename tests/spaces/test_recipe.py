@@ -89,6 +89,8 @@ def test_what_a_search_may_spend_does_not_decide_how_a_recipe_is_trained(changes
         {"clip_norm": 2.0},
         {"seed": 1},
         {"metric": "f1"},
+        {"cached_layers": 1, "frozen_layers": 1},
+        {"cache_dtype": "float16"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -103,7 +105,7 @@ def test_every_field_was_asked() -> None:
     assert decides["budget"] == {"epochs": 1}
 
 
-_DEFAULTED = ("warmup", "clip_norm", "seed", "metric")
+_DEFAULTED = ("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype")
 
 
 @pytest.mark.parametrize(

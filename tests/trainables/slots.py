@@ -61,7 +61,7 @@ class Slot:
         recipe = task.pop("recipe", self.recipe).to_json()
         config = {
             "setup": dataclasses.asdict(dataclasses.replace(self.setup, **changes)),
-            "task": dataclasses.asdict(Task(folder=folder, recipe=recipe, **task)),
+            "tasks": [dataclasses.asdict(Task(folder=folder, recipe=recipe, **task))],
         }
         try:
             _worker.train(json.loads(json.dumps(config)))

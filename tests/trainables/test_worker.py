@@ -1,5 +1,6 @@
 """A slot trains a task: to its end, and after an interruption."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import os
@@ -23,7 +24,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     assert [values["final"] for values in told] == [False, False, False, True]
     for values in told:
         assert set(values) == {
-            *("epoch", "samples", "step", "objective", "metrics", "final"),
+            *("epoch", "samples", "step", "objective", "metrics", "partial", "final"),
             *("micro_batch", "device", "seconds", "pid", "time"),
         }
         assert values["objective"] == values["metrics"]["accuracy"]
@@ -162,6 +163,7 @@ def test_files_that_a_killed_process_left_half_written_are_removed(slot: Slot) -
     folder.mkdir(parents=True)
     (folder / ".last.safetensors.4711").write_bytes(b"half")
     (folder / ".best.safetensors.4712").write_bytes(b"half")
+    (folder / ".best.safetensors.new").write_bytes(b"not known to be the best")
     (folder / "error.txt").write_text("kept")
     (folder / ".keep").write_text("kept")
     slot.train()
@@ -172,19 +174,23 @@ def test_files_that_a_killed_process_left_half_written_are_removed(slot: Slot) -
 def test_never_more_than_a_twentieth_of_the_time_goes_into_snapshots(
     slot: Slot, monkeypatch: pytest.MonkeyPatch, every: float, apart: int
 ) -> None:
-    """By a clock on which a step takes one second and writing a snapshot three."""
+    """By a clock on which a step takes one second and copying a snapshot three."""
     clock, written = SimpleNamespace(now=0.0), list[float]()
 
-    def dear(snapshot: _checkpoint.Snapshot, path: Path) -> None:
+    def dear() -> _checkpoint.Snapshot:
         written.append(clock.now)
         clock.now += 3
+        return _checkpoint.Snapshot(tensors={}, numbers={})
 
     monkeypatch.setattr(_worker, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: 0.0))
-    monkeypatch.setattr(_checkpoint, "write", dear)
+    monkeypatch.setattr(_checkpoint, "write", lambda snapshot, path: None)
     setup = dataclasses.replace(slot.setup, checkpoint_every=every)
-    attempt = _worker._Attempt(setup, Task(folder="trials/0", recipe=""), torch.nn.Module(), slot.recipe)
-    while clock.now < 1000:
-        clock.now += 1
-        attempt.after_step(lambda: _checkpoint.Snapshot(tensors={}, numbers={}))
+    task = Task(folder="trials/0", recipe="")
+    with _worker._Attempt(setup, task, torch.nn.Module(), slot.recipe, slot.told.append) as attempt:
+        while clock.now < 1000:
+            clock.now += 1
+            attempt.after_step(dear)
+            if attempt._writing:
+                concurrent.futures.wait([attempt._writing])
     assert written[0] == max(1, every)
     assert {later - sooner - 3 for sooner, later in itertools.pairwise(written)} == {apart}

@@ -92,7 +92,7 @@ def test_an_unknown_error_is_one_line_and_a_traceback(
     assert type(error).__name__ in told["traceback"]
 
 
-@pytest.mark.parametrize(("every", "file"), [(0, "last.safetensors"), (NEVER, "best.safetensors")])
+@pytest.mark.parametrize(("every", "file"), [(0, "last.safetensors"), (NEVER, ".best.safetensors.new")])
 def test_a_full_disk_is_told_and_nothing_is_raised(
     slot: Slot, small_disk: Callable[[str], Path], every: float, file: str
 ) -> None:
