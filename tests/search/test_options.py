@@ -149,3 +149,16 @@ def test_what_is_not_a_recipe_is_one_line(tmp_path: Path, text: str | bytes) -> 
     with pytest.raises(ValueError, match=r"recipe.json is not a recipe: ") as caught:
         options.recipe_in(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("20GB", 2e10), ("500MB", 5e8), ("1.5T", 1.5e12), ("12 kB", 1.2e4), ("0", 0), ("7B", 7)]
+)
+def test_sizes(text: str, bytes_: float) -> None:
+    assert options.size(text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "GB", "20 gigabytes", "-1GB", "1.2.3GB", "20%"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="a size is given like 20GB or 500MB, got "):
+        options.size(text)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import os
@@ -246,3 +247,18 @@ def test_a_damaged_line_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> N
     good = asdict(line(0, RUNNING, 0.5))
     path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "number": 1, **damage}) + "\n")
     assert [trial.number for trial in results.read(path)] == [0]
+
+
+def test_a_score_on_some_of_the_examples_does_not_compare() -> None:
+    """It neither is the best of its trial nor lets it win; the trial's reports keep it."""
+    early = line(0, RUNNING, 0.9, epoch=0.125, samples=40, partial=True)
+    whole = line(0, RUNNING, 0.7, epoch=1.0, samples=320)
+    (both,) = results.collect([early, whole])
+    assert both.best("accuracy") == whole
+    assert both.score("accuracy") == 0.7
+    (only,) = results.collect([dataclasses.replace(early, number=1), line(1, PRUNED, 0.9, epoch=0.125, partial=True)])
+    assert only.best("accuracy") is None
+    assert results.winner([only], "accuracy") is None
+    assert results.top([only, both], "accuracy", 2) == [both]
+    (row,) = results.references([dataclasses.replace(only, label="default")], "accuracy", 0.5, 0.5)[1:]
+    assert (row.validation, row.first_rung) == (None, 0.9)

@@ -41,6 +41,21 @@ def test_ray_stops_trials_at_the_rungs_we_print(epochs: int, factor: int, first:
     assert scheduler.rungs(made) == tuple(at for at in of_ray if at < epochs)
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "looks"),
+    [
+        (288, 200, (100, 100, 100, 200, 200)),  # a hundred at least, where there are
+        (288, 60, (60, 60, 60, 60, 60)),
+        (20_000, 2_000, (1_250, 2_000, 2_000, 2_000, 2_000)),
+        (20_000, 9_000, (1_250, 2_500, 5_000, 9_000, 9_000)),
+    ],
+)
+def test_before_a_whole_epoch_fewer_examples_are_looked_at(train: int, validation: int, looks: tuple[int, ...]) -> None:
+    made = budget(first_rung=0.125, epochs=2)
+    assert scheduler.report_points(made) == (0.125, 0.25, 0.5, 1.0, 2.0)
+    assert scheduler.looks(made, train, validation) == looks
+
+
 def test_epochs_at_worst_and_as_expected() -> None:
     assert scheduler.worst_case_epochs(12, budget()) == 36
     assert scheduler.expected_epochs(12, budget()) == 12 * 1 + 6 * 1 + 3 * 1

@@ -357,3 +357,43 @@ def test_one_at_a_time_the_same_seed_gives_the_same_sequence(tmp_path: Path) -> 
 )
 def test_startup_is_a_share_of_the_search(planned: int | None, recipes: int, startup: int) -> None:
     assert study.startup_trials(planned, recipes) == startup
+
+
+# --- the start ------------------------------------------------------------------------------------
+
+
+def test_the_random_points_of_the_start_come_after_the_recipes_cheapest_first(tmp_path: Path) -> None:
+    told = Told(tmp_path / "j", planned=30)
+    first = [told.study.ask() for _ in range(10)]
+    assert [label for *_, label in first] == ["default", "linear probe", *[""] * 8]
+    depths = [params["frozen_layers"] for _, params, _ in first[2:]]
+    assert depths == sorted(depths, reverse=True)
+    assert len(set(depths)) > 2
+    other = Told(tmp_path / "k", planned=30, seed=1)
+    assert [other.study.ask()[1] for _ in range(10)][2:] != [params for _, params, _ in first[2:]]
+
+
+def test_what_comes_next_is_known_during_the_start_only(told: Told) -> None:
+    for _ in range(study.startup_trials(12, 2)):
+        expected = dict(told.study.upcoming())
+        assert expected
+        assert told.study.ask()[1] == expected
+    assert told.study.upcoming() == {}
+
+
+def test_the_start_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
+    whole, broken = Told(tmp_path / "j", planned=30), Told(tmp_path / "k", planned=30)
+    expected = [whole.study.ask() for _ in range(12)]
+    found = []
+    for _ in range(12):
+        broken.open()
+        found.append(broken.study.ask())
+        broken.asked[found[-1][0]] = found[-1][1], found[-1][2]
+    assert found[:10] == expected[:10]
+    assert [number for number, *_ in found] == list(range(12))
+
+
+def test_a_space_without_depth_starts_in_the_order_it_was_drawn(tmp_path: Path) -> None:
+    flat = {name: DISTRIBUTIONS[name] for name in ("learning_rate", "batch_size")}
+    told = Told(tmp_path / "j", planned=30, distributions=flat, recipes={})
+    assert len([told.study.ask() for _ in range(12)]) == 12

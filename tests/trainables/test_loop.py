@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainables.points import CPU, Linear, Points, build, fit, recipe
+from tests.trainables.points import CPU, Linear, Points, assert_equal, build, fit, recipe, weights
 from trainables import _data, _device, _loop, _optim
 from trainables._family import First
 
@@ -132,20 +132,20 @@ def test_a_metric_that_is_not_finite_is_named_with_its_step(name: str, value: fl
 
 
 @pytest.fixture
-def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Points], _loop._Run]:
+def far(monkeypatch: pytest.MonkeyPatch) -> Callable[..., _loop._Run]:
     """Makes a run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
     backward = _loop._backward
     monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:4], CPU))
 
-    def make(train: Points) -> _loop._Run:
-        run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), _device.Ahead(train, CPU), CPU, 40)
+    def make(train: Points, steps: int = 40) -> _loop._Run:
+        run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), _device.Ahead(train, CPU), CPU, steps)
         run.device = SimpleNamespace(type="far")
         return run
 
     return make
 
 
-Far = Callable[[Points], _loop._Run]
+Far = Callable[..., _loop._Run]
 
 
 def test_the_first_bad_step_is_named_where_losses_are_looked_at_together(far: Far) -> None:
@@ -189,6 +189,25 @@ def test_far_away_good_losses_are_looked_at_once(far: Far) -> None:
     assert [step for step, *_ in run._unchecked] == list(range(20, 30))
     run.take()
     assert run._unchecked == []
+
+
+def test_a_long_trial_is_compiled_once_and_trains_the_same_weights(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[nn.Module] = []
+
+    def compiled(model: nn.Module, dynamic: bool) -> nn.Module:
+        made.append(nn.Sequential(*model))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(_device, "compiling_pays", lambda device, seconds, left: seconds > 0 and left <= 80)
+    run, plain = far(Points(480), 120), far(Points(480), 120)
+    take_steps(run, 100)
+    assert len(made) == 1, "at the second look: 40 steps done, 80 to come"
+    assert run.compiled is made[0]
+    monkeypatch.setattr(_device, "compiling_pays", lambda device, seconds, left: False)
+    take_steps(plain, 100)
+    assert_equal(weights(plain.model), weights(run.model))
+    assert len(made) == 1
 
 
 # --- the schedule and the device

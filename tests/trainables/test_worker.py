@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.trainables.slots import STEPS, Slot, core, recorded
-from trainables import _checkpoint, _freezing, _loop, _worker
+from trainables import _checkpoint, _data, _freezing, _loop, _worker
 from trainables._task import Task
 
 # --- a trial that runs to its end
@@ -194,3 +194,50 @@ def test_never_more_than_a_twentieth_of_the_time_goes_into_snapshots(
                 concurrent.futures.wait([attempt._writing])
     assert written[0] == max(1, every)
     assert {later - sooner - 3 for sooner, later in itertools.pairwise(written)} == {apart}
+
+
+# --- early reports on some of the examples, heads in a group, the cache
+
+
+def test_what_was_measured_on_some_of_the_examples_keeps_no_weights(slot: Slot) -> None:
+    kept: list[bool] = []
+    slot.setup = dataclasses.replace(slot.setup, validate_on=(5, 20, 20, 20))
+    slot.on_report = lambda _: kept.append(slot.best().exists())
+    told = slot.train()
+    assert [values["partial"] for values in told] == [True, False, False, False]
+    assert kept == [False, True, True, True]
+    assert (told[0]["metrics"]["accuracy"] * 5) % 1 == 0, "of five examples"
+    slot.setup = dataclasses.replace(slot.setup, validate_on=())
+    whole = slot.train("trials/whole")
+    assert core(told[1:]) == core(whole[1:]), "and changes nothing of what follows"
+
+
+def test_several_tasks_are_trained_one_after_the_other_each_as_it_would_be_alone(slot: Slot) -> None:
+    recipes = [dataclasses.replace(slot.recipe, seed=seed, learning_rate=rate) for seed, rate in ((0, 5e-3), (1, 1e-3))]
+    alone = [slot.train(f"alone/{n}", recipe=recipe) for n, recipe in enumerate(recipes)]
+    tasks = [Task(folder=f"group/{n}", recipe=recipe.to_json()) for n, recipe in enumerate(recipes)]
+    slot.told = []
+    _worker.train({"setup": dataclasses.asdict(slot.setup), "tasks": [dataclasses.asdict(task) for task in tasks]})
+    assert [values["task"] for values in slot.told] == [0, 1]
+    for values, expected in zip(slot.told, alone, strict=True):
+        assert core(values["said"]) == core(expected)
+        assert values["final"]
+    for n in range(2):
+        assert slot.best(f"group/{n}").read_bytes() == slot.best(f"alone/{n}").read_bytes()
+
+
+def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> None:
+    whole = slot.train("trials/whole")
+    slot.setup = dataclasses.replace(slot.setup, boundaries=(1, 2), weights="w")
+    found = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
+    assert [values["samples"] for values in found] == [values["samples"] for values in whole]
+    for one, other in zip(found, whole, strict=True):
+        assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=1e-3)
+    entries = list((_data.cache_root() / "features").iterdir())
+    assert len(entries) >= 2, "the pass filled both boundaries"
+
+
+def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:
+    whole = slot.train("trials/whole")
+    slot.setup = dataclasses.replace(slot.setup, weights="none of it", cache_limit=10.0)
+    assert core(slot.train(recipe=dataclasses.replace(slot.recipe, cached_layers=1))) == core(whole)
