@@ -217,6 +217,7 @@ class Ledger:
             micro_batch=result.get("micro_batch", 0),
             device=result.get("device", ""),
             partial=result.get("partial", False),
+            cached_layers=result.get("cached_layers", 0),
         )
         self._records(job).append(line)
         if not job.confirms:

@@ -96,10 +96,10 @@ def choose(
         work: what the search will ask.
         limit: bytes that may be kept.
     """
-    from trainables import _features
+    from trainables import _boundary
 
     examples = family.open(family.prepare(folder, data, corpus.head(_LOOKED_AT)), "train")
-    boundaries, roomy = _features.survey(family.build(folder, len(corpus.classes)), family, examples)
+    boundaries, roomy = _boundary.survey(family.build(folder, len(corpus.classes)), family, examples)
     dtype = "float16" if asked == "auto" and device == "cuda" and roomy else "float32" if asked == "auto" else asked
     return decide(boundaries, dtype, work, MACHINES[device], limit), dtype
 

@@ -56,6 +56,8 @@ class Line:
     """Examples per forward pass; 0 before the first report."""
     device: str = ""
     """`cpu`, or the GPU's name."""
+    cached_layers: int = 0
+    """Blocks that were not run, since the prefix cache had what they put out."""
     partial: bool = False
     """Whether the metrics are of the first of the validation examples only, as at an early rung."""
 

@@ -9,32 +9,28 @@ one array a shard and split, `train-003.npy`, of the real positions only, and `k
 claimed with file locks, so that all trials of a node that need a pass share its work, and a killed one loses a shard.
 """
 
+import errno
 import fcntl
-import functools
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from trainables import _data, _device
+from trainables import _boundary, _data, _device
+from trainables._boundary import Blocks
 from trainables._data import Array
 from trainables._family import Batch, Examples, Family
-from trainables._task import Boundary
-
-Blocks = Sequence[Sequence[nn.Module]]
 
 SPLITS = ("train", "validation")
 """The test set is read once, with the winner: nothing of it is kept."""
@@ -43,198 +39,6 @@ _SHARD = 64
 """Examples a shard, at least; a split has 64 shards at most."""
 _PER_PASS = {"cpu": 16, "cuda": 128}
 """Examples per forward pass by device, as in evaluation."""
-_FLOAT16_ROOM = 1e4
-"""Largest number seen in a look at a few examples with which float16 (up to 65,504) is trusted."""
-
-
-# --- what lies before and after a boundary ---------------------------------------------------------
-
-
-class _DeepEnough(Exception):  # noqa: N818 - not an error
-    """Ends a forward pass whose rest nobody needs."""
-
-
-def _output(result: Any) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result
-
-
-@torch.inference_mode()
-def outputs(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, depths: Sequence[int]) -> dict[int, Tensor]:
-    """What the blocks put out at `depths`; what lies behind the deepest is not run.
-
-    Args:
-        model: in evaluation mode.
-        family: of the model.
-        blocks: of the model.
-        batch: its inputs, on the model's device.
-        depths: blocks before each boundary, at least 1.
-
-    Returns:
-        Depth -> tensor, first dimension the examples.
-    """
-    found: dict[int, Tensor] = {}
-
-    def keep(depth: int, _module: nn.Module, _inputs: Any, result: Any) -> None:
-        found[depth] = _output(result)
-        if depth == max(depths):
-            raise _DeepEnough
-
-    hooks = [blocks[d - 1][-1].register_forward_hook(functools.partial(keep, d)) for d in depths]
-    try:
-        family.logits(model, batch)
-    except _DeepEnough:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
-class _FromBoundary:
-    """A family whose `logits` start from a batch's `prefix`; all else is the family's own."""
-
-    def __init__(self, family: Family, place: dict[str, Tensor]) -> None:
-        self._family, self._place = family, place
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._family, name)
-
-    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        self._place["prefix"] = batch["prefix"]
-        try:
-            return self._family.logits(model, batch)
-        finally:
-            self._place.clear()
-
-
-_lengths_of_results: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-"""For a block's module that returns a tuple (output first), how many things are in it; 0 for a plain tensor."""
-
-
-@contextmanager
-def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) -> Iterator[Family]:
-    """Within the `with`, the returned family's `logits` skip the first `depth` blocks and read the batch's `prefix`.
-
-    Args:
-        model: its first `depth` blocks are not run and not changed.
-        family: of the model.
-        depth: blocks to skip.
-        example: any batch with whole inputs, for one look at what the blocks return.
-    """
-    blocks = family.blocks(model)
-    skipped = [module for block in blocks[:depth] for module in block]
-    if any(module not in _lengths_of_results for module in skipped):
-        _look_at_results(model, family, blocks, example)
-    place: dict[str, Tensor] = {}
-
-    def stand_in(length: int, *_: Any, **__: Any) -> Any:
-        # Every skipped module hands on the same tensor, so that the last one does.
-        return (place["prefix"], *[None] * (length - 1)) if length else place["prefix"]
-
-    for module in skipped:
-        module.forward = functools.partial(stand_in, _lengths_of_results[module])
-    try:
-        yield _FromBoundary(family, place)  # type: ignore[misc]
-    finally:
-        for module in skipped:
-            del module.forward
-
-
-def _look_at_results(model: nn.Module, family: Family, blocks: Blocks, example: Batch) -> None:
-    def note(module: nn.Module, _inputs: Any, result: Any) -> None:
-        _lengths_of_results[module] = len(result) if isinstance(result, tuple) else 0
-
-    hooks = [module.register_forward_hook(note) for block in blocks for module in block]
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()  # nothing random is drawn by a look
-    try:
-        with torch.inference_mode():
-            family.logits(model, example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in was_training.items():
-            module.training = mode
-
-
-# --- a look at a model -----------------------------------------------------------------------------
-
-
-def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[Boundary], bool]:
-    """The boundaries at which training can start, found by trying each with two examples on the CPU.
-
-    A model in which more than one tensor goes from block to block (or that does something between two) gives
-    other scores when it is started there; such a boundary is left out.
-
-    Args:
-        model: pretrained, on the CPU.
-        family: of the model.
-        examples: a few of those that will be trained on.
-
-    Returns:
-        The boundaries, shallowest first, and whether float16 has room for what was seen at them.
-    """
-    if not family.deterministic_input:
-        return [], True
-    model.eval()
-    blocks, mean = family.blocks(model), float(np.mean(examples.lengths))
-    typical = int(np.argmin(np.abs(examples.lengths - mean)))
-    pair = np.array([typical, int(np.argmin(examples.lengths))])  # two lengths, so that there is padding
-    batch, depths = examples.batch(pair), range(1, len(blocks) + 1)
-    flops = _flops(model, family, blocks, examples.batch(pair[:1]))
-    kept = outputs(model, family, blocks, batch, list(depths))
-    with torch.inference_mode():
-        expected = family.logits(model, batch)
-    found = []
-    for depth in depths:
-        mask, first = family.mask(batch), family.first_token(batch)
-        first_only = first is not None and _same(model, family, depth, batch, first, kept[depth][:, :1], expected)
-        if not first_only and not _same(model, family, depth, batch, batch, _emptied(kept[depth], mask), expected):
-            continue
-        values = kept[depth][0].numel()
-        if first_only:
-            values = kept[depth][0, 0].numel()
-        elif mask is not None:
-            values = values / mask.shape[1] * mean
-        found.append(Boundary(depth=depth, flops=flops[depth], values=float(values), first_only=first_only))
-    return found, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
-
-
-def _same(
-    model: nn.Module, family: Family, depth: int, whole: Batch, batch: Batch, prefix: Tensor, expected: Tensor
-) -> bool:
-    """Whether starting at `depth` from `prefix` gives the logits of a whole pass."""
-    try:
-        with torch.inference_mode(), starting_at(model, family, depth, whole) as started:
-            return torch.allclose(started.logits(model, {**batch, "prefix": prefix}), expected, rtol=1e-3, atol=1e-4)
-    except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
-        return False  # something after the boundary needs more than this tensor
-
-
-def _emptied(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Without what stands at padding, which is not kept."""
-    return hidden if mask is None else hidden * mask[..., None]
-
-
-def _flops(model: nn.Module, family: Family, blocks: Blocks, batch: Batch) -> dict[int, float]:
-    """Floating-point operations from the input to each depth."""
-    found: dict[int, float] = {}
-    counter = FlopCounterMode(display=False)
-
-    def note(depth: int, *_: Any) -> None:
-        found[depth] = float(counter.get_total_flops())
-
-    hooks = [block[-1].register_forward_hook(functools.partial(note, d)) for d, block in enumerate(blocks, start=1)]
-    try:
-        with torch.inference_mode(), counter:
-            family.logits(model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
-
-
-# --- on disk ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,7 +71,7 @@ class Wanted:
             "dtype": self.dtype,
             "device": [self.device, self.threads],
             "library": [torch.__version__, transformers.__version__],
-            "code": _data.code_version(type(family), outputs, _shards, _packed, _device.precision),
+            "code": _data.code_version(type(family), _boundary.outputs, _shards, _packed, _device.precision),
         }
 
     def folder(self, family: Family, depth: int) -> Path:
@@ -386,15 +190,15 @@ def _fill(
     blocks, device = family.blocks(model), next(model.parameters()).device
     missing = {d: folder for d, folder in folders.items() if not (folder / "key.json").exists()}
     example = {name: tensor.to(device) for name, tensor in splits["train"].batch(np.arange(1)).items()}
-    found = outputs(model, family, blocks, example, list(missing))
+    found = _boundary.outputs(model, family, blocks, example, list(missing))
     size = 0.0
     for d, hidden in found.items():
         for split in SPLITS:
             rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
             width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
             size += float(rows) * width * np.dtype(wanted.dtype).itemsize
-    if not make_room(size, wanted.limit):
-        raise OSError(28, f"{size / 1e9:.1f} GB of features do not fit the limit of {wanted.limit / 1e9:.1f} GB")
+    if not make_room(size, wanted.limit, but=set(missing.values())):
+        raise OSError(errno.ENOSPC, f"{size:.0f} bytes of features do not fit the limit of {wanted.limit:.0f}")
     shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
     for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
         for split, number, shard in shards:
@@ -427,7 +231,7 @@ def _fill_shard(
     for start in range(0, len(shard), size):
         batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
         with _device.precision(device):
-            found = outputs(model, family, blocks, batch, list(folders))
+            found = _boundary.outputs(model, family, blocks, batch, list(folders))
         for d, hidden in found.items():
             parts[d].append(_packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype))
     for d, folder in folders.items():
@@ -490,12 +294,13 @@ def _size(folder: Path) -> int:
     return total
 
 
-def make_room(needed: float, most: float) -> bool:
+def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
     """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
 
-    What a trial reads or fills at the moment stays.
+    What a trial reads or fills at the moment stays. Folders in `but` are those that are needed, half filled perhaps.
     """
-    by_age = sorted(((f / "in-use").stat().st_mtime, f) for f in _folders() if (f / "in-use").exists())
+    others = [folder for folder in _folders() if folder not in but]
+    by_age = sorted(((f / "in-use").stat().st_mtime, f) for f in others if (f / "in-use").exists())
     total = sum(_size(folder) for _, folder in by_age) + needed
     for _, folder in by_age:
         if total <= most:

@@ -10,7 +10,7 @@ import gc
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from spaces import Recipe
-from trainables import _checkpoint, _device, _features, _freezing, _loop
+from trainables import _boundary, _checkpoint, _device, _features, _freezing, _loop
 from trainables._family import Examples, Family, load
 from trainables._sources import model_folder
 from trainables._task import Setup, Task, best_path, last_path
@@ -64,13 +64,13 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
     recipe = Recipe.from_json(task.recipe)
     with _slot(setup, recipe) as (family, model, device), _Attempt(setup, task, model, recipe, tell) as attempt:
         try:
-            with _examples(setup, recipe, family, model) as (family_, train_, validation):
+            with _examples(setup, recipe, family, model) as (started, splits, attempt.cached_layers):
                 _loop.fit(
                     model,
-                    family_,
+                    started,
                     recipe,
-                    train_,
-                    validation,
+                    splits["train"],
+                    splits["validation"],
                     report_at=setup.report_at,
                     validate_on=setup.validate_on,
                     device=device,
@@ -97,8 +97,11 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
 @contextmanager
 def _examples(
     setup: Setup, recipe: Recipe, family: Family, model: nn.Module
-) -> Iterator[tuple[Family, Examples, Examples]]:
-    """What the loop trains on: the examples, or what the cached blocks make of them and a family that starts there."""
+) -> Iterator[tuple[Family, Mapping[str, Examples], int]]:
+    """What the loop trains on: the examples, or what the cached blocks make of them and a family that starts there.
+
+    The number says how many blocks that are: none where the disk has no room for them.
+    """
     splits = {split: family.open(Path(setup.entry), split) for split in _features.SPLITS}
     cached = None
     if recipe.cached_layers:
@@ -114,11 +117,11 @@ def _examples(
         )
         cached = _features.prepare(model, family, splits, wanted, recipe.cached_layers)
     if cached is None:
-        yield family, splits["train"], splits["validation"]
+        yield family, splits, 0
         return
     example = _device.to(splits["train"].batch(np.arange(1)), torch.device(setup.device))
-    with _features.starting_at(model, family, recipe.cached_layers, example) as started:
-        yield started, cached["train"], cached["validation"]
+    with _boundary.starting_at(model, family, recipe.cached_layers, example) as started:
+        yield started, cached, recipe.cached_layers
 
 
 def _last_line(error: BaseException) -> str:
@@ -147,6 +150,7 @@ class _Attempt:
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         """The one file that is being written: a snapshot, or during a report the weights that may be the best."""
+        self.cached_layers = 0
 
     def __enter__(self) -> "_Attempt":
         return self
@@ -196,6 +200,7 @@ class _Attempt:
             objective=objective,
             metrics=metrics,
             partial=report.partial,
+            cached_layers=self.cached_layers,
             final=report.final,
             micro_batch=report.micro_batch,
             device=_device_name(self._setup.device),

@@ -24,7 +24,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     assert [values["final"] for values in told] == [False, False, False, True]
     for values in told:
         assert set(values) == {
-            *("epoch", "samples", "step", "objective", "metrics", "partial", "final"),
+            *("epoch", "samples", "step", "objective", "metrics", "partial", "cached_layers", "final"),
             *("micro_batch", "device", "seconds", "pid", "time"),
         }
         assert values["objective"] == values["metrics"]["accuracy"]
@@ -231,6 +231,7 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
     slot.setup = dataclasses.replace(slot.setup, boundaries=(1, 2), weights="w")
     found = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
     assert [values["samples"] for values in found] == [values["samples"] for values in whole]
+    assert {values["cached_layers"] for values in found} == {1}
     for one, other in zip(found, whole, strict=True):
         assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=1e-3)
     entries = list((_data.cache_root() / "features").iterdir())
