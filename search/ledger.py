@@ -8,6 +8,7 @@ ledger opened on the same directory after any crash is the one that was lost.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -51,6 +52,12 @@ class Ledger:
         self._lost: Counter[tuple[int, int]] = Counter()
         self._ended: list[Trial] = []
         self._kept: list[Trial] = []
+        # What depends on all trials is kept up with each line, so that a step of a long search costs no more
+        # than one of a short one.
+        self._ranking = results.Ranking(plan.metric)
+        self._micro_batches: dict[int, dict[str, int]] = {}
+        for known in self.trials:
+            self._learn(known)
         for job in started:  # what a crash has left between an end and the clearing up after it
             if (ended := self._trial(job)) and not ended.open:
                 self._drop_files(job, ended)
@@ -105,7 +112,7 @@ class Ledger:
         if budget.seconds is None or self._over:
             return self._over
         needed = confirm.seconds_needed(
-            [trial for trial in self.trials if trial.reports],
+            itertools.islice(self._ranking, budget.confirm_recipes),
             self.plan.metric,
             epochs=budget.epochs,
             recipes=budget.confirm_recipes,
@@ -172,7 +179,8 @@ class Ledger:
     def _next_confirmation(self) -> Job | None:
         budget = self.plan.base.budget
         searching = sum(not job.confirms for job, _ in self._running.values())
-        for trial in confirm.certain(self.trials, self.plan.metric, budget.confirm_recipes, searching):
+        leading = itertools.islice((trial for trial in self._ranking if not trial.open), budget.confirm_recipes)
+        for trial in confirm.certain(leading, self.plan.metric, budget.confirm_recipes, searching):
             for seed in confirm.fresh_seeds(self.plan.seed, budget.confirm_seeds):
                 if (trial.number, seed) not in self._started:
                     return Job(number=trial.number, seed=seed, params=trial.params, label=trial.label, confirms=True)
@@ -193,7 +201,7 @@ class Ledger:
             recipe=recipe.to_json(),
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
             best=best.metrics[self.plan.metric] if best else None,
-            micro_batches=results.fitting_micro_batches(self.trials, recipe.frozen_layers),
+            micro_batches=self._micro_batches.get(recipe.frozen_layers, {}),
         )
 
     # --- what came of it ---------------------------------------------------------------------
@@ -219,8 +227,9 @@ class Ledger:
             partial=result.get("partial", False),
             cached_layers=result.get("cached_layers", 0),
         )
-        self._records(job).append(line)
+        trial = self._records(job).append(line)
         if not job.confirms:
+            self._learn(trial)
             self._study.report(job.number, line.samples, line.metrics[self.plan.metric])
         return line
 
@@ -254,6 +263,7 @@ class Ledger:
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)
         if not job.confirms:
+            self._learn(ended)
             value = ended.score(self.plan.metric) if state == results.COMPLETE else None
             self._study.tell(job.number, state, value, infeasible=reason.startswith(results.INFEASIBLE))
         self._ended.append(ended)
@@ -312,6 +322,12 @@ class Ledger:
             lines.append(self.end(job, state, results.INTERRUPTED))
         self._waiting.clear()
         return lines
+
+    def _learn(self, trial: Trial) -> None:
+        """A trial of the search has one line more."""
+        self._ranking.put(trial)
+        depth = trial.params.get("frozen_layers", 0)
+        self._micro_batches[depth] = results.fitting_micro_batches([trial], depth, self._micro_batches.get(depth))
 
     def _drop_files(self, job: Job, ended: Trial) -> None:
         run = self.plan.run

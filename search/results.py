@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
+import heapq
+import itertools
 import json
 import math
 import os
@@ -231,24 +234,47 @@ def winner(trials: Iterable[Trial], metric: str) -> Trial | None:
     A trial that ASHA stopped takes part with what it reported; one that failed does not. None without
     any finite report.
     """
-
-    def key(trial: Trial) -> tuple[float, float, int, int]:
-        best = trial.best(metric)
-        loss = best.metrics.get("loss", math.inf) if best else math.inf
-        return (-trial.score(metric), loss, *trial.key)
-
-    able = [trial for trial in trials if trial.state != FAIL and trial.best(metric)]
-    return min(able, key=key, default=None)
+    return next(iter(top(trials, metric, 1)), None)
 
 
 def top(trials: Iterable[Trial], metric: str, count: int) -> list[Trial]:
     """The best `count` trials, best first, in the order of `winner`."""
-    left = list(trials)
-    found: list[Trial] = []
-    while len(found) < count and (best := winner(left, metric)):
-        found.append(best)
-        left.remove(best)
-    return found
+    placed = {place: trial for trial in trials if (place := _place(trial, metric))}
+    return [placed[place] for place in heapq.nsmallest(count, placed)]
+
+
+_Place = tuple[float, float, int, int]
+
+
+def _place(trial: Trial, metric: str) -> _Place | None:
+    """What `winner` sorts by, no two trials alike; None for a trial that cannot win."""
+    best = trial.best(metric)
+    if best is None or trial.state == FAIL:
+        return None
+    loss = best.metrics.get("loss", math.inf)
+    return -best.metrics[metric], (math.inf if math.isnan(loss) else loss), *trial.key
+
+
+class Ranking:
+    """Trials in the order of `winner`, each put in its place as it changes: a search asks for its best all the time."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._order: list[_Place] = []
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._trials: dict[_Place, Trial] = {}
+
+    def put(self, trial: Trial) -> None:
+        """A new trial, or one that has a line more."""
+        if before := self._places.pop(trial.key, None):
+            del self._order[bisect.bisect_left(self._order, before)], self._trials[before]
+        if place := _place(trial, self._metric):
+            bisect.insort(self._order, place)
+            self._places[trial.key], self._trials[place] = place, trial
+
+    def __iter__(self) -> Iterator[Trial]:
+        """Those that can win, best first."""
+        return (self._trials[place] for place in self._order)
 
 
 def counts(trials: Iterable[Trial]) -> dict[str, int]:
@@ -275,19 +301,26 @@ def hopeless(ended: Sequence[Trial]) -> str | None:
         ended: trials in the order they ended in this session.
     """
     fitted = any(trial.reports for trial in ended)
-    counted = [trial for trial in ended if not (fitted and trial.reason.startswith(INFEASIBLE))]
-    last = counted[-FAST_FAILURES:]
+    counted = (trial for trial in reversed(ended) if not (fitted and trial.reason.startswith(INFEASIBLE)))
+    last = list(itertools.islice(counted, FAST_FAILURES))
     fast = [trial for trial in last if not trial.reports and trial.reason not in {INTERRUPTED, OUT_OF_TIME}]
-    return last[-1].reason if len(fast) == FAST_FAILURES else None
+    return last[0].reason if len(fast) == FAST_FAILURES else None
 
 
-def fitting_micro_batches(trials: Iterable[Trial], frozen_layers: int) -> dict[str, int]:
+def fitting_micro_batches(
+    trials: Iterable[Trial], frozen_layers: int, known: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """By device, the smallest micro-batch that a trial frozen at this depth had to shrink to.
 
     Model and length are one in a search, so depth and device are what is left of (model, length, frozen
     depth, device).
+
+    Args:
+        trials: any number of them.
+        frozen_layers: the depth.
+        known: what other trials gave.
     """
-    found: dict[str, int] = {}
+    found = dict(known or {})
     for trial in trials:
         if trial.params.get("frozen_layers", 0) == frozen_layers:
             for line in trial.reports:

@@ -13,7 +13,7 @@ import datetime
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search import results
 from search.results import Trial
@@ -69,9 +69,10 @@ class Study:
         ]
         self._enqueued = deque(params for params, _ in first)
         _rewrite(path, name, first, self._distributions, metric, known)
+        self._asked = len(known)
         self._study = optuna.load_study(
             study_name=name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
+            storage=_Storage(JournalFileBackend(str(path))),
             pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
         )
         self._open = {
@@ -99,12 +100,13 @@ class Study:
         What is sampled depends on the seed, the number and what the study knows, not on how often the
         search was restarted on the way.
         """
-        number = sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]),
+        self._study.sampler = _Sampler(
+            self._distributions,
+            seed=int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1)[0]),
             n_startup_trials=self._startup,
         )
         trial = self._study.ask(self._distributions)
+        self._asked += 1
         self._open[trial.number] = trial
         if self._enqueued:
             self._enqueued.popleft()
@@ -149,7 +151,7 @@ def _rewrite(
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
-def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> optuna.trial.FrozenTrial:
+def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> FrozenTrial:
     state = TrialState.RUNNING if trial.open else TrialState[trial.state]
     values = {
         line.samples: line.metrics[metric]
@@ -172,6 +174,37 @@ def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: st
     if state.is_finished():
         frozen.datetime_complete = datetime.datetime.fromtimestamp(trial.time)
     return frozen
+
+
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE that is told the space, which is that of every trial here; it would compare those of all trials."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._space
+
+
+class _Storage(JournalStorage):
+    """Looks for a waiting trial while there may be one; every ask does, and that is a walk through all trials."""
+
+    _none_waits = False
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is not None:
+            self._none_waits = False
+        return super().create_new_trial(study_id, template_trial)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        found = [] if self._none_waits else super().get_all_trials(study_id, deepcopy, states)
+        self._none_waits = not found
+        return found
 
 
 class _Lines(BaseJournalBackend):

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import os
+import random
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def test_a_trial_that_goes_on_keeps_its_earlier_reports() -> None:
     (again,) = results.collect(lines)
     assert (again.state, again.reason, again.open) == (RUNNING, "", True)
     assert [report.samples for report in again.reports] == [320, 640]
+
+
+def test_a_ranking_kept_up_line_by_line_is_the_one_made_of_all_trials() -> None:
+    rng, ranking, known = random.Random(0), results.Ranking("accuracy"), dict[int, results.Trial]()
+    for step in range(400):
+        number = rng.randrange(40)
+        state = rng.choice([RUNNING] * 6 + [COMPLETE, PRUNED, FAIL])
+        score = rng.choice([math.nan, *(i / 10 for i in range(10))])  # equals come, too
+        loss = rng.choice([math.nan, 0.1, 0.2])
+        made = line(number, state, score, samples=step, metrics={"accuracy": score, "loss": loss})
+        known[number] = results.extended(known.get(number), made)
+        ranking.put(known[number])
+        best = results.top(known.values(), "accuracy", 40)
+        assert list(ranking) == best
+        assert (best[0] if best else None) == results.winner(known.values(), "accuracy")
+        assert {trial.number for trial in best} == {
+            trial.number for trial in known.values() if trial.state != FAIL and trial.best("accuracy")
+        }
 
 
 # --- on disk -------------------------------------------------------------------------------------
@@ -217,6 +236,10 @@ def test_a_smaller_micro_batch_is_remembered_by_depth_and_device() -> None:
     assert results.fitting_micro_batches(trials, 0) == {"A100": 8, "T4": 4}
     assert results.fitting_micro_batches(trials, 2) == {"A100": 2}
     assert results.fitting_micro_batches(trials, 1) == {}
+    known: dict[str, int] = {}
+    for each in trials:
+        known = results.fitting_micro_batches([each], 0, known)
+    assert known == results.fitting_micro_batches(trials, 0), "one after another"
 
 
 def test_references() -> None:

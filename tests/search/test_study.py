@@ -335,6 +335,24 @@ def test_suggestions_do_not_depend_on_how_often_the_search_was_restarted(tmp_pat
     assert len(different) == 12, "no point is tried twice"
 
 
+def test_what_is_suggested_is_what_optunas_own_sampler_suggests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told the space instead of finding it out; the rest is Optuna's."""
+    ours = sequence(tmp_path / "ours", again=False, slots=3)
+    monkeypatch.setattr(study, "_Sampler", lambda _, **options: optuna.samplers.TPESampler(**options))
+    assert sequence(tmp_path / "optunas", again=False, slots=3) == ours
+
+
+def test_a_recipe_that_is_enqueued_late_is_found(told: Told) -> None:
+    for _ in range(4):
+        told.ask()
+    late = {**RECIPES["default"], "frozen_layers": 3}
+    told.study._study.enqueue_trial(late)
+    assert told.study.ask()[1] == late
+    assert told.study.ask()[1] != late
+
+
 def test_one_at_a_time_the_same_seed_gives_the_same_sequence(tmp_path: Path) -> None:
     one, same, other = (
         sequence(tmp_path / name, again=False, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))

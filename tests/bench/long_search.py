@@ -1,0 +1,301 @@
+"""What a trial costs besides its training, and whether that grows with the number of trials.
+
+    python -m tests.bench.long_search --trials 10000 --slots 16
+    python -m tests.bench.long_search --trials 1000 --slots 16 --ray
+
+A trivial trainable (a score that is made up) goes through everything else: the wires that Tune calls, the
+ledger, the Optuna study on its journal, Ray's ASHA, the records with an fsync a line, the progress. Parameters
+are drawn at random, and TPE is measured apart, on studies of growing size. With `--ray` Tune itself calls the
+wires, and the trainable runs in reused processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import io
+import math
+import os
+import random
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from rich.console import Console
+
+from search import cluster, plan, results, scheduler, study, tuner
+from search.ledger import Ledger
+from search.options import Options
+from search.plan import Plan
+from search.progress import Progress
+from search.results import Records
+from search.rundir import hold
+from search.scheduler import Rungs
+from search.study import Study
+from search.wires import Asker, Recorder, Stopper, Switchboard
+from spaces import Recipe
+from tests import tiny
+from trainables._task import Setup
+
+PARTS: dict[str, list[tuple[Any, str]]] = {
+    "wires": [(Asker, "suggest"), (Stopper, "on_trial_result")]
+    + [(Recorder, f"on_{event}") for event in ("step_begin", "trial_start", "trial_result", "trial_complete")],
+    "ledger": [(Ledger, name) for name in ("next", "task", "report", "end", "expired", "finished")],
+    "ask": [(Study, "ask")],
+    "sampler": [
+        (optuna.samplers.RandomSampler, name)
+        for name in ("infer_relative_search_space", "sample_relative", "sample_independent")
+    ],
+    "report, tell": [(Study, "report"), (Study, "tell")],
+    "records": [(Records, "append")],
+    "ASHA": [(Rungs, "stops")],
+    "progress": [(Progress, name) for name in ("begin", "report", "end")],
+    "fsync": [(os, "fsync")],
+}
+"""What is measured, each without the time of the others that it calls."""
+
+EPOCHS = 4
+TPE = study._Sampler
+
+
+class Stopwatch:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inner: list[float] = []
+
+    def attach(self) -> None:
+        """Time every function of `PARTS` from now on."""
+        for part, functions in PARTS.items():
+            for owner, name in functions:
+                found = owner.__dict__.get(name)
+                if isinstance(found, property):
+                    setattr(owner, name, property(self._timed(part, found.fget)))
+                elif found:
+                    setattr(owner, name, self._timed(part, found))
+
+    def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            self._inner.append(0.0)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                took = time.perf_counter() - began
+                self.seconds[part] += took - self._inner.pop()
+                if self._inner:
+                    self._inner[-1] += took
+
+        return timed
+
+
+class Table:
+    """Milliseconds per trial, a row for each so many trials."""
+
+    def __init__(self, watch: Stopwatch, every: int, columns: Sequence[str]) -> None:
+        self._watch, self._every, self._columns = watch, every, columns
+        self._done, self._before, self._clocks = 0, Counter[str](), self._read()
+        print(f"{'trials':>7}", *(f"{name:>12}" for name in ("all", *columns)))
+
+    def _read(self) -> dict[str, float]:
+        return {"all": time.perf_counter(), "driver's CPU": time.process_time()}
+
+    def count(self) -> None:
+        """A trial has ended."""
+        self._done += 1
+        if self._done % self._every:
+            return
+        now, seconds = self._read(), self._watch.seconds.copy()
+        spent: dict[str, float] = {part: seconds[part] - self._before[part] for part in PARTS}
+        spent["ours"] = sum(spent.values())
+        spent |= {name: now[name] - self._clocks[name] for name in now}
+        cells = (f"{1000 * spent[name] / self._every:12.2f}" for name in ("all", *self._columns))
+        print(f"{self._done:7}", *cells, flush=True)
+        self._before, self._clocks = seconds, self._read()
+
+
+def planned(folder: Path, trials: int, slots: int) -> Plan:
+    """A search of so many trials at once, with a time budget that it cannot use up."""
+    table = tiny.write_csv(folder / "t.csv", tiny.rows(1100))
+    options = Options(space="bert_imdb", profile="small", model=str(tiny.make_model(folder / "model")))
+    options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run")
+    made = plan.resolve(options)[0]
+    budget = dataclasses.replace(made.base.budget, trials=trials, epochs=EPOCHS, first_rung=1, seconds=1e9)
+    return dataclasses.replace(
+        made,
+        base=dataclasses.replace(made.base, budget=budget),
+        rungs=scheduler.rungs(budget),
+        report_at=scheduler.report_points(budget),
+        need=cluster.Need(cpus=2 / slots, gpus=0, memory=0),
+        slots=slots,
+    )
+
+
+def said(recipe: str, epoch: int, pid: int = 0) -> dict[str, Any]:
+    """What the trivial trainable reports: a score made of its learning rate."""
+    score = 1 - 0.5 ** (random.Random(str(Recipe.from_json(recipe).learning_rate)).random() + epoch / 4)
+    return {
+        "objective": score,
+        "metrics": {"accuracy": score, "loss": 1 - score},
+        "epoch": float(epoch),
+        "samples": 320 * epoch,
+        "step": 40 * epoch,
+        "micro_batch": 8,
+        "device": "cpu",
+        "seconds": float(epoch),
+        "pid": pid,
+        "time": time.time(),
+        "final": epoch == EPOCHS,
+    }
+
+
+# --- without Ray ---------------------------------------------------------------------------------
+
+
+def drive(board: Switchboard) -> Iterator[None]:
+    """Call the wires as Tune does, with all slots taken; yields at the end of each training."""
+    asker, stopper, recorder = Asker(board), Stopper(board), Recorder(board)
+    rng, started, slots = random.Random(0), 0, list[Any]()
+    while True:
+        recorder.on_step_begin(iteration=1, trials=[])
+        if len(slots) < board.ledger.plan.slots:
+            config = asker.suggest(f"{started:08x}")
+            if isinstance(config, dict):
+                trial = SimpleNamespace(trial_id=f"{started:08x}", config=config, epoch=0, last_result={})
+                slots.append(trial)
+                started += 1
+                recorder.on_trial_start(iteration=1, trials=[], trial=trial)
+                continue
+            if not slots and config is not None:
+                return
+        trial = rng.choice(slots)
+        trial.epoch += 1
+        trial.last_result = said(trial.config["task"]["recipe"], trial.epoch)
+        action = stopper.on_trial_result(None, trial, trial.last_result)
+        recorder.on_trial_result(iteration=1, trials=[], trial=trial, result=trial.last_result)
+        if action == stopper.STOP:
+            recorder.on_trial_complete(iteration=1, trials=[], trial=trial)
+            slots.remove(trial)
+            yield
+
+
+class Calm:
+    """Ray is there: here is none to ask."""
+
+    def look(self) -> None:
+        pass
+
+
+def without_ray(made: Plan, every: int) -> None:
+    """The search, how long it takes to open it again, and TPE apart."""
+    watch = Stopwatch()
+    watch.attach()
+    study._Sampler = at_random  # type: ignore[misc, assignment]
+    made.run.mkdir()
+    with hold(made.run) as log:
+        ledger = Ledger(made, log)
+        progress = Progress(made, Console(file=io.StringIO(), width=120))
+        board = Switchboard(ledger, Rungs(made.base.budget), progress, [])
+        board.watch = Calm()  # type: ignore[assignment]
+        table = Table(watch, every, [*PARTS])
+        for _ in drive(board):
+            table.count()
+        print(f"resident memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB")
+        ledger.close()
+    began = time.perf_counter()
+    with hold(made.run) as log:
+        again = Ledger(made, log)
+        opened = time.perf_counter()
+        Rungs(made.base.budget).replay(again.trials, made.metric)
+        states = ", ".join(f"{count} {state}" for state, count in results.counts(again.trials).items())
+    print(f"opened again in {opened - began:.1f} s, rungs in {time.perf_counter() - opened:.1f} s: {states}")
+    assert again.finished
+
+
+def at_random(space: Mapping[str, BaseDistribution], seed: int, **_: Any) -> optuna.samplers.RandomSampler:
+    """A sampler whose own time does not grow, in the place of TPE."""
+    return optuna.samplers.RandomSampler(seed)
+
+
+def tpe(made: Plan, every: int, trials: int) -> None:
+    """TPE on the first trials of the search, more and more of them."""
+    of_all = optuna.create_study(direction="maximize", sampler=TPE(made.distributions, seed=0))
+    records = results.read(made.run / "trials.jsonl")[:trials]
+    print("TPE apart, ms a suggestion:", end="")
+    for start in range(0, len(records), every):
+        for trial in records[start : start + every]:
+            of_all.add_trial(study._frozen(trial, made.distributions, made.metric))
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            of_all.ask(made.distributions)
+            took.append(time.perf_counter() - began)
+        print(f" {start + every}: {1000 * sorted(took)[2]:.1f}", end="", flush=True)
+    print()
+
+
+# --- with Ray ------------------------------------------------------------------------------------
+
+
+def trivial(config: dict[str, Any]) -> None:
+    """The trivial trainable as Tune runs it."""
+    import ray.tune
+
+    for epoch in range(1, EPOCHS + 1):
+        ray.tune.report(said(config["task"]["recipe"], epoch, os.getpid()))
+
+
+def with_ray(made: Plan, every: int) -> None:
+    """The search through Tune's own controller."""
+    watch = Stopwatch()
+    watch.attach()
+    study._Sampler = at_random  # type: ignore[misc, assignment]
+    tuner.run_trial = trivial
+    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Setup) if hasattr(made, f.name)}
+    setup = Setup(**{**fields, "entry": "", "run": str(made.run)})
+    table = Table(watch, every, ["ours", "driver's CPU"])
+    ended = Recorder.on_trial_complete
+
+    @functools.wraps(ended)
+    def counted(*args: Any, **kwargs: Any) -> None:
+        ended(*args, **kwargs)
+        table.count()
+
+    Recorder.on_trial_complete = counted  # type: ignore[method-assign]
+    made.run.mkdir()
+    with hold(made.run) as log, cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=math.inf)):
+        tuner._search(made, setup, Ledger(made, log), Console(file=io.StringIO(), width=120))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--every", type=int, help="trials a row (default: a tenth of them)")
+    parser.add_argument("--ray", action="store_true", help="through Tune, in processes")
+    arguments = parser.parse_args()
+    cluster.prepare_environment()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    every = arguments.every or max(1, arguments.trials // 10)
+    with tempfile.TemporaryDirectory() as folder:
+        made = planned(Path(folder), arguments.trials, arguments.slots)
+        if arguments.ray:
+            with_ray(made, every)
+        else:
+            without_ray(made, every)
+            tpe(made, every, arguments.trials)
+
+
+if __name__ == "__main__":
+    main()
