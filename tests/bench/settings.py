@@ -79,7 +79,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--limit", type=float, default=14400.0, help="seconds for one run; default: 4 hours")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder; default: runs/bench")
     given = parser.parse_args(arguments)
-    sizes = {name: getattr(given, name) or (_QUICK if given.quick else _FULL)[name] for name in _FULL}
+    usual = _QUICK if given.quick else {**_FULL, **({"recipes": 16} if given.workload == "target" else {})}
+    sizes = {name: getattr(given, name) or usual[name] for name in usual}
     allowed = WORKLOADS[given.workload]
     peers = tuple(given.peers.split(",")) if given.peers else allowed
     if unknown := [peer for peer in peers if peer not in allowed]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class Bench:
         scratch = Path(job.scratch)
         # Every run starts with the tokens and nothing else in the cache: no prefix is there already.
         shutil.copytree(self.prepared.cache, scratch / "cache", dirs_exist_ok=True)
+        # Ray's Unix sockets live below its folder and their paths end at 107 characters, so it is short.
+        temporary = tempfile.mkdtemp(prefix="bench-", dir="/tmp")
         self._say(f"{scratch.name} ...")
         log = scratch / "output.log"
         enough = False
@@ -92,10 +95,11 @@ class Bench:
             [sys.executable, "-m", f"tests.bench.peers.{MODULES[job.system]}", str(job.save())],
             log=log,
             limit=self.settings.limit,
-            environment=_environment(job),
+            environment={**_environment(job), "RAY_TMPDIR": temporary},
             until=ask,
         )
-        shutil.rmtree(scratch / "cache", ignore_errors=True)
+        for folder in (scratch / "cache", Path(temporary)):
+            shutil.rmtree(folder, ignore_errors=True)
         if usage.code != 0 and not enough:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
             raise RunFailedError(f"{scratch.name} ended with code {usage.code} after {usage.wall:.0f} s:\n{tail}")

@@ -9,6 +9,7 @@ clipping and the linear schedule are those of our recipes, so that the scores ca
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def load_split(job: Job, split: str, pad_to: int | None) -> datasets.Dataset:
     tokens, offsets, labels = (np.load(Path(job.data) / f"{split}-{n}.npy") for n in ("tokens", "offsets", "labels"))
     pad = int(np.load(Path(job.data) / "pad.npy")[0])
     rows, masks = [], []
-    for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, stop in itertools.pairwise(offsets):
         row = tokens[start:stop].tolist()
         fill = 0 if pad_to is None else pad_to - len(row)
         rows.append(row + [pad] * fill)

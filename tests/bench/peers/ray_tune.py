@@ -10,12 +10,10 @@ https://docs.ray.io/en/latest/tune/examples/optuna_example.html (`OptunaSearch`)
 """
 
 import sys
-import uuid
 
 import optuna
 import ray
 import ray.train
-import ray.train.huggingface.transformers
 import ray.tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -27,7 +25,9 @@ from tests.bench import job as jobs
 
 def train_worker(config: dict) -> None:
     """What the one worker of a trial's group runs."""
-    from tests.bench.peers import hf
+    from ray.train.huggingface.transformers import prepare_trainer
+
+    from tests.bench.peers import hf  # here, so that the process of the Tune function does without torch
 
     job, recipe = jobs.load(config["job"]), config["recipe"]
     tell = jobs.Teller(job.reports, config["trial"], recipe)
@@ -36,8 +36,7 @@ def train_worker(config: dict) -> None:
         tell(epoch, accuracy)
         ray.train.report({"accuracy": accuracy, "epoch": epoch})
 
-    trainer = hf.build(job, recipe, on_score)
-    ray.train.huggingface.transformers.prepare_trainer(trainer).train()
+    prepare_trainer(hf.build(job, recipe, on_score)).train()
 
 
 def train_driver(config: dict, job_file: str) -> None:
@@ -56,9 +55,13 @@ def train_driver(config: dict, job_file: str) -> None:
 def main() -> None:
     """Run the search of the job."""
     job = jobs.load(sys.argv[1])
-    # Without its dashboard Ray never frees the worker groups of trials that ASHA stopped; where nothing is
-    # stopped it is left out, to its advantage.
-    ray.init(num_cpus=job.concurrent, include_dashboard=job.search, _temp_dir=f"/tmp/bench-{uuid.uuid4().hex[:6]}")
+    ray.init(
+        num_cpus=job.concurrent,
+        resources={"TRAIN_DRIVER_RESOURCE": 1},
+        # Without its dashboard Ray never frees the worker groups of trials that ASHA stopped; where nothing is
+        # stopped it is left out, to Ray's advantage.
+        include_dashboard=job.search,
+    )
     space = {
         "learning_rate": optuna.distributions.FloatDistribution(*jobs.LEARNING_RATE, log=True),
         "batch_size": optuna.distributions.CategoricalDistribution(jobs.BATCH_SIZES),
@@ -76,8 +79,10 @@ def main() -> None:
     search = OptunaSearch(
         space, metric="accuracy", mode="max", points_to_evaluate=list(job.recipes) or None, seed=job.seed
     )
-    # The Tune function only waits; a whole logical CPU for it would leave none for the workers.
-    driver = ray.tune.with_resources(ray.tune.with_parameters(train_driver, job_file=sys.argv[1]), {"cpu": 0.01})
+    # The Tune function only waits: with a logical CPU for it, its default, none would be left for the workers.
+    driver = ray.tune.with_resources(
+        ray.tune.with_parameters(train_driver, job_file=sys.argv[1]), {"TRAIN_DRIVER_RESOURCE": 0.01}
+    )
     ray.tune.Tuner(
         driver,
         tune_config=ray.tune.TuneConfig(
