@@ -20,9 +20,9 @@ import sys
 import time
 from pathlib import Path
 
+from search.options import Options
 from tests.bench import floor, plot, table, workloads
 from tests.bench.data import Prepared, prepare
-from tests.bench.peers import frostline
 from tests.bench.settings import SYSTEMS, Settings, fixed_recipes, parse
 from tests.bench.table import Run
 
@@ -34,7 +34,7 @@ _SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached"}
 def main() -> int:
     """The command line."""
     settings, began = parse(), time.monotonic()
-    if "FN" in settings.peers and not frostline.has_prefix_cache():
+    if "FN" in settings.peers and not _has_prefix_cache():
         print("FN is left out: this Frostline has no prefix cache to turn off.")
         settings = dataclasses.replace(settings, peers=tuple(peer for peer in settings.peers if peer != "FN"))
     (settings.out / settings.workload).mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,8 @@ def main() -> int:
         print(f"[{time.monotonic() - began:6.0f}] {text}", flush=True)
 
     runs, failed = _WORKLOADS[settings.workload](workloads.Bench(settings, prepared, say))
-    rates.append(_rates(settings, prepared))
+    if not settings.quick:
+        rates.append(_rates(settings, prepared))
     lines = [*where, ""]
     bound = None
     if runs:
@@ -59,6 +60,10 @@ def main() -> int:
     _write(settings, lines, runs, bound)
     print("\n" + "\n".join(lines))
     return 1 if failed or not runs else 0
+
+
+def _has_prefix_cache() -> bool:
+    return "prefix_cache" in {field.name for field in dataclasses.fields(Options)}
 
 
 def _where() -> list[str]:

@@ -6,7 +6,6 @@ Follows the README. Fixed recipes are the space's own `recipes`; with the first 
 is stopped, and nothing is confirmed. The export and the reading of the test set are in its time.
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from search.options import Options
 from spaces import Budget, Depth, Profile, Space
 from tests.bench import job as jobs
 from tests.bench.data import data_of
-
-cluster.prepare_environment()  # before Ray is imported
 
 
 def space(job: jobs.Job) -> Space:
@@ -49,13 +46,9 @@ def space(job: jobs.Job) -> Space:
     )
 
 
-def has_prefix_cache() -> bool:
-    """Whether this Frostline has the option."""
-    return "prefix_cache" in {field.name for field in dataclasses.fields(Options)}
-
-
 def main() -> None:
     """Run the search of the job."""
+    cluster.prepare_environment()  # before Ray is imported
     job = jobs.load(sys.argv[1])
     more = {"prefix_cache": job.prefix_cache} if job.prefix_cache is not None else {}
     options = Options(
