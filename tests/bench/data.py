@@ -62,7 +62,7 @@ def prepare(settings: Settings) -> Prepared:
     entry = family.prepare(model, data, _data.cut_corpus(data, rows, _LARGEST_BATCH))
     tokens = folder / "tokens"
     shutil.rmtree(tokens, ignore_errors=True)
-    tokens.mkdir()
+    tokens.mkdir(parents=True)
     for path in entry.glob("*.npy"):
         shutil.copy(path, tokens / path.name)
     lengths = {split: np.diff(np.load(tokens / f"{split}-offsets.npy")).tolist() for split in ("train", "validation")}

@@ -38,7 +38,7 @@ def draw(
         axes.plot(dots, [place] * len(dots), "k.", markersize=4)
     if floor is not None:
         axes.axvline(floor, color="tab:red", linestyle="--", label=f"floor {floor:.3g}")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper right")
     axes.set_xlabel(label)
     axes.set_xlim(0, 1.15 * max([*values.values(), floor or 0.0, 1e-9]))
     figure.savefig(path, dpi=120)

@@ -14,6 +14,7 @@ RECIPES = tuple(
 
 
 def a_job(folder: Path, **changes: Any) -> jobs.Job:
+    """A job with something in every field."""
     fields: dict[str, Any] = {
         "system": "S",
         "search": False,
