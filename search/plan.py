@@ -119,15 +119,19 @@ class Plan:
         return json.dumps(fields, indent=2)
 
 
-def resolve(options: Options) -> tuple[Plan, Corpus]:
+def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
     """The plan of a new search and the data slices it will prepare.
+
+    Args:
+        options: what was asked for.
+        space: what is searched, where it is no file in `spaces/`; by default the one that `options` names.
 
     Raises:
         ValueError: anything a user got wrong, as one line with the value and the choices.
     """
     nodes = cluster.nodes(options.address)
     if options.retrain is None:
-        space = spaces.load(options.space)
+        space = space or spaces.load(options.space)
         name, reason = choose_profile(options.profile, any(node.gpus for node in nodes))
     else:
         space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"

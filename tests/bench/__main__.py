@@ -1,0 +1,121 @@
+"""Frostline beside other systems, each as its own project documents it: same data, token ids, recipes and seeds.
+
+    uv run --group bench python -m tests.bench --full
+    uv run --group bench python -m tests.bench --full --workload target
+    uv run --group bench python -m tests.bench --peers S,F --recipes 4 --train 200 --validation 200 --repeat 2
+    uv run --group bench python -m tests.bench --quick
+
+Prints a table and writes it, a plot and all figures into the out folder. Exit code 1 where a system failed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from search.options import Options
+from tests.bench import floor, plot, table, workloads
+from tests.bench.data import Prepared, prepare
+from tests.bench.settings import SYSTEMS, Settings, fixed_recipes, parse
+from tests.bench.table import Run
+
+_WORKLOADS = {"fixed": workloads.fixed, "probe": workloads.probe, "target": workloads.target}
+_SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached"}
+"""What a workload measures beyond wall and CPU time; a field of `Run`."""
+
+
+def main() -> int:
+    """The command line."""
+    settings, began = parse(), time.monotonic()
+    if "FN" in settings.peers and not _has_prefix_cache():
+        print("FN is left out: this Frostline has no prefix cache to turn off.")
+        settings = dataclasses.replace(settings, peers=tuple(peer for peer in settings.peers if peer != "FN"))
+    (settings.out / settings.workload).mkdir(parents=True, exist_ok=True)
+    where = _where()
+    print("\n".join(where), flush=True)
+    prepared = prepare(settings)
+    rates = [_rates(settings, prepared)]
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:6.0f}] {text}", flush=True)
+
+    runs, failed = _WORKLOADS[settings.workload](workloads.Bench(settings, prepared, say))
+    if not settings.quick:
+        rates.append(_rates(settings, prepared))
+    lines = [*where, ""]
+    bound = None
+    if runs:
+        lines += [table.report(runs, SYSTEMS, "F", _SHOWN[settings.workload]), ""]
+    if settings.workload == "fixed":
+        bound, text = _floor(settings, prepared, rates, runs)
+        lines.append(text)
+    lines += [f"FAILED: {str(error).splitlines()[0]}" for error in failed]
+    _write(settings, lines, runs, bound)
+    print("\n" + "\n".join(lines))
+    return 1 if failed or not runs else 0
+
+
+def _has_prefix_cache() -> bool:
+    return "prefix_cache" in {field.name for field in dataclasses.fields(Options)}
+
+
+def _where() -> list[str]:
+    """Machine, commit and command."""
+    root = Path(__file__).resolve().parent.parent.parent
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    load = os.getloadavg()[0]
+    return [
+        f"Machine: {cpu}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; "
+        f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d', time.gmtime())}",
+        f"Commit: {done.stdout.strip() or 'unknown'}",
+        f"Command: python -m tests.bench {shlex.join(sys.argv[1:])}",
+    ]
+
+
+def _rates(settings: Settings, prepared: Prepared) -> floor.Rate:
+    cores = len(os.sched_getaffinity(0))
+    return floor.rates(floor.encoder_of(prepared.model), prepared.train, cores, 0.3 if settings.quick else 3.0)
+
+
+def _floor(settings: Settings, prepared: Prepared, rates: list[floor.Rate], runs: list[Run]) -> tuple[float, str]:
+    """CPU seconds that the recipes need at least, and what Frostline makes of them."""
+    depths = [recipe["frozen_layers"] for recipe in fixed_recipes(settings.recipes, (0, prepared.blocks - 1))]
+    needed = floor.flops(floor.encoder_of(prepared.model), depths, prepared.train, prepared.validation, settings.epochs)
+    alone, together = (sum(getattr(rate, kind) for rate in rates) / len(rates) for kind in ("alone", "together"))
+    lines = [
+        f"Floor: {needed / 1e12:.3g} TFLOP; {needed / alone:.3g} CPU s at the rate of one thread alone "
+        f"({alone / 1e9:.1f} GFLOP/s), {needed / together:.3g} CPU s with a thread on every core "
+        f"({together / 1e9:.1f} GFLOP/s each)."
+    ]
+    ours = table.medians(runs, "cpu").get("F")
+    if ours:
+        share, busy = needed / alone / ours, needed / together / ours
+        lines.append(f"F reaches {share:.0%} of the floor's rate ({busy:.0%} of the one with every core busy).")
+    return needed / alone, "\n".join(lines)
+
+
+def _write(settings: Settings, lines: list[str], runs: list[Run], bound: float | None) -> None:
+    folder, shown = settings.out / settings.workload, _SHOWN[settings.workload]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    figures = {"settings": dataclasses.asdict(settings), "runs": [dataclasses.asdict(run) for run in runs]}
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1, default=str) + "\n")
+    if runs:
+        field = shown or "cpu"
+        label = {"cpu": "CPU seconds, all processes", "reached": "seconds to the target", "per_trial": "seconds"}
+        plot.draw(runs, field, f"{label[field]}, median", SYSTEMS, folder / f"{field}.png", bound)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The training script that S, R, O and Y share: one Hugging Face `Trainer` per recipe.
+
+Follows https://huggingface.co/docs/transformers/training (`padding="max_length"`, `eval_strategy="epoch"`,
+`compute_metrics`) and, for the variant that groups by length,
+https://huggingface.co/docs/transformers/tasks/sequence_classification (`DataCollatorWithPadding`).
+Kinder to the peers than those pages: tokenising is done, nothing is saved, no progress bar is drawn. Warm-up,
+clipping and the linear schedule are those of our recipes, so that the scores can be compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import transformers
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
+
+from tests.bench.job import Job
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+OnScore = Callable[[float, float], None]
+"""Called with epoch and validation accuracy; may raise to end the trial."""
+
+
+def load_split(job: Job, split: str, pad_to: int | None) -> datasets.Dataset:
+    """Token ids as a tokenizer would give them: `pad_to` tokens each, or as they are where it is None."""
+    tokens, offsets, labels = (np.load(Path(job.data) / f"{split}-{n}.npy") for n in ("tokens", "offsets", "labels"))
+    pad = int(np.load(Path(job.data) / "pad.npy")[0])
+    rows, masks = [], []
+    for start, stop in itertools.pairwise(offsets):
+        row = tokens[start:stop].tolist()
+        fill = 0 if pad_to is None else pad_to - len(row)
+        rows.append(row + [pad] * fill)
+        masks.append([1] * len(row) + [0] * fill)
+    return datasets.Dataset.from_dict({"input_ids": rows, "attention_mask": masks, "labels": labels.tolist()})
+
+
+def freeze(model: Any, depth: int) -> None:
+    """Fix the embeddings and then layer after layer, as the forum's answers do: by `requires_grad`."""
+    body = model.base_model
+    for part in [body.embeddings, *body.encoder.layer][:depth]:
+        for parameter in part.parameters():
+            parameter.requires_grad = False
+
+
+class _Tell(TrainerCallback):
+    def __init__(self, on_score: OnScore) -> None:
+        self._on_score = on_score
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
+        self._on_score(round(float(state.epoch), 6), metrics["eval_accuracy"])
+
+
+def accuracy(prediction: Any) -> dict[str, float]:
+    """What `compute_metrics` is given."""
+    logits, labels = prediction
+    return {"accuracy": float((np.argmax(logits, axis=-1) == labels).mean())}
+
+
+def build(job: Job, recipe: Mapping[str, Any], on_score: OnScore, group_by_length: bool = False) -> Trainer:
+    """A `Trainer` for one recipe; `.train()` trains it to its end."""
+    transformers.set_seed(job.seed)  # the new head
+    model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=2)
+    freeze(model, recipe["frozen_layers"])
+    pad_to = None if group_by_length else job.length
+    arguments = TrainingArguments(
+        output_dir=str(Path(job.scratch) / "trainer"),
+        learning_rate=recipe["learning_rate"],
+        weight_decay=recipe["weight_decay"],
+        per_device_train_batch_size=recipe["batch_size"],
+        num_train_epochs=job.epochs,
+        warmup_steps=0.1,  # below 1 a share of all steps; `warmup_ratio` is gone in transformers 5
+        eval_strategy="epoch",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        # transformers 5 has no `group_by_length=True` any more.
+        train_sampling_strategy="group_by_length" if group_by_length else "random",
+        seed=job.seed,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=load_split(job, "train", pad_to),
+        eval_dataset=load_split(job, "validation", pad_to),
+        data_collator=DataCollatorWithPadding(tokenizer) if group_by_length else default_data_collator,
+        compute_metrics=accuracy,
+        callbacks=[_Tell(on_score)],
+    )

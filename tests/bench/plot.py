@@ -1,0 +1,45 @@
+"""The picture of a workload: one bar a system at its median, one dot a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.bench.table import Run, medians
+
+
+def draw(
+    runs: Sequence[Run], field: str, label: str, names: Mapping[str, str], path: Path, floor: float | None = None
+) -> None:
+    """Write a PNG.
+
+    Args:
+        runs: all of them.
+        field: of `Run`, what the bars show.
+        label: of the axis.
+        names: of the systems, by letter.
+        path: of the file.
+        floor: a line at this value.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    values = {system: value for system, value in medians(runs, field).items() if math.isfinite(value)}
+    figure, axes = pyplot.subplots(figsize=(8, 0.6 * len(values) + 1.5), layout="constrained")
+    systems = sorted(values, key=values.__getitem__, reverse=True)
+    colours = ["tab:blue" if system.startswith("F") else "tab:gray" for system in systems]
+    bars = axes.barh([f"{names[s]} ({s})" for s in systems], [values[s] for s in systems], color=colours, alpha=0.7)
+    axes.bar_label(bars, [f"{values[s]:.3g}" for s in systems], padding=4)
+    for place, system in enumerate(systems):
+        dots = [getattr(run, field) for run in runs if run.system == system and getattr(run, field) is not None]
+        axes.plot(dots, [place] * len(dots), "k.", markersize=4)
+    if floor is not None:
+        axes.axvline(floor, color="tab:red", linestyle="--", label=f"floor {floor:.3g}")
+        axes.legend(loc="upper right")
+    axes.set_xlabel(label)
+    axes.set_xlim(0, 1.15 * max([*values.values(), floor or 0.0, 1e-9]))
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,125 @@
+"""What one run of the benchmark does: sizes, recipes, and the order of the runs. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.job import BATCH_SIZES, LEARNING_RATE, WEIGHT_DECAY
+
+SYSTEMS = {
+    "S": "standard script",
+    "R": "Ray TorchTrainer in Tune",
+    "O": "Optuna + Trainer",
+    "OL": "Optuna + Trainer, by length",
+    "Y": "Syne Tune",
+    "F": "Frostline",
+    "FN": "Frostline, no prefix cache",
+}
+MODULES = {"S": "standard", "R": "ray_tune", "O": "optuna_loop", "OL": "optuna_loop", "Y": "syne", "F": "frostline"}
+MODULES["FN"] = MODULES["F"]
+"""System -> file in `peers/`."""
+
+AT_ONCE = {"R", "Y", "F", "FN"}
+"""Systems that run a trial per core, each with one thread; the others run one trial with all cores."""
+
+WORKLOADS = {"fixed": ("S", "R", "O", "OL", "Y", "F"), "target": ("R", "Y", "F"), "probe": ("F", "FN")}
+"""Workload -> the systems it is made for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The command line, resolved."""
+
+    workload: str
+    peers: tuple[str, ...]
+    quick: bool
+    recipes: int
+    """Fixed recipes; of `target` the random trials that set the bar."""
+    trials: int
+    """Recipes that a search of `target` may try."""
+    train: int
+    validation: int
+    length: int
+    epochs: int
+    reduction_factor: float
+    first_rung: float
+    repeat: int
+    limit: float
+    """Seconds after which a run is killed and counts as failed."""
+    out: Path
+
+
+# Workload sizes: recipes, trials, train, validation, length, epochs.
+_FULL = {"recipes": 32, "trials": 64, "train": 1000, "validation": 1000, "length": 256, "epochs": 2}
+_QUICK = {"recipes": 2, "trials": 3, "train": 64, "validation": 32, "length": 32, "epochs": 1}
+
+
+def parse(arguments: list[str] | None = None) -> Settings:
+    """The command line as settings.
+
+    Raises:
+        SystemExit: it is wrong, or `--help`.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Frostline beside other systems.")
+    parser.add_argument("--workload", choices=WORKLOADS, default="fixed", help="default: fixed")
+    parser.add_argument("--peers", help="letters with commas between; default: all of the workload")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a tiny model: does everything run? Its times say nothing")
+    size.add_argument("--full", action="store_true", help="MiniLM on movie reviews (the default)")
+    for name in _FULL:
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"default: {_FULL[name]}; quick: {_QUICK[name]}")
+    parser.add_argument("--reduction-factor", type=float, default=3.0, help="of every system's ASHA; default: 3")
+    parser.add_argument("--first-rung", type=float, default=1.0, help="epochs, of Frostline's; default: 1")
+    parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system; default: 2; quick: 1")
+    parser.add_argument("--limit", type=float, default=86400.0, help="seconds for one run; default: a day")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder; default: runs/bench")
+    given = parser.parse_args(arguments)
+    usual = _QUICK if given.quick else {**_FULL, **({"recipes": 16} if given.workload == "target" else {})}
+    sizes = {name: getattr(given, name) or usual[name] for name in usual}
+    allowed = WORKLOADS[given.workload]
+    peers = tuple(given.peers.split(",")) if given.peers else allowed
+    if unknown := [peer for peer in peers if peer not in allowed]:
+        parser.error(f"--workload {given.workload} runs {','.join(allowed)}, not {','.join(unknown)}")
+    return Settings(
+        workload=given.workload,
+        peers=tuple(dict.fromkeys(peers)),
+        quick=given.quick,
+        **sizes,
+        reduction_factor=given.reduction_factor,
+        first_rung=given.first_rung,
+        repeat=given.repeat or (1 if given.quick else 2),
+        limit=given.limit,
+        out=given.out.resolve(),
+    )
+
+
+def order(peers: tuple[str, ...], repeat: int) -> list[tuple[int, str]]:
+    """The runs as (repeat, system): every second repeat goes backwards (A B B A), so that a drift hits all alike."""
+    return [(number, peer) for number in range(repeat) for peer in (peers if number % 2 == 0 else reversed(peers))]
+
+
+def fixed_recipes(count: int, depths: tuple[int, int], seed: int = 0) -> tuple[dict[str, Any], ...]:
+    """`count` recipes drawn from the space, each depth from `depths[0]` to `depths[1]` equally often."""
+    rng = random.Random(seed)
+    low, high = depths
+    rows = [low + number % (high - low + 1) for number in range(count)]
+    rng.shuffle(rows)
+    return tuple(
+        {
+            "learning_rate": _log_uniform(rng, LEARNING_RATE),
+            "batch_size": rng.choice(BATCH_SIZES),
+            "frozen_layers": depth,
+            "weight_decay": _log_uniform(rng, WEIGHT_DECAY),
+        }
+        for depth in rows
+    )
+
+
+def _log_uniform(rng: random.Random, bounds: tuple[float, float]) -> float:
+    low, high = map(math.log, bounds)
+    return float(f"{math.exp(rng.uniform(low, high)):.3g}")  # three digits read well in a table

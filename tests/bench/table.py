@@ -1,0 +1,159 @@
+"""From measurements to a table: medians, ratios to Frostline, and whether the scores agree."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One measured run of one system."""
+
+    system: str
+    repeat: int
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of user and system time of all its processes."""
+    memory: float
+    """Peak, bytes."""
+    scores: tuple[float, ...] = ()
+    """Final validation accuracy by recipe; empty where recipes are not shared."""
+    reached: float | None = None
+    """Seconds from its start until the target score was first reported; None where it was not."""
+    per_trial: float | None = None
+    """Median seconds of a trial, as the system says."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """Whether two systems' scores agree: the mean of their paired differences and its 95 % interval."""
+
+    pairs: int
+    mean: float
+    """Peer minus Frostline."""
+    half: float
+    """Half the width of the 95 % interval (Student's t); infinite with fewer than two pairs."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether 0 lies in the interval; None where too few pairs say nothing."""
+        return None if math.isinf(self.half) else abs(self.mean) <= self.half
+
+    def __str__(self) -> str:
+        if self.passed is None:
+            return "too few pairs"
+        return f"{self.mean:+.4f} ± {self.half:.4f} {'ok' if self.passed else 'DIFFERS'}"
+
+
+def gate(peer: Sequence[float], ours: Sequence[float]) -> Gate:
+    """Compare scores of the same recipes with the same seeds, pair by pair.
+
+    A paired difference leaves out what recipes differ by among themselves, which is far more than what systems do.
+    That 0 lies in the interval does not prove them equal: its width says how much could be hidden.
+
+    Raises:
+        ValueError: not as many of one as of the other.
+    """
+    differences = [a - b for a, b in zip(peer, ours, strict=True)]
+    if len(differences) < 2:
+        return Gate(pairs=len(differences), mean=math.fsum(differences), half=math.inf)
+    from scipy import stats
+
+    count = len(differences)
+    error = statistics.stdev(differences) / math.sqrt(count)
+    return Gate(pairs=count, mean=statistics.fmean(differences), half=float(stats.t.ppf(0.975, count - 1)) * error)
+
+
+def gates(runs: Sequence[Run], reference: str) -> dict[str, Gate]:
+    """The gate of every other system. Repeats have different seeds: a recipe's difference is its mean over them,
+    so that the pairs are independent of one another."""
+    mine = {run.repeat: run.scores for run in runs if run.system == reference}
+    found = {}
+    for system in dict.fromkeys(run.system for run in runs):
+        both = [(run.scores, mine[run.repeat]) for run in runs if run.system == system and run.repeat in mine]
+        if system == reference or not both or not both[0][0]:
+            continue
+        theirs = [statistics.fmean(column) for column in zip(*(a for a, _ in both), strict=True)]
+        ours = [statistics.fmean(column) for column in zip(*(b for _, b in both), strict=True)]
+        found[system] = gate(theirs, ours)
+    return found
+
+
+def medians(runs: Sequence[Run], field: str) -> dict[str, float]:
+    """Median of a field by system. A search that never reached the target took for ever."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        value = getattr(run, field)
+        found.setdefault(run.system, []).append(math.inf if value is None else value)
+    return {system: statistics.median(values) for system, values in found.items()}
+
+
+def ratios(values: Mapping[str, float], reference: str) -> dict[str, float]:
+    """How many times as much as the reference; not a number where there is none."""
+    base = values.get(reference, math.nan)
+    return {system: value / base if base and not math.isinf(base) else math.nan for system, value in values.items()}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown whose columns are aligned to be read as they are."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        padded = [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(rest, widths[1:], strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra: str = "") -> str:
+    """The table of a workload.
+
+    Args:
+        runs: all of them.
+        names: of the systems, by letter.
+        reference: the system that ratios are to.
+        extra: a further field of `Run` to show with its ratio, `reached` or `per_trial`.
+    """
+    fields = (*([extra] if extra else []), "wall", "cpu")
+    values = {field: medians(runs, field) for field in (*fields, "memory")}
+    agree = gates(runs, reference)
+    scored = any(run.scores for run in runs)
+    header = ["system"]
+    for field in fields:
+        header += [f"{_TITLES[field]}", f"× {reference}"]
+    header += ["peak MB", "runs", *(["accuracy", f"minus {reference}, 95 %"] if scored else [])]
+    rows = []
+    for system in values["wall"]:
+        row = [f"{system} {names[system]}"]
+        for field in fields:
+            row += [number(values[field][system]), f"{ratios(values[field], reference)[system]:.2f}"]
+        mine = [run for run in runs if run.system == system]
+        row += [f"{values['memory'][system] / 1e6:.0f}", str(len(mine))]
+        if scored:
+            row += [
+                f"{statistics.fmean(score for run in mine for score in run.scores):.4f}",
+                str(agree.get(system, "")),
+            ]
+        rows.append(row)
+    return markdown(header, rows)
+
+
+_TITLES = {
+    "wall": "wall s",
+    "cpu": "CPU s",
+    "reached": "s to target",
+    "per_trial": "s per trial",
+}
+
+
+def number(value: float) -> str:
+    """Seconds with as many digits as are worth reading."""
+    if math.isinf(value):
+        return "not reached"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

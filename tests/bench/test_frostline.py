@@ -1,0 +1,60 @@
+"""Frostline gets the recipes, the slices and the rungs of the job, and the peers its token ids."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import plan as planning
+from search.options import Options
+from tests.bench import data, settings
+from tests.bench.peers import frostline
+from tests.bench.test_job import a_job
+
+
+@pytest.fixture
+def job(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Any:
+    sizes = {"train": 64, "validation": 32, "length": 8}
+    return a_job(tmp_path, system="F", source=str(tiny_model), table=str(tiny_csv), depths=(0, 2), **sizes)
+
+
+def resolve(job: Any) -> Any:
+    options = Options(space="bench", profile="small", storage=Path(job.scratch), seed=3)
+    return planning.resolve(options, frostline.space(job))
+
+
+def test_fixed_recipes_are_tried_in_their_order_and_never_stopped(job: Any) -> None:
+    plan, _ = resolve(job)
+    assert list(plan.recipes.values()) == list(job.recipes)
+    assert (plan.base.budget.trials, plan.rungs, plan.report_at) == (2, (), (1.0, 2.0))
+    assert (plan.base.seed, plan.base.budget.confirm_recipes) == (3, 0)
+    assert plan.sizes == {"train": 64, "validation": 32, "test": 16}
+
+
+def test_a_search_has_rungs_and_the_whole_depth(job: Any) -> None:
+    plan, _ = resolve(dataclasses.replace(job, search=True, first_rung=0.5, depths=(0, 3), trials=9))
+    assert plan.rungs == (0.5, 0.75, 1.125, 1.6875)
+    assert plan.distributions["frozen_layers"].high == plan.blocks == 3
+    assert plan.base.budget.trials == 9
+
+
+def test_the_peers_read_the_token_ids_that_frostline_trains_on(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    from trainables import _family
+    from trainables._sources import model_folder
+
+    monkeypatch.setattr(data, "_origin", lambda _: (job.source, job.table))
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "before"))  # so that it is put back
+    chosen = settings.parse(["--train", "64", "--validation", "32", "--length", "8", "--out", str(tmp_path / "out")])
+    prepared = data.prepare(chosen)
+    plan, corpus = resolve(job)
+    entry = _family.load("text_classification").prepare(model_folder(job.source), plan.base.data, corpus)
+    assert {path.name for path in entry.glob("*.npy")} == {path.name for path in prepared.tokens.iterdir()}
+    for path in prepared.tokens.iterdir():
+        assert np.array_equal(np.load(path), np.load(entry / path.name)), path.name
+    assert (len(prepared.train), len(prepared.validation), prepared.blocks) == (64, 32, 3)
+    assert max(prepared.train) <= 8

@@ -1,0 +1,80 @@
+"""Medians, ratios and the quality gate."""
+
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from tests.bench import table
+from tests.bench.table import Gate, Run
+
+NAMES = {"S": "standard", "F": "ours"}
+
+
+def run(system: str, repeat: int = 0, cpu: float = 1.0, scores: tuple[float, ...] = (), **more: float | None) -> Run:
+    return Run(system=system, repeat=repeat, wall=cpu / 2, cpu=cpu, memory=1e9, scores=scores, **more)
+
+
+def test_the_gate_is_the_paired_t_interval() -> None:
+    peer, ours = [0.80, 0.82, 0.79, 0.85], [0.81, 0.80, 0.78, 0.83]
+    found = table.gate(peer, ours)
+    expected = stats.ttest_rel(peer, ours).confidence_interval(0.95)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((expected.low, expected.high))
+    assert found.pairs == 4
+    assert found.passed
+
+
+def test_a_difference_that_every_recipe_shows_does_not_pass() -> None:
+    found = table.gate([0.90, 0.80, 0.71], [0.85, 0.76, 0.66])
+    assert found.passed is False
+    assert str(found).endswith("DIFFERS")
+    assert not table.gate([0.5, 0.6], [0.4, 0.5]).passed, "the same difference twice has an interval of width 0"
+
+
+def test_equal_scores_pass_and_one_pair_says_nothing() -> None:
+    assert table.gate([0.5, 0.6], [0.5, 0.6]).passed
+    assert table.gate([0.5], [0.9]).passed is None
+    assert str(table.gate([0.5], [0.9])) == "too few pairs"
+
+
+def test_scores_of_other_recipes_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        table.gate([0.5, 0.6], [0.5])
+
+
+def test_repeats_are_averaged_before_they_are_paired() -> None:
+    runs = [
+        run("S", 0, scores=(0.6, 0.8)),
+        run("S", 1, scores=(0.8, 0.8)),
+        run("F", 1, scores=(0.6, 0.7)),
+        run("F", 0, scores=(0.6, 0.7)),
+    ]
+    found = table.gates(runs, "F")
+    assert found == {"S": Gate(pairs=2, mean=pytest.approx(0.1), half=pytest.approx(0.0, abs=1e-9))}
+    assert table.gates(runs[:2], "F") == {}, "nothing to compare with"
+
+
+def test_medians_and_ratios() -> None:
+    runs = [run("S", n, cpu=c) for n, c in enumerate((10, 90, 20))] + [run("F", cpu=5.0)]
+    values = table.medians(runs, "cpu")
+    assert values == {"S": 20, "F": 5}
+    assert table.ratios(values, "F") == {"S": 4, "F": 1}
+    assert all(math.isnan(v) for v in table.ratios({"S": 20.0}, "F").values())
+
+
+def test_a_target_that_was_not_reached_took_for_ever() -> None:
+    runs = [run("S", n, reached=r) for n, r in enumerate((3.0, None, None))] + [run("F", reached=2.0)]
+    assert table.medians(runs, "reached") == {"S": math.inf, "F": 2.0}
+    text = table.report(runs, NAMES, "F", "reached")
+    assert "not reached" in text
+    assert "accuracy" not in text
+
+
+def test_the_table_reads_as_markdown(tmp_path: Path) -> None:
+    runs = [run("S", cpu=60, scores=(0.5, 0.7)), run("F", cpu=20, scores=(0.5, 0.7))]
+    lines = table.report(runs, NAMES, "F").splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert cells == ["S standard", "30.0", "3.00", "60.0", "3.00", "1000", "1", "0.6000", "+0.0000 ± 0.0000 ok"]
+    assert lines[3].strip("| ").startswith("F ours")
