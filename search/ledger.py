@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from search import confirm, results, rundir
@@ -27,8 +28,13 @@ _HEADS_AT_ONCE = 16
 class Ledger:
     """All trainings of one search: asked for, running, ended."""
 
-    def __init__(self, plan: Plan, log: Log, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, plan: Plan, log: Log, clock: Callable[[], float] = time.time, tidies_later: bool = False
+    ) -> None:
+        """`tidies_later`: files that nobody needs any more stay until `tidy`, else no longer than the call."""
         self.plan, self._log, self._clock = plan, log, clock
+        self._tidies_later = tidies_later
+        self._unneeded: list[Path] = []
         rundir.sweep(plan.run)
         self.trials = Records(plan.run / "trials.jsonl")
         self.confirmations = Records(plan.run / "confirm.jsonl")
@@ -315,7 +321,7 @@ class Ledger:
 
     def _drop_files(self, job: Job, ended: Trial) -> None:
         run = self.plan.run
-        rundir.remove(_task.last_path(run, job.folder))
+        self._unneeded.append(_task.last_path(run, job.folder))
         losers: list[Trial]
         if job.confirms:  # of each recipe the best training
             same = [run_ for run_ in self.confirmations if run_.number == job.number and not run_.open]
@@ -328,7 +334,19 @@ class Ledger:
             losers = [trial for trial in before if trial.key not in keys]
         for loser in losers:
             folder = rundir.folder(loser.number, loser.seed if job.confirms else None)
-            rundir.remove(_task.best_path(run, folder))
+            self._unneeded.append(_task.best_path(run, folder))
+        if not self._tidies_later:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the files that nobody needs any more; what a crash leaves of them goes at the next start.
+
+        Raises:
+            OSError: the disk can only be read.
+        """
+        while self._unneeded:
+            rundir.remove(self._unneeded[0])
+            self._unneeded.pop(0)
 
     # --- the winner ----------------------------------------------------------------------------
 
@@ -370,6 +388,7 @@ class Ledger:
         """Nothing is written after this."""
         self.trials.close()
         self.confirmations.close()
+        self.tidy()
 
 
 def _before_first_report(job: Job, now: float) -> Trial:

@@ -68,7 +68,7 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
 def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -> dict[str, Any]:
     interrupted, failure, restarts = False, "", 0
     while True:
-        ledger = Ledger(plan, log)
+        ledger = Ledger(plan, log, tidies_later=True)
         try:
             if not (ledger.finished and _is_published(plan, ledger)):  # else nothing is left to do
                 _work(plan, corpus, setup, ledger, console)

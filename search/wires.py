@@ -38,6 +38,8 @@ class Switchboard:
         self.watch = Watch()
         self.jobs: dict[str, dict[int, Job]] = {}
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
+        self.freed = -1
+        """Tune's step in which a slot last fell free."""
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -140,6 +142,9 @@ class Recorder(Callback):
             raise KeyboardInterrupt
         if board.ledger.failure:
             raise SearchFailedError(board.ledger.failure)
+        # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
+        if iteration > board.freed + 1:
+            board.ledger.tidy()
 
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -168,6 +173,7 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial finished, was stopped, or said why it failed."""
+        self._board.freed = iteration
         for job in self._board.jobs.pop(trial.trial_id).values():
             self._end(job, trial.last_result)
 
