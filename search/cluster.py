@@ -136,20 +136,36 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     # Unix sockets live below this folder and their paths end at 107 characters, so it is short.
     folder = tempfile.mkdtemp(prefix=scratch_prefix(), dir="/tmp")
     try:
-        ray.init(
-            address="local",
-            num_cpus=int(node.cpus),
-            num_gpus=int(node.gpus),
-            object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
-            include_dashboard=False,
-            _temp_dir=folder,
-            runtime_env={"env_vars": _worker_environment()},
-            **quiet,
-        )
+        # Inherited, not a runtime environment: Ray then takes the processes that it starts at once for the trials.
+        with _environment(_worker_environment()):
+            ray.init(
+                address="local",
+                num_cpus=int(node.cpus),
+                num_gpus=int(node.gpus),
+                object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
+                include_dashboard=False,
+                _temp_dir=folder,
+                **quiet,
+            )
         yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """These variables for processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class ClusterLostError(Exception):
@@ -235,6 +251,8 @@ def prepare_environment() -> None:
         "RAY_worker_niceness": "0",
         # The run directory holds our own records; Tune's CSV, JSON and TensorBoard files repeat them.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # So do its snapshots of itself; writing one takes 3 to 30 ms for which a slot may wait.
+        "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
         # A trial that fails reports why, without an objective.
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # Tune would print the traceback of each lost process; one line of ours says it.

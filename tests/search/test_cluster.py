@@ -68,3 +68,14 @@ def test_folders_of_searches_that_were_killed_are_removed() -> None:
     finally:
         for folder in (dead, alive):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_variables_for_rays_processes_are_gone_from_this_one_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROSTLINE_TEST_SET", "before")
+    monkeypatch.delenv("FROSTLINE_TEST_UNSET", raising=False)
+    values = {"FROSTLINE_TEST_SET": "meanwhile", "FROSTLINE_TEST_UNSET": "meanwhile"}
+    with pytest.raises(OSError, match="no Ray"), cluster._environment(values):
+        assert {name: os.environ[name] for name in values} == values
+        raise OSError("no Ray")
+    assert os.environ["FROSTLINE_TEST_SET"] == "before"
+    assert "FROSTLINE_TEST_UNSET" not in os.environ
