@@ -131,7 +131,9 @@ def test_the_second_trial_starts_at_once_in_the_same_process(finished: dict[str,
         ended, first = before.reports[-1].time, after.reports[0]
         gaps.append(first.time - first.seconds - ended)
     assert min(gaps) >= 0, "one at a time"
-    assert sorted(gaps)[len(gaps) // 2] < 0.5, gaps
+    # The promise is 0.1 s; whatever else the machine does meanwhile is not ours, and does not meet all seven.
+    assert min(gaps) < 0.1, gaps
+    assert sorted(gaps)[len(gaps) // 2] < 0.3, gaps
 
 
 def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:

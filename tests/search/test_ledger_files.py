@@ -5,7 +5,7 @@ from pathlib import Path
 from search.ledger import Ledger
 from search.plan import KEPT_CHECKPOINTS, Plan
 from search.results import FAIL, PRUNED
-from search.rundir import Job
+from search.rundir import Job, Log
 from tests.search.made import Clock, said, session, taken, train, with_budget
 from trainables import _task
 
@@ -33,6 +33,21 @@ def test_the_weights_of_the_best_trials_stay_and_those_of_the_others_go(plan: Pl
         kept.append(numbers_kept(plan))
     assert kept == [[0], [0, 1], [0, 1, 2], [1, 2, 3], [1, 2, 3], [1, 3, 5]]
     assert not (plan.run / "trials" / "00000").exists(), "an empty folder says nothing"
+
+
+def test_a_ledger_that_tidies_later_removes_files_when_told_and_at_the_close(plan: Plan, clock: Clock) -> None:
+    session(plan, clock).close()
+    ledger = Ledger(plan, Log(plan.run), clock, tidies_later=True)
+    for close in (False, True):
+        job = taken(ledger)
+        files = [path(plan.run, job.folder) for path in (_task.best_path, _task.last_path)]
+        files[0].parent.mkdir(parents=True)
+        for path in files:
+            path.write_text("x")
+        train(ledger, clock, job, state=FAIL, reason="loss is nan")
+        assert [path.exists() for path in files] == [True, True]
+        (ledger.close if close else ledger.tidy)()
+        assert not files[0].parent.exists()
 
 
 def test_the_weights_of_a_failed_trial_go_and_its_traceback_stays(plan: Plan, clock: Clock) -> None:

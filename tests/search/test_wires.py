@@ -325,3 +325,18 @@ def test_pickling_the_wires_takes_nothing_along(tune: Tune) -> None:
     train(tune.ledger, tune.clock, tune.board.jobs[tune.start().trial_id][0], 0.5)
     for wire in (tune.asker, tune.stopper, tune.recorder):
         assert len(pickle.dumps(wire)) < 200
+
+
+def test_files_are_removed_when_the_slot_that_fell_free_has_its_next_trial(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune gives a slot its next trial in the step after the one in which it fell free."""
+    tidied, tune.ledger._tidies_later = list[int](), True
+    monkeypatch.setattr(tune.ledger, "tidy", lambda: tidied.append(step))
+    trial = tune.start()
+    for step in range(1, 6):
+        tune.recorder.on_step_begin(iteration=step, trials=[])
+        if step == 3:
+            tune.report(trial, 1, 0.5)
+            tune.recorder.on_trial_complete(iteration=step, trials=[trial], trial=trial)
+    assert tidied == [1, 2, 3, 5]

@@ -1,0 +1,81 @@
+"""A slot hands over from trial to trial: nothing of one is in the next, and little time goes by."""
+
+import gc
+import time
+import weakref
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables.points import assert_equal
+from tests.trainables.slots import Slot
+from trainables import _checkpoint, _freezing, _optim, _worker
+
+
+def fresh(slot: Slot) -> dict[str, torch.Tensor]:
+    """The weights with which a trial begins in a process that is as good as new."""
+    _worker._pretrained.cache_clear()
+    with _worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def change_all_that_trains(slot: Slot, depth: int) -> None:
+    """A trial frozen at this depth, after which nothing that may have changed is what it was."""
+    with _worker._slot(slot.setup, slot.recipe) as (family, model, _):
+        _freezing.freeze(model, family.blocks(model), depth)
+        for tensor in _checkpoint.trained_state(model).values():
+            tensor.zero_()
+
+
+@pytest.mark.parametrize("depths", [(0,), (1,), (3,), (3, 0, 3), (2, 1), (1, 3)])
+def test_every_trial_begins_with_the_same_weights_whatever_was_trained_before(
+    slot: Slot, depths: tuple[int, ...]
+) -> None:
+    expected = fresh(slot)
+    for depth in depths:
+        change_all_that_trains(slot, depth)
+    with _worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        assert_equal(dict(model.state_dict()), expected)
+
+
+def test_a_trial_that_fails_before_it_is_frozen_changes_nothing_for_the_next(slot: Slot) -> None:
+    expected = fresh(slot)
+    change_all_that_trains(slot, 2)
+    with pytest.raises(ValueError, match="frozen_layers"), _worker._slot(slot.setup, slot.recipe) as (f, model, _):
+        _freezing.freeze(model, f.blocks(model), 99)
+    with _worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        assert_equal(dict(model.state_dict()), expected)
+
+
+def test_when_a_trial_is_stopped_its_optimizer_goes_before_memory_is_given_back(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune stops it by an exception, whose traceback holds all that the training has."""
+    made: list[weakref.ref[torch.optim.Optimizer]] = []
+    left: list[bool] = []
+    build = _optim.build
+
+    def watched(*given: Any) -> Any:
+        optimizer, schedule = build(*given)
+        made.append(weakref.ref(optimizer))
+        return optimizer, schedule
+
+    monkeypatch.setattr(_optim, "build", watched)
+    monkeypatch.setattr(_worker, "_return_free_memory", lambda: left.append(made[-1]() is not None))
+    slot.train_until(2)
+    assert left == [False]
+
+
+def test_the_collector_need_not_look_at_what_stays(slot: Slot) -> None:
+    """Torch and transformers alone are a million objects; walking them would take most of a hand-over."""
+    slot.train()
+    began = time.perf_counter()
+    gc.collect()
+    fast = time.perf_counter() - began
+    gc.unfreeze()
+    began = time.perf_counter()
+    gc.collect()
+    slow = time.perf_counter() - began
+    gc.freeze()
+    assert fast < slow / 3
