@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
     weights = str(_task.best_path(plan.run, folder))
     if not (plan.need.gpus or plan.address):
-        return _worker.finish(setup, recipe_of(plan, best), weights, str(aside))
+        try:
+            return _worker.finish(setup, recipe_of(plan, best), weights, str(aside))
+        finally:
+            gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
     run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(_worker.finish)
     watch, running = Watch(), run.remote(setup, recipe_of(plan, best), weights, str(aside))
     while not ray.wait([running], timeout=1)[0]:
