@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import cluster, prefix, rundir, scheduler
+from search import cluster, parameters, prefix, rundir, scheduler
 from search.options import Options, adjusted, changed, size
-from spaces import ALL, Budget, Data, Depth, Profile, Recipe, Space
+from spaces import Budget, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from trainables._data import Corpus
-    from trainables._family import Family, ModelInfo
+    from trainables._family import ModelInfo
 
 KEPT_CHECKPOINTS = 3
 """Best trials of a search whose weights stay on disk."""
@@ -181,7 +181,7 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     base = plan.base
     for job in rundir.started(run):
         values = {**{name: getattr(base, name) for name in plan.distributions}, **job.params}
-        check_recipe(f"of trial {job.number}", values, plan.distributions)
+        parameters.check_recipe(f"of trial {job.number}", values, plan.distributions)
     return plan, corpus
 
 
@@ -209,11 +209,11 @@ def _plan(
     folder, rows = _sources.fetch(profile.model, profile.data)
     info = family.describe(folder)
     profile = fitted(profile, info)
-    distributions = resolve_parameters(space.parameters, info.blocks, profile.model)
-    recipes = {label: resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
+    distributions = parameters.resolve_parameters(space.parameters, info.blocks, profile.model)
+    recipes = {label: parameters.resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
     for label, recipe in recipes.items():
-        check_recipe(repr(label), recipe, distributions)
-    corpus = _data.cut_corpus(profile.data, rows, largest(distributions["batch_size"]))
+        parameters.check_recipe(repr(label), recipe, distributions)
+    corpus = _data.cut_corpus(profile.data, rows, parameters.largest(distributions["batch_size"]))
     need = trial_need(options, nodes, info)
     cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
@@ -228,8 +228,8 @@ def _plan(
             **hyperparameters,
         )
         budget, sizes = profile.budget, corpus.sizes()
-        work = expected_work(budget, sizes["train"], sizes["validation"], distributions, recipes)
-        kept, dtype = _kept(
+        work = prefix.expected_work(budget, sizes["train"], sizes["validation"], distributions, recipes)
+        kept, dtype = prefix.planned(
             options, family, folder, profile.data, corpus, "cuda" if need.gpus else "cpu", work, cache_limit
         )
         base = dataclasses.replace(base, cache_dtype=dtype)
@@ -275,53 +275,6 @@ def _plan(
     return plan, corpus
 
 
-def _kept(
-    options: Options,
-    family: Family,
-    folder: Path,
-    data: Data,
-    corpus: Corpus,
-    device: str,
-    work: prefix.Work,
-    limit: float,
-) -> tuple[prefix.Decision, str]:
-    """What is kept of frozen blocks' outputs, and as which numbers."""
-    asked = options.prefix_cache or "auto"
-    if options.retrain is not None and options.prefix_cache is None:  # as it was trained before, to the bit
-        if not options.retrain.cached_layers:
-            return prefix.NOTHING, options.retrain.cache_dtype
-        work, asked = (
-            dataclasses.replace(work, trainings={options.retrain.cached_layers: 1e9}),
-            options.retrain.cache_dtype,
-        )
-    if asked == "off":
-        return prefix.NOTHING, "float32"
-    return prefix.choose(asked, family, folder, data, corpus, device, work, limit)
-
-
-_TRIALS_IN_A_TIME = 50
-"""Trials that are reckoned with where a search has a time instead of a number."""
-
-
-def expected_work(
-    budget: Budget,
-    train: int,
-    validation: int,
-    distributions: Mapping[str, BaseDistribution],
-    recipes: Mapping[str, Mapping[str, Any]],
-) -> prefix.Work:
-    """How many trainings freeze how much, and how many examples each looks at, if ASHA halts its share."""
-    trials = budget.trials or _TRIALS_IN_A_TIME
-    again = budget.confirm_recipes * budget.confirm_seeds
-    part = (scheduler.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
-    looked_at = sum(scheduler.looks(budget, train, validation))
-    return prefix.Work(
-        trainings=prefix.trainings_by_depth(distributions.get("frozen_layers"), recipes.values(), trials, again),
-        passes=part * (budget.epochs * train + looked_at),
-        examples=train + validation,
-    )
-
-
 def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
     """The profile and why."""
     if asked != "auto":
@@ -343,64 +296,6 @@ def claim(plan: Plan) -> None:
         ValueError: it holds a search already, or files that are not ours, or cannot be written.
     """
     rundir.claim(plan.run, plan.to_json())
-
-
-def resolve_parameters(
-    parameters: Mapping[str, BaseDistribution | Depth], blocks: int, model: str
-) -> dict[str, BaseDistribution]:
-    """The space's parameters as Optuna distributions, depth bounded by the model.
-
-    Raises:
-        ValueError: a depth the model does not have.
-    """
-    from optuna.distributions import IntDistribution
-
-    resolved: dict[str, BaseDistribution] = {}
-    for name, parameter in parameters.items():
-        if isinstance(parameter, Depth):
-            high = blocks if parameter.high is None else parameter.high
-            if high > blocks or parameter.low > blocks:
-                raise ValueError(f"frozen_layers up to {max(high, parameter.low)}, but {model} has {blocks} blocks")
-            parameter = IntDistribution(parameter.low, high)
-        resolved[name] = parameter
-    return resolved
-
-
-def resolve_recipe(label: str, recipe: Mapping[str, Any], blocks: int) -> dict[str, Any]:
-    """A space's recipe with `all` blocks as a number.
-
-    Raises:
-        ValueError: a depth the model does not have.
-    """
-    resolved = dict(recipe)
-    if resolved.get("frozen_layers") == ALL:
-        resolved["frozen_layers"] = blocks
-    if resolved.get("frozen_layers", 0) > blocks:
-        raise ValueError(f"recipe {label!r} freezes {resolved['frozen_layers']} blocks; the model has {blocks}")
-    return resolved
-
-
-def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
-    """Refuse a recipe outside the space: the sampler could not learn from it.
-
-    Raises:
-        ValueError: names the parameter, its value and its range.
-    """
-    from optuna.trial import create_trial
-
-    for name, value in recipe.items():
-        if name not in distributions:
-            raise ValueError(f"recipe {label}: {name} = {value!r} is not a parameter of the space")
-        try:  # Optuna's own check
-            create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
-        except ValueError as error:
-            raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
-
-
-def largest(distribution: BaseDistribution) -> int:
-    """Largest value of a numeric or categorical distribution."""
-    choices = getattr(distribution, "choices", None)
-    return int(max(choices) if choices else distribution.high)  # type: ignore[attr-defined]
 
 
 def trial_need(options: Options, nodes: list[cluster.Node], info: ModelInfo) -> cluster.Need:

@@ -7,11 +7,14 @@ of the machine need to be right to an order of magnitude only: on a CPU a block 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spaces import Data
+from search import scheduler
+from search.options import Options
+from spaces import Budget, Data
 from trainables._task import Boundary
 
 if TYPE_CHECKING:
@@ -80,7 +83,31 @@ class Decision:
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
 
 
-def choose(
+def planned(
+    options: Options,
+    family: Family,
+    folder: Path,
+    data: Data,
+    corpus: Corpus,
+    device: str,
+    work: Work,
+    limit: float,
+) -> tuple[Decision, str]:
+    """What is kept of frozen blocks' outputs, and as which numbers."""
+    asked = options.prefix_cache or "auto"
+    if options.retrain is not None and options.prefix_cache is None:  # as it was trained before, to the bit
+        if not options.retrain.cached_layers:
+            return NOTHING, options.retrain.cache_dtype
+        work, asked = (
+            dataclasses.replace(work, trainings={options.retrain.cached_layers: 1e9}),
+            options.retrain.cache_dtype,
+        )
+    if asked == "off":
+        return NOTHING, "float32"
+    return _choose(asked, family, folder, data, corpus, device, work, limit)
+
+
+def _choose(
     asked: str, family: Family, folder: Path, data: Data, corpus: Corpus, device: str, work: Work, limit: float
 ) -> tuple[Decision, str]:
     """What to keep, and as which numbers, by a look at the model and at some of the data.
@@ -102,6 +129,29 @@ def choose(
     boundaries, roomy = _boundary.survey(family.build(folder, len(corpus.classes)), family, examples)
     dtype = "float16" if asked == "auto" and device == "cuda" and roomy else "float32" if asked == "auto" else asked
     return decide(boundaries, dtype, work, MACHINES[device], limit), dtype
+
+
+_TRIALS_IN_A_TIME = 50
+"""Trials that are reckoned with where a search has a time instead of a number."""
+
+
+def expected_work(
+    budget: Budget,
+    train: int,
+    validation: int,
+    distributions: Mapping[str, BaseDistribution],
+    recipes: Mapping[str, Mapping[str, Any]],
+) -> Work:
+    """How many trainings freeze how much, and how many examples each looks at, if ASHA halts its share."""
+    trials = budget.trials or _TRIALS_IN_A_TIME
+    again = budget.confirm_recipes * budget.confirm_seeds
+    part = (scheduler.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
+    looked_at = sum(scheduler.looks(budget, train, validation))
+    return Work(
+        trainings=trainings_by_depth(distributions.get("frozen_layers"), recipes.values(), trials, again),
+        passes=part * (budget.epochs * train + looked_at),
+        examples=train + validation,
+    )
 
 
 def trainings_by_depth(

@@ -47,7 +47,10 @@ def default_name(space: str, now: datetime.datetime) -> str:
     return f"{space}-{now:%Y%m%dT%H%M%SZ}"
 
 
-_OF_THE_MACHINE = {"profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"}
+_OF_THE_MACHINE = {
+    *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"),
+    *("prefix_cache", "cache_limit"),
+}
 
 
 def claim(run: Path, plan: str) -> None:

@@ -20,7 +20,8 @@ MAY_IMPORT = {
 INSIDE_SEARCH = {
     "run": {"cli"},
     "cli": {"cluster", "options", "plan", "report", "rundir", "tuner"},
-    "plan": {"cluster", "options", "prefix", "rundir", "scheduler"},
+    "prefix": {"options", "scheduler"},
+    "plan": {"cluster", "options", "parameters", "prefix", "rundir", "scheduler"},
     "rundir": {"results"},
     "scheduler": {"results"},
     "confirm": {"results"},
@@ -76,7 +77,8 @@ def test_no_arrow_inside_search_leads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan", "prefix"]
+    "module",
+    ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan", "prefix", "parameters"],
 )
 def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
     code = (

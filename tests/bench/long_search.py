@@ -128,7 +128,7 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
     """A search of so many trials at once, with a time budget that it cannot use up."""
     table = tiny.write_csv(folder / "t.csv", tiny.rows(1100))
     options = Options(space="bert_imdb", profile="small", model=str(tiny.make_model(folder / "model")))
-    options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run")
+    options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run", prefix_cache="off")
     made = plan.resolve(options)[0]
     budget = dataclasses.replace(made.base.budget, trials=trials, epochs=EPOCHS, first_rung=1, seconds=1e9)
     return dataclasses.replace(
@@ -180,7 +180,7 @@ def drive(board: Switchboard) -> Iterator[None]:
                 return
         trial = rng.choice(slots)
         trial.epoch += 1
-        trial.last_result = said(trial.config["task"]["recipe"], trial.epoch)
+        trial.last_result = said(trial.config["tasks"][0]["recipe"], trial.epoch)
         action = stopper.on_trial_result(None, trial, trial.last_result)
         recorder.on_trial_result(iteration=1, trials=[], trial=trial, result=trial.last_result)
         if action == stopper.STOP:
@@ -252,7 +252,7 @@ def trivial(config: dict[str, Any]) -> None:
     import ray.tune
 
     for epoch in range(1, EPOCHS + 1):
-        ray.tune.report(said(config["task"]["recipe"], epoch, os.getpid()))
+        ray.tune.report(said(config["tasks"][0]["recipe"], epoch, os.getpid()))
 
 
 def with_ray(made: Plan, every: int) -> None:

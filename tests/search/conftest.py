@@ -21,12 +21,13 @@ def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
         storage=tmp_path,
         name="run",
         prefix_cache="off",
+        confirm_recipes=3,
     )
 
 
 @pytest.fixture
 def plan(options: Options) -> Plan:
-    """12 trials of 2 epochs, one rung after the first; its run directory is not there yet."""
+    """12 trials of 2 epochs, rungs after 0.5 and 1.5; its run directory is not there yet."""
     return planning.resolve(options)[0]
 
 

@@ -54,6 +54,9 @@ class _Numbers:
     def __init__(self, *_: object, **__: object) -> None:
         self._rng, self._asked = random.Random(0), itertools.count()
 
+    def upcoming(self) -> dict[str, Any]:
+        return {}
+
     def ask(self) -> tuple[int, dict[str, Any], str]:
         return next(self._asked), {**PARAMS, "learning_rate": self._rng.uniform(1e-5, 1e-3)}, ""
 
@@ -113,8 +116,8 @@ def test_the_study_walks_through_its_trials_for_its_sampler_only(
             metric=plan.metric,
             known=known,
         )
-        for _ in plan.recipes:
-            assert opened.ask()[2]
+        while opened.upcoming():
+            opened.ask()
         opened.ask()
         walks.clear()
         found.append(work(lambda opened=opened: opened.tell(opened.ask()[0], FAIL)))

@@ -12,7 +12,7 @@ from search import plan, report
 from search.options import Options
 from search.plan import Plan
 from search.rundir import Job, Log
-from spaces import ALL, Depth, Recipe, bert_imdb
+from spaces import Recipe, bert_imdb
 from tests import tiny
 from tests.search.made import Clock, session, taken
 from trainables import _family
@@ -108,26 +108,6 @@ def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tin
         plan.resolve(dataclasses.replace(options, model=str(folder)))
 
 
-def test_a_depth_the_model_does_not_have() -> None:
-    with pytest.raises(ValueError, match=r"frozen_layers up to 9, but m has 3 blocks"):
-        plan.resolve_parameters({"frozen_layers": Depth(high=9)}, 3, "m")
-    with pytest.raises(ValueError, match=r"freezes 4 blocks; the model has 3"):
-        plan.resolve_recipe("deep", {"frozen_layers": 4}, 3)
-    assert plan.resolve_recipe("probe", {"frozen_layers": ALL}, 3) == {"frozen_layers": 3}
-
-
-def test_a_recipe_outside_the_space() -> None:
-    distributions = {
-        "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
-        "batch_size": CategoricalDistribution((8,)),
-    }
-    plan.check_recipe("good", {"learning_rate": 1e-4, "batch_size": 8}, distributions)
-    with pytest.raises(ValueError, match=r"recipe 'fast': learning_rate = 1.0 is outside"):
-        plan.check_recipe(repr("fast"), {"learning_rate": 1.0, "batch_size": 8}, distributions)
-    with pytest.raises(ValueError, match=r"batch_size = 9 is outside"):
-        plan.check_recipe("odd", {"learning_rate": 1e-4, "batch_size": 9}, distributions)
-
-
 def test_the_run_directory_is_named_by_space_and_time(options: Options) -> None:
     made, _ = plan.resolve(dataclasses.replace(options, name=None))
     assert made.run.parent == options.storage
@@ -163,11 +143,6 @@ def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options, tiny_m
     assert bound(beside=1000) - bound() == 2000
     assert 0 < bound(trials=100) - bound(trials=50) < whole, "a trial more costs its lines only"
     assert bound(trials=None, seconds=60.0) == bound(trials=1000)
-
-
-def test_largest() -> None:
-    assert plan.largest(CategoricalDistribution((8, 32, 16))) == 32
-    assert plan.largest(IntDistribution(4, 64)) == 64
 
 
 # --- a search that goes on -----------------------------------------------------------------------

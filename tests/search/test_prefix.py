@@ -102,7 +102,7 @@ def test_expected_trainings_are_the_recipes_and_the_rest_evenly() -> None:
 
 def test_work_counts_what_asha_halts_and_what_confirms() -> None:
     budget = Budget(trials=8, epochs=2, first_rung=1, confirm_recipes=0)
-    found = planning.expected_work(budget, 300, 100, {"frozen_layers": IntDistribution(0, 1)}, {})
+    found = prefix.expected_work(budget, 300, 100, {"frozen_layers": IntDistribution(0, 1)}, {})
     # 8 trials of 1 epoch, half of them of 2: 12 of 16 epochs; a whole one looks at 2 x 300 and 2 x 100 examples.
     assert found == Work(trainings={0: 4.0, 1: 4.0}, passes=0.75 * 800, examples=400)
 

@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 import spaces
-from search import plan
+from search import parameters
 from search.scheduler import report_points, rungs
 from spaces import ALL, Recipe
 from trainables import _family
@@ -35,18 +35,18 @@ def test_it_searches_what_every_fine_tuning_has(space: spaces.Space) -> None:
 
 
 def test_its_recipes_lie_in_the_space_and_begin_with_default_and_linear_probe(space: spaces.Space) -> None:
-    distributions = plan.resolve_parameters(space.parameters, _BLOCKS, "a model")
+    distributions = parameters.resolve_parameters(space.parameters, _BLOCKS, "a model")
     assert list(space.recipes)[:2] == ["default", "linear probe"]
     assert space.recipes["linear probe"]["frozen_layers"] == ALL
     for label, recipe in space.recipes.items():
-        plan.check_recipe(label, plan.resolve_recipe(label, recipe, _BLOCKS), distributions)
+        parameters.check_recipe(label, parameters.resolve_recipe(label, recipe, _BLOCKS), distributions)
 
 
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_its_profiles_make_recipes_that_survive_json(space: spaces.Space, name: str) -> None:
     profile = space.profile(name)
     for label, recipe in space.recipes.items():
-        params = plan.resolve_recipe(label, recipe, _BLOCKS)
+        params = parameters.resolve_recipe(label, recipe, _BLOCKS)
         where = {"family": space.family, "model": profile.model, "data": profile.data, "metric": space.metric}
         bound = Recipe(**where, budget=profile.budget, **params)
         assert Recipe.from_json(bound.to_json()) == bound

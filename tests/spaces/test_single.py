@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import spaces
-from search import plan
+from search import parameters
 from search.scheduler import report_points, rungs
 from spaces import Budget, Data, Recipe, Space
 
@@ -39,8 +39,8 @@ def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
     for name, distribution in single.parameters.items():
         assert distribution.choices == (getattr(RECIPE, name),)
     (values,) = single.recipes.values()
-    distributions = plan.resolve_parameters(single.parameters, 7, "m")
-    plan.check_recipe("retrained", plan.resolve_recipe("retrained", values, 7), distributions)
+    distributions = parameters.resolve_parameters(single.parameters, 7, "m")
+    parameters.check_recipe("retrained", parameters.resolve_recipe("retrained", values, 7), distributions)
 
 
 @pytest.mark.parametrize("name", ["small", "full"])
@@ -72,7 +72,7 @@ def test_a_space_of_a_space_is_the_same(single: Space) -> None:
 
 def test_a_depth_that_another_model_lacks_is_refused(single: Space) -> None:
     with pytest.raises(ValueError, match="freezes 5 blocks; the model has 3"):
-        plan.resolve_recipe("retrained", single.recipes["retrained"], 3)
+        parameters.resolve_recipe("retrained", single.recipes["retrained"], 3)
 
 
 def test_it_is_no_file_of_the_folder() -> None:

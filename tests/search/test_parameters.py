@@ -1,0 +1,30 @@
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search import parameters
+from spaces import ALL, Depth
+
+
+def test_a_depth_the_model_does_not_have() -> None:
+    with pytest.raises(ValueError, match=r"frozen_layers up to 9, but m has 3 blocks"):
+        parameters.resolve_parameters({"frozen_layers": Depth(high=9)}, 3, "m")
+    with pytest.raises(ValueError, match=r"freezes 4 blocks; the model has 3"):
+        parameters.resolve_recipe("deep", {"frozen_layers": 4}, 3)
+    assert parameters.resolve_recipe("probe", {"frozen_layers": ALL}, 3) == {"frozen_layers": 3}
+
+
+def test_a_recipe_outside_the_space() -> None:
+    distributions = {
+        "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
+        "batch_size": CategoricalDistribution((8,)),
+    }
+    parameters.check_recipe("good", {"learning_rate": 1e-4, "batch_size": 8}, distributions)
+    with pytest.raises(ValueError, match=r"recipe 'fast': learning_rate = 1.0 is outside"):
+        parameters.check_recipe(repr("fast"), {"learning_rate": 1.0, "batch_size": 8}, distributions)
+    with pytest.raises(ValueError, match=r"batch_size = 9 is outside"):
+        parameters.check_recipe("odd", {"learning_rate": 1e-4, "batch_size": 9}, distributions)
+
+
+def test_largest() -> None:
+    assert parameters.largest(CategoricalDistribution((8, 32, 16))) == 32
+    assert parameters.largest(IntDistribution(4, 64)) == 64
