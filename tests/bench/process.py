@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _INTERVAL = 0.25  # seconds between two looks at the processes
 _LINGER = 30.0  # seconds that daemons may take to end after the command has
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -105,10 +105,12 @@ def main() -> None:
 
 class _Reaper:
     def __init__(self) -> None:
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
         self._asked = False
         signal.signal(signal.SIGTERM, self._note)
+        # A harness that is killed takes its systems with it.
+        for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_PDEATHSIG, signal.SIGTERM)):
+            if ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), f"prctl({option})")
         self._waited, self._memory, self._looks = 0.0, 0, 0
         self._seen: dict[tuple[int, int], float] = {}
         """CPU seconds by process: its id and the moment it began."""

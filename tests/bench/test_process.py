@@ -1,8 +1,11 @@
 """Every process that a command leaves behind is waited for and counted."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from tests.bench import process
 
@@ -34,7 +37,7 @@ def test_children_that_the_kernel_forgets_are_seen(tmp_path: Path) -> None:
 
 
 def test_memory_is_the_peak_of_all_processes_together(tmp_path: Path) -> None:
-    child = "import time; kept = bytearray(b'x' * 80_000_000); time.sleep(2.5)"
+    child = "import time; kept = bytearray(b'x') * 80_000_000; time.sleep(2.5)"
     usage = measure(tmp_path, f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])\n{child}")
     assert 80e6 < usage.memory < 130e6, "one after the other"
 
@@ -52,3 +55,20 @@ def test_it_ends_with_all_its_processes_when_it_is_enough(tmp_path: Path) -> Non
     assert time.monotonic() - began < 20
     assert usage.code < 0
     assert measure(tmp_path, code, limit=1.0).code < 0
+
+
+def test_a_harness_that_is_killed_takes_its_systems_with_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.bench import process\n"
+        "process.measure(['sleep', '601'], log=Path(sys.argv[1]), limit=600.0, environment={})"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], cwd=process.ROOT)
+    below: list[psutil.Process] = []
+    ends = time.monotonic() + 30
+    while len(below) < 2 and time.monotonic() < ends:
+        below = psutil.Process(harness.pid).children(recursive=True)
+        time.sleep(0.05)
+    harness.kill()
+    harness.wait()
+    assert len(below) == 2, "what measures, and what is measured"
+    assert psutil.wait_procs(below, timeout=10)[1] == []
