@@ -105,14 +105,20 @@ class Table:
     def __init__(self, watch: Stopwatch, every: int, columns: Sequence[str]) -> None:
         self._watch, self._every, self._columns = watch, every, columns
         self._done, self._before, self._clocks = 0, Counter[str](), self._read()
+        self._last = time.perf_counter()
         print(f"{'trials':>7}", *(f"{name:>12}" for name in ("all", *columns)))
 
     def _read(self) -> dict[str, float]:
         return {"all": time.perf_counter(), "driver's CPU": time.process_time()}
 
+    @property
+    def idle(self) -> float:
+        """Seconds since the last trial ended."""
+        return time.perf_counter() - self._last
+
     def count(self) -> None:
         """A trial has ended."""
-        self._done += 1
+        self._done, self._last = self._done + 1, time.perf_counter()
         if self._done % self._every:
             return
         now, seconds = self._read(), self._watch.seconds.copy()
@@ -275,6 +281,7 @@ def with_ray(made: Plan, every: int) -> None:
     made.run.mkdir()
     with hold(made.run) as log, cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=math.inf)):
         tuner._search(made, setup, Ledger(made, log), Console(file=io.StringIO(), width=120))
+        print(f"{table.idle:.1f} s from the last end of a trial to Tune's own")
 
 
 def main() -> None:
