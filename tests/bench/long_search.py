@@ -48,7 +48,7 @@ from trainables._task import Setup
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "wires": [(Asker, "suggest"), (Stopper, "on_trial_result")]
     + [(Recorder, f"on_{event}") for event in ("step_begin", "trial_start", "trial_result", "trial_complete")],
-    "ledger": [(Ledger, name) for name in ("next", "task", "report", "end", "expired", "finished")],
+    "ledger": [(Ledger, name) for name in ("next_group", "task", "report", "end", "expired", "finished", "tidy")],
     "ask": [(Study, "ask")],
     "sampler": [
         (optuna.samplers.RandomSampler, name)

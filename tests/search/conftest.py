@@ -27,7 +27,7 @@ def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
 
 @pytest.fixture
 def plan(options: Options) -> Plan:
-    """12 trials of 2 epochs, rungs after 0.5 and 1.5; its run directory is not there yet."""
+    """12 trials of 2 epochs, one rung after half of one; its run directory is not there yet."""
     return planning.resolve(options)[0]
 
 

@@ -30,7 +30,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert made.distributions["frozen_layers"] == IntDistribution(0, 3)
     assert made.recipes["linear probe"]["frozen_layers"] == 3
     assert made.base.data.max_length == 64, "the model takes no more"
-    assert made.sizes == corpus.sizes() == {"train": 288, "validation": 200, "test": 400}
+    assert made.sizes == corpus.sizes() == {"train": 224, "validation": 128, "test": 400}
     assert (made.device, made.threads) == ("cpu", 1)
     assert not made.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model

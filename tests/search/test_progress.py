@@ -128,7 +128,7 @@ def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
         follow(progress)
         table = shown(progress, width)
     assert "2 of 12 trials done, 1 running, 9 to come" in table
-    for part in ("accuracy", "seconds", "running", "0.5000", "pruned", "0.8125", "1/2"):
+    for part in ("accuracy", "seconds", "running", "0.5000", "pruned", "0.8125", "1/1"):
         assert part in table, part
     assert "fail" not in table, "a failed trial is none of the best"
     assert "confirming" not in table
