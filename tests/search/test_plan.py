@@ -29,7 +29,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert made.blocks == 3
     assert made.distributions["frozen_layers"] == IntDistribution(0, 3)
     assert made.recipes["linear probe"]["frozen_layers"] == 3
-    assert made.base.data.max_length == 64, "the model takes no more"
+    assert made.base.data.max_length == 32
     assert made.sizes == corpus.sizes() == {"train": 224, "validation": 128, "test": 400}
     assert (made.device, made.threads) == ("cpu", 1)
     assert not made.run.exists(), "nothing has started"
@@ -95,6 +95,12 @@ def test_a_folder_with_a_broken_model_is_one_line(
     with pytest.raises(ValueError, match=message) as caught:
         plan.resolve(dataclasses.replace(options, model=str(folder)))
     assert "\n" not in str(caught.value)
+
+
+def test_an_input_is_cut_to_what_the_model_takes(options: Options, tiny_model: Path) -> None:
+    info = _family.load("text_classification").describe(tiny_model)
+    assert plan.fitted(bert_imdb.SPACE.full, info).data.max_length == 64
+    assert plan.fitted(bert_imdb.SPACE.small, info) == bert_imdb.SPACE.small
 
 
 def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tiny_model: Path, tmp_path: Path) -> None:
