@@ -238,7 +238,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
-        ("prefix cache", _prefix(plan)),
+        ("cache", _prefix(plan)),
         ("seed", str(plan.seed)),
     ]
     return rows

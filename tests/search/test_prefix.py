@@ -120,13 +120,13 @@ def test_a_plan_decides_and_says_so(cached: Options) -> None:
     assert plan.prefix_cache.kept
     assert plan.base.cache_dtype == "float32"
     lines = dict(report.plan_lines(plan))
-    assert "blocks are kept, float32" in lines["prefix cache"]
-    assert "(first token)" in lines["prefix cache"]
+    assert "blocks are kept, float32" in lines["cache"]
+    assert "(first token)" in lines["cache"]
     deep = plan.recipe({"frozen_layers": plan.blocks}, 0)
     assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (plan.blocks, 0)
     off, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="off"))
     assert off.prefix_cache == NOTHING
-    assert dict(report.plan_lines(off))["prefix cache"].startswith("nothing is kept")
+    assert dict(report.plan_lines(off))["cache"].startswith("nothing is kept")
     half, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="float16", cache_size="1MB"))
     assert (half.base.cache_dtype, half.cache_limit) == ("float16", 1_000_000)
 
