@@ -142,7 +142,7 @@ def _packed(hidden: Tensor, mask: Tensor | None, first_only: bool, dtype: str) -
     """
     rows = hidden[:, 0] if first_only else hidden if mask is None else hidden[mask]
     rows = rows.to("cpu", getattr(torch, dtype))
-    if not torch.isfinite(rows).all():
+    if dtype == "float16" and not torch.isfinite(rows).all():  # in float32 the loss says it, with its step
         raise OverflowError("the outputs of a frozen block do not fit float16: --prefix-cache float32 holds them")
     return rows.numpy()
 
