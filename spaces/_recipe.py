@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spaces._space import Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
+
+_AUGMENTATION = re.compile(r"none|light|randaugment-([0-9]|[12][0-9]|30)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,13 @@ class Recipe:
     """Blocks, counted from the input, that stay fixed."""
     weight_decay: float
     """Decoupled weight decay of AdamW; biases and norms have none."""
+    augmentation: str = "none"
+    """What training does to its inputs at random: `none`, `light` (pictures: a random resized crop and a flip), or
+    `randaugment-<magnitude>` (also two random operations; Cubuk et al. 2019, arXiv:1909.13719)."""
+    label_smoothing: float = 0.0
+    """Share of the target that goes to all classes alike (Szegedy et al. 2015, arXiv:1512.00567)."""
+    dropout: float | None = None
+    """Of what the head reads; None leaves it as the pretrained model has it."""
     warmup: float = 0.1
     """Fraction of all steps over which the learning rate rises linearly; it falls linearly after."""
     clip_norm: float = 1.0
@@ -51,6 +61,11 @@ class Recipe:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
         if self.learning_rate == 0:
             raise ValueError("learning_rate must be above 0")
+        for name in ("label_smoothing", "dropout"):
+            if not 0 <= (getattr(self, name) or 0.0) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not _AUGMENTATION.fullmatch(self.augmentation):
+            raise ValueError(f"augmentation is none, light or randaugment-<0 to 30>, got {self.augmentation!r}")
         if self.warmup >= 1:
             raise ValueError(f"warmup is a fraction of all steps below 1, got {self.warmup}")
         if self.batch_size < 1:
@@ -61,8 +76,15 @@ class Recipe:
             raise ValueError(
                 f"cached_layers must be 0 to frozen_layers ({self.frozen_layers}), got {self.cached_layers}"
             )
+        if self.cached_layers and not self.deterministic_input:
+            raise ValueError(f"cached_layers needs the same input in every epoch, not augmentation {self.augmentation}")
         if self.cache_dtype not in CACHE_DTYPES:
             raise ValueError(f"cache_dtype is one of {', '.join(CACHE_DTYPES)}, got {self.cache_dtype!r}")
+
+    @property
+    def deterministic_input(self) -> bool:
+        """Whether an example is the same input in every epoch, so that what frozen blocks make of it can be kept."""
+        return self.augmentation == "none"
 
     def to_json(self) -> str:
         """One JSON object, keys sorted, numbers exact."""

@@ -34,7 +34,7 @@ class Data:
     source: str
     """`package:<module>`, a hub name, a folder, or a CSV, Parquet or JSONL file."""
     text: str = "text"
-    """Name of the column with the input."""
+    """Name of the column with the input; of a tree of image folders it has no meaning."""
     label: str = "label"
     """Name of the column with the class."""
     train: int | None = None
@@ -47,6 +47,8 @@ class Data:
     """Tokens a text is cut to, special tokens counted in."""
     truncation_side: str = "right"
     """Which end of a longer text is cut off, in transformers' words: `left` keeps its last tokens."""
+    image_size: int | None = None
+    """Pixels of each side of a picture as the model sees it; None is what its weights were trained with."""
     seed: int = 0
     """Seed of the shuffle before the cut; not the seed of the search."""
 
@@ -57,6 +59,8 @@ class Data:
                 raise ValueError(f"{name} slice must have at least 1 example, got {size}")
         if self.max_length < 8:
             raise ValueError(f"max_length must be at least 8 tokens, got {self.max_length}")
+        if self.image_size is not None and self.image_size < 8:
+            raise ValueError(f"image_size must be at least 8 pixels, got {self.image_size}")
         if self.truncation_side not in {"left", "right"}:
             raise ValueError(f"truncation_side is 'left' or 'right', got {self.truncation_side!r}")
 

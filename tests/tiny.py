@@ -2,11 +2,12 @@
 
 import csv
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from spaces import Data
 from trainables._data import Corpus, cut_corpus
-from trainables._sources import read_rows
+from trainables._sources import Rows, read_rows
 
 _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")
 _NEGATIVE = ("bad", "dull", "poor", "cold", "flat", "weak")
@@ -76,6 +77,44 @@ def make_text_classification(folder: Path) -> tuple[Path, Data]:
     return make_model(folder / "model"), data
 
 
-def corpus(data: Data, largest_batch: int = 8) -> Corpus:
+def make_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
+    """Save an `ImageFolder` tree of noisy pictures, each class with a colour of its own; class -> pictures."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number, (name, count) in enumerate(sorted(counts.items())):
+        (folder / name).mkdir(parents=True)
+        colour = np.eye(3)[number % 3] * 100
+        for i in range(count):
+            pixels = (rng.uniform(0, 120, (size[1], size[0], 3)) + colour).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:03}.png")
+    return folder
+
+
+def make_vision_model(folder: Path, name: str = "resnet18") -> Path:
+    """Save a randomly initialised torchvision model as the family reads it; it is made for 32 x 32 pixels."""
+    import torch
+    import torchvision
+
+    from trainables import _vision
+
+    torch.manual_seed(7)
+    model = torchvision.models.get_model(name, weights=None)
+    transform = _vision.Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
+    folder.mkdir(parents=True, exist_ok=True)
+    _vision.write_torchvision(folder, name, model.state_dict(), transform, ["any"] * 1000)
+    return folder
+
+
+def make_image_classification(folder: Path) -> tuple[Path, Data]:
+    """A model folder and data for the contract test of the family `image_classification`."""
+    pictures = make_pictures(folder / "pictures", {"blue": 50, "red": 50})
+    return make_vision_model(folder / "model", "shufflenet_v2_x0_5"), Data(
+        source=str(pictures), train=60, validation=20, test=20
+    )
+
+
+def corpus(data: Data, largest_batch: int = 8, read: Callable[[Data], dict[str, Rows]] = read_rows) -> Corpus:
     """The slices of a source, read now."""
-    return cut_corpus(data, read_rows(data), largest_batch)
+    return cut_corpus(data, read(data), largest_batch)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables._family import Batch, Examples, Family
+from trainables._family import Batch, Block, Examples, Family
 from trainables._task import Boundary
 
-Blocks = Sequence[Sequence[nn.Module]]
+Blocks = Sequence[Block]
 
 _FLOAT16_ROOM = 1e4
 """Largest number seen in a look at a few examples with which float16 (up to 65,504) is trusted."""
@@ -30,6 +30,10 @@ class _DeepEnough(Exception):  # noqa: N818 - not an error
 
 def _output(result: Any) -> Tensor:
     return result[0] if isinstance(result, tuple) else result
+
+
+def _modules(block: Block) -> list[nn.Module]:
+    return [part for part in block if isinstance(part, nn.Module)]
 
 
 @torch.inference_mode()
@@ -52,8 +56,9 @@ def outputs(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, dept
         found[depth] = _output(result)
         if depth == max(depths):
             raise _DeepEnough
+        found[depth] = found[depth].clone()  # what comes next may work in place
 
-    hooks = [blocks[d - 1][-1].register_forward_hook(functools.partial(keep, d)) for d in depths]
+    hooks = [_modules(blocks[d - 1])[-1].register_forward_hook(functools.partial(keep, d)) for d in depths]
     try:
         family.logits(model, batch)
     except _DeepEnough:
@@ -81,8 +86,9 @@ class _FromBoundary:
             self._place.clear()
 
 
-_lengths_of_results: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-"""For a block's module that returns a tuple (output first), how many things are in it; 0 for a plain tensor."""
+_results: WeakKeyDictionary[nn.Module, tuple[int, tuple[int, ...]]] = WeakKeyDictionary()
+"""Of a block's module: for one that returns a tuple (output first), how many things are in it, 0 for a plain tensor;
+and the shape of its output for one example."""
 
 
 @contextmanager
@@ -96,17 +102,25 @@ def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) ->
         example: any batch with whole inputs, for one look at what the blocks return.
     """
     blocks = family.blocks(model)
-    skipped = [module for block in blocks[:depth] for module in block]
-    if any(module not in _lengths_of_results for module in skipped):
+    skipped = [module for block in blocks[:depth] for module in _modules(block)]
+    if any(module not in _results for module in skipped):
         _look_at_results(model, family, blocks, example)
     place: dict[str, Tensor] = {}
+    ragged = family.mask(example) is not None
 
-    def stand_in(length: int, *_: Any, **__: Any) -> Any:
-        # Every skipped module hands on the same tensor, so that the last one does.
-        return (place["prefix"], *[None] * (length - 1)) if length else place["prefix"]
+    def stand_in(length: int, shape: tuple[int, ...] | None, *_: Any, **__: Any) -> Any:
+        output = place["prefix"]
+        if shape is not None:
+            output = output.new_zeros(len(output), *shape)  # what comes next may work in place
+        return (output, *[None] * (length - 1)) if length else output
 
     for module in skipped:
-        module.forward = functools.partial(stand_in, _lengths_of_results[module])
+        length, shape = _results[module]
+        # The last one hands on the prefix, and what stands before it nothing that matters: of the right shape where
+        # all inputs have one, since a model may do something between two modules (a vision transformer adds its
+        # position embedding), else the prefix too.
+        before = None if ragged or module is skipped[-1] else shape
+        module.forward = functools.partial(stand_in, length, before)
     try:
         yield _FromBoundary(family, place)  # type: ignore[misc]
     finally:
@@ -116,9 +130,10 @@ def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) ->
 
 def _look_at_results(model: nn.Module, family: Family, blocks: Blocks, example: Batch) -> None:
     def note(module: nn.Module, _inputs: Any, result: Any) -> None:
-        _lengths_of_results[module] = len(result) if isinstance(result, tuple) else 0
+        length = len(result) if isinstance(result, tuple) else 0
+        _results[module] = (length, tuple(_output(result).shape[1:]))
 
-    hooks = [module.register_forward_hook(note) for block in blocks for module in block]
+    hooks = [module.register_forward_hook(note) for block in blocks for module in _modules(block)]
     was_training = {module: module.training for module in model.modules()}
     model.eval()  # nothing random is drawn by a look
     try:
@@ -148,8 +163,6 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     Returns:
         The boundaries, shallowest first, and whether float16 has room for what was seen at them.
     """
-    if not family.deterministic_input:
-        return [], True
     model.eval()
     blocks, mean = family.blocks(model), float(np.mean(examples.lengths))
     typical = int(np.argmin(np.abs(examples.lengths - mean)))
@@ -198,7 +211,9 @@ def _flops(model: nn.Module, family: Family, blocks: Blocks, batch: Batch) -> di
     def note(depth: int, *_: Any) -> None:
         found[depth] = float(counter.get_total_flops())
 
-    hooks = [block[-1].register_forward_hook(functools.partial(note, d)) for d, block in enumerate(blocks, start=1)]
+    hooks = [
+        _modules(block)[-1].register_forward_hook(functools.partial(note, d)) for d, block in enumerate(blocks, start=1)
+    ]
     try:
         with torch.inference_mode(), counter:
             family.logits(model, batch)

@@ -27,9 +27,17 @@ class Snapshot:
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that train and all buffers, by name."""
-    trains = {name for name, p in model.named_parameters() if p.requires_grad}
-    frozen = {name for name, _ in model.named_parameters()} - trains
+    """What training changes, by name: the parameters that train, and all buffers but those beside frozen parameters.
+
+    A frozen batch norm is in evaluation mode; what it has counted stands still.
+    """
+    frozen = set()
+    for prefix, module in model.named_modules():
+        own = list(module.named_parameters(recurse=False))
+        still = [name for name, parameter in own if not parameter.requires_grad]
+        if own and len(still) == len(own):
+            still += [name for name, _ in module.named_buffers(recurse=False)]
+        frozen |= {f"{prefix}.{name}" if prefix else name for name in still}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 

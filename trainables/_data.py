@@ -37,6 +37,8 @@ class Corpus:
     """Class names; a label is an index into them."""
     duplicates: int
     """Rows left out because their input stands elsewhere already."""
+    skipped: tuple[str, ...]
+    """Names of rows left out because their input cannot be read."""
     fingerprint: str
     """Hash of every input, label and class name, in order."""
 
@@ -51,6 +53,7 @@ class Corpus:
             labels={split: labels[:count] for split, labels in self.labels.items()},
             classes=self.classes,
             duplicates=0,
+            skipped=(),
             fingerprint=f"{self.fingerprint}-{count}",
         )
 
@@ -92,6 +95,7 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corp
         labels=labels,
         classes=classes,
         duplicates=duplicates,
+        skipped=tuple(name for split_rows in rows.values() for name in split_rows.skipped),
         fingerprint=_fingerprint(inputs, labels, classes),
     )
 
@@ -188,15 +192,15 @@ def code_version(*functions: Callable[..., Any]) -> str:
     return hashlib.sha256("".join(inspect.getsource(f) for f in functions).encode()).hexdigest()[:16]
 
 
-def cached(key: Mapping[str, Any], make: Callable[[], Mapping[str, Array]]) -> Path:
-    """The folder of arrays that belongs to `key`, made by `make` if there is none yet.
+def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) -> Path:
+    """The folder of files that belongs to `key`, made by `make` if there is none yet.
 
     An entry is built aside and renamed when whole, so that two searches may build the same one at
     once (the first rename wins, the other build is thrown away) and a killed build leaves no entry.
 
     Args:
         key: everything that decides the arrays; JSON values.
-        make: name -> array of the entry, each saved as `<name>.npy`.
+        make: given the folder, writes what it wants into it, and returns name -> array, each saved as `<name>.npy`.
 
     Raises:
         ValueError: the cache folder cannot be written.
@@ -211,7 +215,7 @@ def cached(key: Mapping[str, Any], make: Callable[[], Mapping[str, Array]]) -> P
     except OSError as error:
         raise ValueError(f"cannot write the data cache {entry.parent}: {error.strerror}") from error
     try:
-        for name, array in make().items():
+        for name, array in make(aside).items():
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
         (aside / "key.json").write_text(text)
         aside.rename(entry)
@@ -243,7 +247,8 @@ def batches(lengths: Array, batch_size: int, rng: np.random.Generator) -> list[A
 
     Args:
         lengths: int, shape [examples].
-        batch_size: examples per batch; the last batch of the epoch may hold fewer.
+        batch_size: examples per batch; the last batch of the epoch may hold fewer. A single one that is left over
+            joins the batch before: batch norm can make nothing of it.
         rng: decides pools and order.
 
     Returns:
@@ -255,6 +260,8 @@ def batches(lengths: Array, batch_size: int, rng: np.random.Generator) -> list[A
         pool = order[start : start + batch_size * _BATCHES_PER_POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         cut_batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    if len(cut_batches) > 1 and batch_size > 1 and len(cut_batches[-1]) == 1:
+        cut_batches[-2:] = [np.concatenate(cut_batches[-2:])]
     return [cut_batches[i] for i in rng.permutation(len(cut_batches))]
 
 

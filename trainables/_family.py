@@ -5,12 +5,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from spaces import Data
+from spaces import Data, Recipe
+from trainables import _sources
 from trainables._data import Array, Corpus
 
 Batch = dict[str, Tensor]
+
+Block = list[nn.Module | nn.Parameter]
+"""Modules in the order in which they run; and parameters that are no module's alone (a class token, say)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +60,13 @@ class First(Examples):
 class Family(ABC):
     """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
 
-    deterministic_input = True
-    """Whether an example is the same input in every epoch. One that is augmented anew each time is not, and what
-    frozen blocks make of it cannot be kept."""
+    def model_folder(self, source: str) -> Path:
+        """The folder that `build` loads `source` from; see `_sources.model_folder`."""
+        return _sources.model_folder(source)
+
+    def read_rows(self, data: Data) -> dict[str, _sources.Rows]:
+        """All labelled inputs of `data.source`; see `_sources.read_rows`."""
+        return _sources.read_rows(data)
 
     @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
@@ -66,6 +75,10 @@ class Family(ABC):
         Raises:
             ValueError: not a model this family can train.
         """
+
+    def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
+        """What a user should know of how these inputs are kept and read, a sentence each."""
+        return []
 
     @abstractmethod
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
@@ -88,12 +101,31 @@ class Family(ABC):
         """Draw the new part of the head again, from torch's global random state."""
 
     @abstractmethod
-    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
-        """The model's blocks from the input on, each a list of modules. The head is in none of them.
+    def blocks(self, model: nn.Module) -> list[Block]:
+        """The model's blocks from the input on. The head is in none of them.
 
         Raises:
             ValueError: the blocks of this model cannot be told.
         """
+
+    def configure(self, model: nn.Module, recipe: Recipe) -> None:
+        """Set what the recipe says of the model itself, before it is trained or read.
+
+        Raises:
+            ValueError: it says what this family cannot do.
+        """
+        if recipe.dropout is not None:
+            raise ValueError(f"dropout cannot be set for {recipe.family}")
+
+    def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
+        """The training examples as the recipe wants them: other ones at each look, drawn by torch's global generator.
+
+        Raises:
+            ValueError: an augmentation that this family does not have.
+        """
+        if recipe.augmentation != "none":
+            raise ValueError(f"{recipe.family} has no augmentation {recipe.augmentation!r}")
+        return examples
 
     @abstractmethod
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -115,19 +147,26 @@ class Family(ABC):
     def usage(self) -> str:
         """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum (not mean) of the loss over the batch, so that micro-batches add up."""
-        return nn.functional.cross_entropy(logits, labels, reduction="sum")
+    def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Sum (not mean) of the loss over the batch, so that micro-batches add up; `smoothing` of the labels."""
+        return nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Metrics of a whole split; larger is better for all but `loss`.
+
+        `macro_f1` is the mean over the classes of 2 TP / (2 TP + FP + FN); a class that is neither there nor
+        predicted has no part in it (as scikit-learn has it when not told the classes).
 
         Args:
             logits: float32, shape [examples, classes].
             labels: int64, shape [examples].
         """
+        classes, predicted = logits.shape[1], logits.argmax(1)
+        hits = torch.bincount(labels[predicted == labels], minlength=classes).double()
+        counts = (torch.bincount(labels, minlength=classes) + torch.bincount(predicted, minlength=classes)).double()
         return {
-            "accuracy": (logits.argmax(1) == labels).double().mean().item(),
+            "accuracy": (hits.sum() / len(labels)).item(),
+            "macro_f1": (2 * hits / counts)[counts > 0].mean().item(),
             "loss": self.loss(logits.double(), labels).item() / len(labels),
         }
 

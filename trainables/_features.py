@@ -19,12 +19,12 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor, nn
 
 from trainables import _boundary, _data, _device
@@ -70,7 +70,7 @@ class Wanted:
             "first_only": depth in self.first_only,
             "dtype": self.dtype,
             "device": [self.device, self.threads],
-            "library": [torch.__version__, transformers.__version__],
+            "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
             "code": _data.code_version(type(family), _boundary.outputs, _shards, _packed, _device.precision),
         }
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from trainables._family import Block
 
-def freeze(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], depth: int) -> None:
+
+def freeze(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:
     """Fix the first `depth` blocks; everything else trains.
 
     Raises:
@@ -14,20 +16,21 @@ def freeze(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], depth: int) 
     if not 0 <= depth <= len(blocks):
         raise ValueError(f"frozen_layers must be 0 to {len(blocks)} for this model, got {depth}")
     model.requires_grad_(True)
-    for module in _frozen(blocks, depth):
-        module.requires_grad_(False)
+    for part in _frozen(blocks, depth):
+        part.requires_grad_(False)
 
 
-def training_mode(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], depth: int) -> None:
+def training_mode(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:
     """Training mode for what trains; the frozen blocks stay in evaluation mode.
 
     There dropout is off and batch-norm statistics stand still: their output is the same function of
     the input in every epoch.
     """
     model.train()
-    for module in _frozen(blocks, depth):
-        module.eval()
+    for part in _frozen(blocks, depth):
+        if isinstance(part, nn.Module):
+            part.eval()
 
 
-def _frozen(blocks: Sequence[Sequence[nn.Module]], depth: int) -> list[nn.Module]:
-    return [module for block in blocks[:depth] for module in block]
+def _frozen(blocks: Sequence[Block], depth: int) -> Block:
+    return [part for block in blocks[:depth] for part in block]

@@ -58,8 +58,9 @@ class NonFiniteLossError(ArithmeticError):
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Optimizer steps in one epoch, the short last batch included."""
-    return math.ceil(examples / batch_size)
+    """Optimizer steps in one epoch: batches as `_data.batches` makes them, the short last one included."""
+    alone = examples > batch_size > 1 and examples % batch_size == 1
+    return math.ceil(examples / batch_size) - alone
 
 
 def _nothing(*_: object) -> None:
@@ -100,7 +101,8 @@ def fit(
             what takes a snapshot.
         resume: where to go on; None starts from the beginning.
         micro_batch: examples per forward pass that are known to fit; None tries the whole batch (on a
-            CPU, 8). Gradients of micro-batches add up to the batch's, so it changes no result but for rounding.
+            CPU, 8). Gradients of micro-batches add up to the batch's, so it changes no result but for rounding;
+            not so where batch norm trains, which is why there the whole batch is tried on a CPU, too.
 
     Raises:
         NonFiniteLossError: names the step (on a GPU it is seen within 20 steps).
@@ -139,6 +141,11 @@ def fit(
         run.ahead.close()
 
 
+def _trains_batch_norm(model: nn.Module) -> bool:
+    """Whether what an example becomes depends on the others in its forward pass."""
+    return any(isinstance(m, _BatchNorm) and any(p.requires_grad for p in m.parameters()) for m in model.modules())
+
+
 class _Run:
     """A training in progress: everything that changes from step to step."""
 
@@ -160,7 +167,9 @@ class _Run:
         """Optimizer steps, examples seen, batches of this epoch, examples since the last report."""
         self.total = torch.zeros((), device=device)
         """Sum of the losses of these examples."""
-        self.micro_batch = min(recipe.batch_size, _CPU_MICRO_BATCH if device.type == "cpu" else recipe.batch_size)
+        self.micro_batch = recipe.batch_size
+        if device.type == "cpu" and not _trains_batch_norm(model):
+            self.micro_batch = min(recipe.batch_size, _CPU_MICRO_BATCH)
         self._unchecked: list[tuple[int, float, torch.Tensor]] = []
 
     @property
@@ -248,7 +257,7 @@ class _Run:
                 portions = self.ahead.get(indices, self.micro_batch)
                 if upcoming is not None:
                     self.ahead.prepare(upcoming, self.micro_batch)
-                return _backward(self.compiled, self.family, portions, len(indices), self.device)
+                return _backward(self.compiled, self.family, self.recipe, portions, len(indices), self.device)
             except torch.OutOfMemoryError:
                 pass  # what the failed pass held is let go with the exception, so that is left first
             tried = min(self.micro_batch, len(indices))
@@ -315,6 +324,11 @@ class _Run:
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for parameter, state in self.optimizer.state.items():
+            for name, tensor in state.items():
+                # A file holds no strides, and the fused optimizer goes through memory as the weights lie there.
+                if tensor.shape == parameter.shape and tensor.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter).copy_(tensor)
         for group, rate in zip(self.optimizer.param_groups, numbers["learning_rates"], strict=True):
             group["lr"] = rate
         self.schedule.load_state_dict({**self.schedule.state_dict(), **numbers["schedule"]})
@@ -333,7 +347,7 @@ def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
 
 
 def _backward(
-    model: nn.Module, family: Family, portions: Sequence[Batch], size: int, device: torch.device
+    model: nn.Module, family: Family, recipe: Recipe, portions: Sequence[Batch], size: int, device: torch.device
 ) -> torch.Tensor:
     """Accumulate the gradient of the mean loss over `size` examples in portions; returns that mean, detached."""
     total = torch.zeros((), device=device)
@@ -341,7 +355,7 @@ def _backward(
         batch = _device.to(portion, device)
         with _device.precision(device):
             logits = family.logits(model, batch)
-        loss = family.loss(logits.float(), batch["labels"]) / size
+        loss = family.loss(logits.float(), batch["labels"], recipe.label_smoothing) / size
         loss.backward()
         total += loss.detach()
     return total

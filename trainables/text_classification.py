@@ -1,6 +1,5 @@
 """Text classification with any encoder that transformers' `AutoModelForSequenceClassification` loads."""
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from spaces import Data
 from trainables import _data, _freezing
 from trainables._data import Array, Corpus
-from trainables._family import Batch, Examples, Family, ModelInfo, count_trainable
+from trainables._family import Batch, Block, Examples, Family, ModelInfo, count_trainable
 
 # A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
 transformers.utils.logging.set_verbosity_error()
@@ -78,7 +77,7 @@ class TextClassification(Family):
             "truncation_side": data.truncation_side,
             "code": _data.code_version(_tokenize),
         }
-        return _data.cached(key, functools.partial(_tokenize, tokenizer, corpus))
+        return _data.cached(key, lambda _: _tokenize(tokenizer, corpus))
 
     def open(self, entry: Path, split: str) -> TokenizedText:
         return TokenizedText(entry, split)
@@ -112,7 +111,7 @@ class TextClassification(Family):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
+    def blocks(self, model: nn.Module) -> list[Block]:
         body, count = model.base_model, model.config.num_hidden_layers
         for name, layers in body.named_modules():
             if isinstance(layers, nn.ModuleList) and len(layers) == count:
@@ -120,7 +119,7 @@ class TextClassification(Family):
                 break
         else:
             raise ValueError(f"cannot tell the blocks of a {model.config.model_type}: no list of {count} layers in it")
-        stem = []
+        stem: Block = []
         for name, child in body.named_children():
             if name == holder:
                 break

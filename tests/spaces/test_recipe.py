@@ -98,6 +98,23 @@ def test_everything_else_decides_it(changes: dict[str, Any]) -> None:
     assert Recipe(**{**GOOD, **changes}).training() != Recipe(**GOOD).training()
 
 
+@pytest.mark.parametrize("augmentation", ["none", "light", "randaugment-0", "randaugment-30"])
+def test_augmentations(augmentation: str) -> None:
+    recipe = Recipe(**{**GOOD, "augmentation": augmentation})
+    assert recipe.deterministic_input == (augmentation == "none")
+
+
+@pytest.mark.parametrize("augmentation", ["", "strong", "randaugment", "randaugment-31", "randaugment-x"])
+def test_another_augmentation_is_refused(augmentation: str) -> None:
+    with pytest.raises(ValueError, match="augmentation is none, light or randaugment-<0 to 30>"):
+        Recipe(**{**GOOD, "augmentation": augmentation})
+
+
+def test_what_is_drawn_anew_in_each_epoch_is_not_read_from_the_cache() -> None:
+    with pytest.raises(ValueError, match="cached_layers needs the same input"):
+        Recipe(**{**GOOD, "frozen_layers": 2, "cached_layers": 1, "augmentation": "light"})
+
+
 def test_every_field_was_asked() -> None:
     """A new field of a recipe takes its place in one of the two tests above."""
     decides = json.loads(Recipe(**GOOD).training())
@@ -105,7 +122,10 @@ def test_every_field_was_asked() -> None:
     assert decides["budget"] == {"epochs": 1}
 
 
-_DEFAULTED = ("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype")
+_DEFAULTED = (
+    *("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype"),
+    *("augmentation", "label_smoothing", "dropout"),
+)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +137,8 @@ _DEFAULTED = ("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_d
         ("batch_size", 0),
         ("frozen_layers", -1),
         ("warmup", 1.0),
+        ("label_smoothing", 1.0),
+        ("dropout", -0.1),
     ],
 )
 def test_an_impossible_recipe_is_refused_with_its_value(field: str, value: float) -> None:

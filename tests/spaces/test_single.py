@@ -34,7 +34,8 @@ def single() -> Space:
 def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
     assert single.name == spaces.RETRAIN
     assert set(single.parameters) == {
-        *("learning_rate", "batch_size", "frozen_layers", "weight_decay", "warmup", "clip_norm")
+        *("learning_rate", "batch_size", "frozen_layers", "weight_decay", "warmup", "clip_norm"),
+        *("augmentation", "label_smoothing", "dropout"),
     }
     for name, distribution in single.parameters.items():
         assert distribution.choices == (getattr(RECIPE, name),)

@@ -268,17 +268,12 @@ def test_a_snapshot_has_adams_state_and_not_the_frozen_weights(tmp_path: Path) -
     assert path.stat().st_size < 3 * 4 * trains + rest < 4 * (frozen + 3 * trains)
 
 
-def test_trained_state_has_all_buffers_and_what_trains() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
-    model[0].requires_grad_(False)
-    model[1].requires_grad_(False)
-    assert set(_checkpoint.trained_state(model)) == {
-        "1.running_mean",
-        "1.running_var",
-        "1.num_batches_tracked",
-        "2.weight",
-        "2.bias",
-    }
+def test_trained_state_has_what_trains_and_the_buffers_beside_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2), nn.BatchNorm1d(2))
+    for frozen in model[:2]:
+        frozen.requires_grad_(False)
+    statistics = {f"3.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert set(_checkpoint.trained_state(model)) == {"2.weight", "2.bias", "3.weight", "3.bias", *statistics}
 
 
 def test_weights_of_another_depth_are_refused_and_change_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class Case:
         self.family = _family.load(name)
         # A new family brings its own maker: tests/tiny.py, make_<family>.
         self.model_folder, self.data = getattr(tiny, f"make_{name}")(folder)
-        self.corpus = tiny.corpus(self.data, 8)
+        self.corpus = tiny.corpus(self.data, 8, self.family.read_rows)
         self.entry = self.family.prepare(self.model_folder, self.data, self.corpus)
         self.info = self.family.describe(self.model_folder)
 
@@ -54,7 +54,8 @@ def test_blocks_and_head_are_the_whole_model_and_share_nothing(case: Case) -> No
     model = case.build()
     blocks = case.family.blocks(model)
     assert len(blocks) == case.info.blocks >= 2
-    in_blocks = [p for block in blocks for module in block for p in module.parameters()]
+    parts = [part for block in blocks for part in block]
+    in_blocks = [p for part in parts for p in (part.parameters() if isinstance(part, torch.nn.Module) else [part])]
     assert len({id(p) for p in in_blocks}) == len(in_blocks), "a parameter stands in two blocks"
     _freezing.freeze(model, blocks, len(blocks))
     head = [p for p in model.parameters() if p.requires_grad]
@@ -158,8 +159,8 @@ def test_the_prepared_entry_is_found_again_and_another_setting_is_another(case: 
     import dataclasses
 
     assert case.family.prepare(case.model_folder, case.data, case.corpus) == case.entry
-    shorter = dataclasses.replace(case.data, max_length=8)
-    assert case.family.prepare(case.model_folder, shorter, case.corpus) != case.entry
+    smaller = dataclasses.replace(case.data, max_length=8, image_size=24)
+    assert case.family.prepare(case.model_folder, smaller, case.corpus) != case.entry
     changed = dataclasses.replace(case.corpus, fingerprint="another")
     assert case.family.prepare(case.model_folder, case.data, changed) != case.entry
 

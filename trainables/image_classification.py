@@ -1,0 +1,218 @@
+"""Image classification with any classifier of timm or torchvision."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms import InterpolationMode, v2
+
+from spaces import Data, Recipe
+from trainables import _data, _freezing, _images, _model_zoo, _vision
+from trainables._data import Array, Corpus
+from trainables._family import Batch, Block, Examples, Family, ModelInfo, count_trainable
+from trainables._images import Stored
+from trainables._sources import Rows
+from trainables._vision import Transform
+
+_ON_TENSORS = {InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC}
+"""What torchvision can resize tensors by."""
+
+
+class Pictures(Examples):
+    """The pictures of one split, seen as `view` makes them; all of one shape, so none costs more than another."""
+
+    def __init__(
+        self, stored: Stored, labels: Array, transform: Transform, view: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        """`view`: what is seen of a resized picture, uint8 [3, crop, crop]; by default its middle."""
+        self.labels, self.stored, self.transform = labels, stored, transform
+        self.lengths = np.ones_like(labels)
+        self._view = view or functools.partial(_images.cropped, transform=transform)
+
+    def batch(self, indices: Array) -> Batch:
+        """`pixels`, uint8 [examples, 3, crop, crop], channels last, and `labels`, int64 [examples]."""
+        pixels = torch.stack([self._view(picture) for picture in self.stored(indices)])
+        return {
+            "pixels": pixels.contiguous(memory_format=torch.channels_last),
+            "labels": torch.from_numpy(self.labels[indices]),
+        }
+
+
+class ImageClassification(Family):
+    """One picture in, one of several classes out."""
+
+    def model_folder(self, source: str) -> Path:
+        return _model_zoo.model_folder(source)
+
+    def read_rows(self, data: Data) -> dict[str, Rows]:
+        return _images.read_rows(data)
+
+    def describe(self, folder: Path) -> ModelInfo:
+        model = self.build(folder, 2)
+        blocks, trainable = self.blocks(model), []
+        for depth in range(len(blocks) + 1):
+            _freezing.freeze(model, blocks, depth)
+            trainable.append(count_trainable(model))
+        return ModelInfo(blocks=len(blocks), parameters=trainable[0], trainable_at=tuple(trainable), max_length=None)
+
+    def inputs(self, folder: Path, data: Data) -> str:
+        transform = _vision.transform_of(folder).at(data.image_size)
+        model = self.build(folder, 2).eval()
+        try:
+            with torch.inference_mode():
+                self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels: {reason}") from error
+        return f"{transform.crop} x {transform.crop} pixels"
+
+    def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
+        return [_images.storage(corpus, _vision.transform_of(folder).at(data.image_size))[1]]
+
+    def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
+        transform = _vision.transform_of(folder).at(data.image_size)
+        as_pixels, _ = _images.storage(corpus, transform)
+        record = dataclasses.asdict(transform)
+        key = {
+            "family": "image_classification",
+            "data": corpus.fingerprint,
+            "transform": record,
+            "as_pixels": as_pixels,
+            "library": [version("pillow")],
+            "code": _data.code_version(_images.arrays, _images.decode, _images.rgb, _images.resized),
+        }
+
+        def make(entry: Path) -> dict[str, Array]:
+            (entry / "transform.json").write_text(json.dumps(record), encoding="utf-8")
+            return _images.arrays(corpus, transform, as_pixels, entry)
+
+        return _data.cached(key, make)
+
+    def open(self, entry: Path, split: str) -> Pictures:
+        transform = Transform.of(json.loads((entry / "transform.json").read_text(encoding="utf-8")))
+        labels = _data.open_array(entry, f"{split}-labels")
+        return Pictures(Stored(entry, split, transform), labels, transform)
+
+    def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
+        if recipe.augmentation == "none":
+            return examples
+        assert isinstance(examples, Pictures)
+        transform = examples.transform
+        mode = InterpolationMode(transform.interpolation)
+        if mode not in _ON_TENSORS:
+            mode = InterpolationMode.BICUBIC
+        views: list[Any] = [
+            v2.RandomResizedCrop(transform.crop, scale=(0.5, 1.0), interpolation=mode, antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+        if recipe.augmentation != "light":
+            magnitude = int(recipe.augmentation.rpartition("-")[2])
+            views.append(v2.RandAugment(magnitude=magnitude))
+        return Pictures(examples.stored, examples.labels, transform, v2.Compose(views))
+
+    def build(self, folder: Path, classes: int) -> nn.Module:
+        model, transform = _vision.build(folder, classes), _vision.transform_of(folder)
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(transform, name)).view(1, -1, 1, 1)
+            model.register_buffer(f"pixel_{name}", values, persistent=False)
+        _take_over_dropout(model)
+        return model
+
+    def configure(self, model: nn.Module, recipe: Recipe) -> None:
+        dropout = _vision.head_of(model)[1].dropout  # type: ignore[union-attr]
+        dropout.p = dropout.pretrained if recipe.dropout is None else recipe.dropout  # type: ignore[union-attr]
+
+    def reset_head(self, model: nn.Module) -> None:
+        _vision.head_of(model)[1].reset_parameters()  # type: ignore[operator]
+
+    def blocks(self, model: nn.Module) -> list[Block]:
+        return _vision.blocks_of(model)
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        pixels = batch["pixels"].float() / 255
+        logits: Tensor = model((pixels - model.pixel_mean) / model.pixel_std)
+        return logits
+
+    def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
+        _vision.save(model, folder, _vision.transform_of(folder).at(data.image_size), classes, out)
+
+    def load_line(self) -> str:
+        return 'trainables.image_classification.load("MODEL_FOLDER")'
+
+    def usage(self) -> str:
+        return (
+            "from PIL import Image\n"
+            "from trainables.image_classification import load\n\n"
+            'classify = load("MODEL_FOLDER")\n'
+            'print(classify(Image.new("RGB", (300, 200))))'
+        )
+
+
+class Classifier:
+    """An exported model with its transform."""
+
+    def __init__(self, folder: Path) -> None:
+        config = _vision.config_of(folder)
+        self.classes = tuple(config["label_names"])
+        self.transform = _vision.transform_of(folder)
+        self._model = FAMILY.build(folder, len(self.classes)).eval()
+
+    @torch.inference_mode()
+    def logits(self, image: Image.Image) -> Tensor:
+        """Score of each class, float32 [classes]."""
+        pixels = torch.from_numpy(np.array(_images.resized(_images.rgb(image), self.transform)))
+        cropped = _images.cropped(pixels.permute(2, 0, 1), self.transform)
+        return FAMILY.logits(self._model, {"pixels": cropped[None].contiguous(memory_format=torch.channels_last)})[0]
+
+    def __call__(self, image: Image.Image) -> dict[str, float]:
+        """Probability of each class, the likeliest first."""
+        probabilities = dict(zip(self.classes, self.logits(image).softmax(0).tolist(), strict=True))
+        return dict(sorted(probabilities.items(), key=lambda item: -item[1]))
+
+
+def load(folder: str | Path) -> Classifier:
+    """The model in an export's folder (`best/`), ready to be called with a picture.
+
+    Raises:
+        ValueError: no such export.
+    """
+    return Classifier(Path(folder))
+
+
+def _take_over_dropout(model: nn.Module) -> None:
+    """One dropout, of what the head reads, in place of those that the model has outside its blocks."""
+    in_blocks = {
+        id(module)
+        for block in _vision.blocks_of(model)
+        for part in block
+        if isinstance(part, nn.Module)
+        for module in part.modules()
+    }
+    own = [m for m in model.modules() if isinstance(m, nn.Dropout) and id(m) not in in_blocks]
+    pretrained = max((dropout.p for dropout in own), default=0.0)
+    for dropout in own:
+        dropout.p = 0.0
+    head = _vision.head_of(model)[1]
+    head.dropout = _Rate(pretrained)  # type: ignore[assignment]
+    head.register_forward_pre_hook(_drop)
+
+
+class _Rate:
+    def __init__(self, pretrained: float) -> None:
+        self.pretrained = self.p = pretrained
+
+
+def _drop(head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (functional.dropout(inputs[0], head.dropout.p, head.training), *inputs[1:])  # type: ignore[union-attr]
+
+
+FAMILY = ImageClassification()
