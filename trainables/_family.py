@@ -8,7 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from spaces import Data
+from trainables import _sources
 from trainables._data import Array, Corpus
+from trainables._sources import Rows
 
 Batch = dict[str, Tensor]
 
@@ -58,6 +60,33 @@ class Family(ABC):
     deterministic_input = True
     """Whether an example is the same input in every epoch. One that is augmented anew each time is not, and what
     frozen blocks make of it cannot be kept."""
+
+    library_name = "transformers"
+    """The library that loads an export, as the hub names it."""
+
+    def model_folder(self, source: str) -> Path:
+        """The folder of a pretrained model; a download is made once.
+
+        Raises:
+            ValueError: no such model.
+        """
+        return _sources.model_folder(source)
+
+    def read_rows(self, data: Data) -> dict[str, Rows]:
+        """All labelled rows of `data.source` by split: `train`, and `validation` and `test` where it has them.
+
+        Raises:
+            ValueError: no such source, or one that cannot be read.
+        """
+        return _sources.read_rows(data)
+
+    def inputs(self, folder: Path, data: Data) -> str:
+        """What the model in `folder` takes of an example, in words.
+
+        Raises:
+            ValueError: it does not take such inputs.
+        """
+        return f"at most {data.max_length} tokens"
 
     @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
@@ -114,6 +143,10 @@ class Family(ABC):
     @abstractmethod
     def usage(self) -> str:
         """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
+
+    @abstractmethod
+    def load_line(self) -> str:
+        """One line of Python that loads an export from `MODEL_FOLDER`."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum (not mean) of the loss over the batch, so that micro-batches add up."""
