@@ -224,5 +224,5 @@ def _close(found: dict[str, Any], console: Console) -> int:
     if found["best"] is None:
         console.print("No trial succeeded; the reasons stand in trials.jsonl.")
         return NO_TRIAL_SUCCEEDED
-    console.print(f"Model: {found['run']}/best\nLoad it: {report.load_line(found)}", markup=False)
+    console.print(f"Model: {found['run']}/best\nLoad it: {found['load']}", markup=False)
     return OK

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search import confirm, results, rundir
+from search import confirm, parameters, results, rundir
 from search.plan import KEPT_CHECKPOINTS, Plan
 from search.results import Line, Records, Trial
 from search.rundir import Job, Log
@@ -49,6 +49,7 @@ class Ledger:
             recipes=plan.recipes,
             distributions=plan.distributions,
             metric=plan.metric,
+            cost=self._cost,
             known=[self._known(asked[number]) for number in sorted(asked)],
         )
         self._asked = len(asked)
@@ -61,7 +62,7 @@ class Ledger:
         # What depends on all trials is kept up with each line, so that a step of a long search costs no more
         # than one of a short one.
         self._ranking = results.Ranking(plan.metric)
-        self._micro_batches: dict[int, dict[str, int]] = {}
+        self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
         for job in started:  # what a crash has left between an end and the clearing up after it
@@ -82,9 +83,9 @@ class Ledger:
         return self._records(job).get(*job.key)
 
     def _known(self, job: Job) -> Trial:
-        """The trial of a job with all its parameters, also those that the space has had since a later day."""
+        """The trial of a job with all that the sampler chose, also what the space has had since a later day."""
         base = {name: getattr(self.plan.base, name) for name in self.plan.distributions}
-        params = {**base, **job.params}
+        params = {**base, **parameters.sampled(job.params)}
         trial = self._trial(job) or _before_first_report(job, self._clock())
         return dataclasses.replace(trial, params=params)
 
@@ -137,14 +138,20 @@ class Ledger:
         """
         job = self.next()
         group = [job] if job else []
-        if job and self._reads_all(job.params):
-            while len(group) < _HEADS_AT_ONCE and (more := self.next(self._reads_all)):
+        if job and (model := self._headed(job.params)):
+            while len(group) < _HEADS_AT_ONCE and (more := self.next(lambda params: self._headed(params) == model)):
                 group.append(more)
         return group
 
-    def _reads_all(self, params: Mapping[str, Any]) -> bool:
-        """Whether such a training runs no block at all: the prefix cache has what its head needs."""
-        return self.plan.recipe(params, self.plan.seed).cached_layers == self.plan.blocks
+    def _headed(self, params: Mapping[str, Any]) -> str | None:
+        """The model of a training that runs no block at all, since the prefix cache has what its head needs."""
+        recipe = self.plan.recipe(params, self.plan.seed)
+        return recipe.model if recipe.cached_layers == self.plan.models[recipe.model].blocks else None
+
+    def _cost(self, params: Mapping[str, Any]) -> tuple[float, str]:
+        """What the random points of the start are sorted by: the part that trains; heads of one model together."""
+        recipe = self.plan.recipe(params, self.plan.seed)
+        return -recipe.frozen_layers / self.plan.models[recipe.model].blocks, recipe.model
 
     def next(self, only: Callable[[Mapping[str, Any]], bool] = lambda params: True) -> Job | None:
         """The next training, None when there is none now: see `finished`.
@@ -163,6 +170,7 @@ class Ledger:
         elif self._more_trials():
             if only(self._study.upcoming()):
                 number, params, label = self._study.ask()
+                params = self.plan.complete(params)
                 job = Job(number=number, seed=self.plan.seed, params=params, label=label, confirms=False)
                 self._begin(job)
                 self._asked = number + 1
@@ -207,7 +215,7 @@ class Ledger:
             recipe=recipe.to_json(),
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
             best=best.metrics[self.plan.metric] if best else None,
-            micro_batches=self._micro_batches.get(recipe.frozen_layers, {}),
+            micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
         )
 
     # --- what came of it ---------------------------------------------------------------------
@@ -332,8 +340,9 @@ class Ledger:
     def _learn(self, trial: Trial) -> None:
         """A trial of the search has one line more."""
         self._ranking.put(trial)
-        depth = trial.params.get("frozen_layers", 0)
-        self._micro_batches[depth] = results.fitting_micro_batches([trial], depth, self._micro_batches.get(depth))
+        recipe = self.plan.recipe(trial.params, trial.seed)
+        what = recipe.model, recipe.frozen_layers
+        self._micro_batches[what] = results.fitting_micro_batches([trial], self._micro_batches.get(what))
 
     def _drop_files(self, job: Job, ended: Trial) -> None:
         run = self.plan.run

@@ -59,11 +59,17 @@ def adjusted(profile: Profile, options: Options) -> Profile:
             changes |= {"train": None, "validation": None, "test": None}
     if options.columns is not None:
         changes["text"], changes["label"] = options.columns
-    model = options.model if options.model is not None else profile.model
-    if Path(model).exists():
-        model = str(Path(model).resolve())
+    model = _place(profile.model if options.model is None else options.model)
+    models = tuple(_place(name) for name in profile.models)
+    if models and options.model is not None:
+        models = (model,)
     data: Data = dataclasses.replace(profile.data, **changes)
-    return Profile(model=model, data=data, budget=changed(profile.budget, options))
+    return Profile(model=model, data=data, budget=changed(profile.budget, options), models=models)
+
+
+def _place(model: str) -> str:
+    """A model's folder by its whole path, since trials run elsewhere; any other name as it is."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def changed(budget: Budget, options: Options, of_old: bool = False) -> Budget:

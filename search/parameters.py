@@ -1,14 +1,41 @@
-"""A space's parameters and recipes, resolved for one model: depth bounded by its blocks. No torch, no Ray."""
+"""A space's parameters and recipes, resolved for its models: depth bounded by their blocks. No torch, no Ray."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spaces import ALL, Depth
+from spaces import ALL, Depth, Profile, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+
+def searched(
+    space: Space, profile: Profile, blocks: Mapping[str, int]
+) -> tuple[dict[str, BaseDistribution], dict[str, dict[str, Any]]]:
+    """Optuna distribution by parameter, and the recipes tried first by label.
+
+    Args:
+        space: what is searched.
+        profile: its models.
+        blocks: of each of them.
+
+    Raises:
+        ValueError: a depth the model does not have, or a recipe outside the space.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    first = profile.model
+    distributions = resolve_parameters(space.parameters, blocks[first], first)
+    recipes = {label: resolve_recipe(label, recipe, blocks[first]) for label, recipe in space.recipes.items()}
+    if profile.models:
+        distributions = {"model": CategoricalDistribution(profile.models), **distributions}
+        recipes = {label: {"model": first, **recipe} for label, recipe in recipes.items()}
+    for label, recipe in recipes.items():
+        check_recipe(repr(label), recipe, distributions)
+    return distributions, recipes
 
 
 def resolve_parameters(
@@ -61,6 +88,29 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
             create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
         except ValueError as error:
             raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
+
+
+def whole_blocks(fraction: float, blocks: int) -> int:
+    """How many of a model's blocks a fraction of them is, half a block counted as one."""
+    return math.floor(fraction * blocks + 0.5)
+
+
+def complete(params: Mapping[str, Any], blocks: Mapping[str, int]) -> dict[str, Any]:
+    """The parameters with what follows from them: `frozen_layers`, where the depth is a fraction of the model's blocks.
+
+    Args:
+        params: of one trial.
+        blocks: of each model.
+    """
+    if "frozen_fraction" not in params:
+        return dict(params)
+    return {**params, "frozen_layers": whole_blocks(params["frozen_fraction"], blocks[params["model"]])}
+
+
+def sampled(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `complete`: what the sampler chose, and nothing that follows from it."""
+    follows = {"frozen_layers"} if "frozen_fraction" in params else set()
+    return {name: value for name, value in params.items() if name not in follows}
 
 
 def largest(distribution: BaseDistribution) -> int:

@@ -10,14 +10,15 @@ import dataclasses
 import datetime
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import cluster, parameters, prefix, rundir, scheduler
+from search import cluster, models, parameters, prefix, rundir, scheduler
+from search.models import ModelPlan
 from search.options import Options, adjusted, changed, size
 from spaces import Budget, Profile, Recipe, Space
 
@@ -51,10 +52,8 @@ class Plan:
     """Optuna distribution by parameter."""
     recipes: dict[str, dict[str, Any]]
     """Recipes tried first, `all` resolved to the model's blocks."""
-    blocks: int
-    """Blocks of the model that can be frozen."""
-    parameters: int
-    """Parameters of the model, head included."""
+    models: dict[str, ModelPlan]
+    """Every model that can be tried, by name; one where it is not searched."""
     sizes: dict[str, int]
     """Examples per slice."""
     classes: tuple[str, ...]
@@ -70,8 +69,6 @@ class Plan:
     """Validation examples that each of these measurements looks at."""
     need: cluster.Need
     """Resources of a trial."""
-    prefix_cache: prefix.Decision
-    """What is kept of the frozen blocks' outputs."""
     cache_limit: int
     """Bytes that the prefix cache of a node may hold."""
     slots: int
@@ -83,8 +80,6 @@ class Plan:
     """How often a trial goes on after its process was lost."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
-    weights: str
-    """SHA-256 of the pretrained model's files."""
     seed: int
     run: Path
     address: str | None
@@ -96,9 +91,14 @@ class Plan:
 
     def recipe(self, params: Mapping[str, Any], seed: int) -> Recipe:
         """Everything that decides the outcome of a training with these parameters."""
-        recipe = self.base.with_params(params)
-        start = prefix.start(self.prefix_cache.kept, recipe.frozen_layers)
-        return dataclasses.replace(recipe, seed=seed, cached_layers=start)
+        recipe = self.base.with_params(self.complete(params))
+        model = self.models[recipe.model]
+        start = prefix.start(model.prefix.kept, recipe.frozen_layers)
+        return dataclasses.replace(recipe, seed=seed, cached_layers=start, cache_dtype=model.cache_dtype)
+
+    def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A trial's parameters with what follows from them: the depth in blocks, where it is searched as a fraction."""
+        return parameters.complete(params, {name: model.blocks for name, model in self.models.items()})
 
     @property
     def threads(self) -> int:
@@ -113,7 +113,7 @@ class Plan:
         fields["base"] = json.loads(self.base.to_json())
         fields["distributions"] = {k: json.loads(distribution_to_json(v)) for k, v in self.distributions.items()}
         fields["need"] = dataclasses.asdict(self.need)
-        fields["prefix_cache"] = dataclasses.asdict(self.prefix_cache)
+        fields["models"] = models.to_json(self.models)
         fields["run"] = str(self.run)
         fields["versions"] = versions()
         return json.dumps(fields, indent=2)
@@ -143,7 +143,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
 
 
 def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
-    """The plan by which the search in `run` goes on: its model, data, epochs and seed; the space as it is now.
+    """The plan by which the search in `run` goes on: its models, data, epochs and seed; the space as it is now.
 
     Raises:
         ValueError: no search is there, its data or model has changed, or the space no longer holds a
@@ -154,7 +154,10 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     try:
         base = Recipe.from_json(json.dumps(fields["base"]))
         name, profile_name, seed = str(fields["space"]), str(fields["profile"]), int(fields["seed"])
-        before = {key: fields[key] for key in ("fingerprint", "weights")}
+        fingerprint = str(fields["fingerprint"])
+        tried = {model: ModelPlan.of(found) for model, found in fields["models"].items()}
+        weights = {model: tried[model].weights for model in (base.model, *tried)}
+        searched = tuple(tried) if "model" in fields["distributions"] else ()
         saved: dict[str, Any] = {
             "cpus_per_trial": float(fields["need"]["cpus"]),  # threads decide the last bits of a result
             "gpus_per_trial": float(fields["need"]["gpus"]),
@@ -162,25 +165,25 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
             "checkpoint_every": float(fields["checkpoint_every"]),
             "cache_size": str(int(fields["cache_limit"])),
         }
-        was = fields["prefix_cache"]
-        kept = prefix.Decision(**{**was, **{name: tuple(map(int, was[name])) for name in ("kept", "first_only")}})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
     options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
     nodes = cluster.nodes(options.address)
-    profile = Profile(model=base.model, data=base.data, budget=changed(base.budget, options, of_old=True))
+    budget = changed(base.budget, options, of_old=True)
+    profile = Profile(model=base.model, data=base.data, budget=budget, models=searched)
+    space = dataclasses.replace(space, full=profile, small=profile)  # refused where it has another kind of depth now
     reason = "as the search began"
-    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, (base, kept))
+    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, (base, tried))
     for what, old, new in (
-        (f"the data {base.data.source}", before["fingerprint"], plan.fingerprint),
-        (f"the model {base.model}", before["weights"], plan.weights),
+        (f"the data {base.data.source}", fingerprint, plan.fingerprint),
+        *((f"the model {model}", old, plan.models[model].weights) for model, old in weights.items()),
     ):
         if old != new:
             raise ValueError(f"{what} has changed since the search in {run} began: its scores would not compare")
     base = plan.base
     for job in rundir.started(run):
-        values = {**{name: getattr(base, name) for name in plan.distributions}, **job.params}
+        values = {**{name: getattr(base, name) for name in plan.distributions}, **parameters.sampled(job.params)}
         parameters.check_recipe(f"of trial {job.number}", values, plan.distributions)
     return plan, corpus
 
@@ -194,9 +197,9 @@ def _plan(
     options: Options,
     nodes: list[cluster.Node],
     seed: int,
-    began: tuple[Recipe, prefix.Decision] | None = None,
+    began: tuple[Recipe, dict[str, ModelPlan]] | None = None,
 ) -> tuple[Plan, Corpus]:
-    """`began`: what the trials of a search that goes on share and where they start, whatever the space says today."""
+    """`began`: what the trials of a search that goes on share, and its models, whatever the space says today."""
     retries = 2 if options.retries is None else options.retries
     checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
     for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
@@ -206,35 +209,34 @@ def _plan(
     from trainables import _data, _family, _features, _sources
 
     family = _family.load(space.family)
-    folder, rows = _sources.fetch(profile.model, profile.data)
-    info = family.describe(folder)
-    profile = fitted(profile, info)
-    distributions = parameters.resolve_parameters(space.parameters, info.blocks, profile.model)
-    recipes = {label: parameters.resolve_recipe(label, recipe, info.blocks) for label, recipe in space.recipes.items()}
-    for label, recipe in recipes.items():
-        parameters.check_recipe(repr(label), recipe, distributions)
+    folders, rows = _sources.fetch(family, profile.models or (profile.model,), profile.data)
+    infos = {model: family.describe(folder) for model, folder in folders.items()}
+    profile, largest = fitted(profile, infos.values()), max(info.parameters for info in infos.values())
+    blocks = {model: info.blocks for model, info in infos.items()}
+    distributions, recipes = parameters.searched(space, profile, blocks)
     corpus = _data.cut_corpus(profile.data, rows, parameters.largest(distributions["batch_size"]))
-    need = trial_need(options, nodes, info)
+    need = trial_need(options, nodes, largest)
     cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
-        hyperparameters = next(iter(recipes.values()))
+        device = "cuda" if need.gpus else "cpu"
+        tried = models.planned(
+            *(options, family, folders, infos, profile.data, corpus, profile.budget, distributions, recipes),
+            device,
+            cache_limit,
+        )
+        hyperparameters = {"model": profile.model, **parameters.complete(next(iter(recipes.values())), blocks)}
         base = Recipe(
             family=space.family,
-            model=profile.model,
             data=profile.data,
             budget=profile.budget,
             seed=seed,
             metric=space.metric,
+            cache_dtype=tried[profile.model].cache_dtype,
             **hyperparameters,
         )
-        budget, sizes = profile.budget, corpus.sizes()
-        work = prefix.expected_work(budget, sizes["train"], sizes["validation"], distributions, recipes)
-        kept, dtype = prefix.planned(
-            options, family, folder, profile.data, corpus, "cuda" if need.gpus else "cpu", work, cache_limit
-        )
-        base = dataclasses.replace(base, cache_dtype=dtype)
     else:
         base, kept = began
+        tried = models.again(family, folders, infos, profile.data, kept)
     base = dataclasses.replace(base, data=profile.data, budget=profile.budget)
     slots = cluster.slots(nodes, need)
     if options.concurrent is not None:
@@ -250,8 +252,7 @@ def _plan(
         base=base,
         distributions=distributions,
         recipes=recipes,
-        blocks=info.blocks,
-        parameters=info.parameters,
+        models=tried,
         sizes=corpus.sizes(),
         classes=corpus.classes,
         duplicates=corpus.duplicates,
@@ -260,14 +261,17 @@ def _plan(
         report_at=scheduler.report_points(profile.budget),
         validate_on=scheduler.looks(profile.budget, len(corpus.labels["train"]), len(corpus.labels["validation"])),
         need=need,
-        prefix_cache=kept,
         cache_limit=cache_limit,
         slots=at_once,
         slots_reason=cluster.arithmetic(nodes, need) + (f", at most {at_once}" if at_once < slots else ""),
-        disk=disk_bound(info, max(at_once, rundir.snapshots(run)), profile.budget, _sources.other_bytes(folder)),
+        disk=disk_bound(
+            largest,
+            max(at_once, rundir.snapshots(run)),
+            profile.budget,
+            max(_sources.other_bytes(folder) for folder in folders.values()),
+        ),
         retries=retries,
         checkpoint_every=checkpoint_every,
-        weights=_sources.digest(folder),
         seed=seed,
         run=run,
         address=options.address,
@@ -282,11 +286,12 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
     return ("full", "the cluster has a GPU") if has_gpu else ("small", "the cluster has no GPU")
 
 
-def fitted(profile: Profile, info: ModelInfo) -> Profile:
-    """The profile with its inputs cut to what the model takes."""
-    if info.max_length is None or profile.data.max_length <= info.max_length:
+def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
+    """The profile with its inputs cut to what all its models take."""
+    taken = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
+    if profile.data.max_length <= taken:
         return profile
-    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=info.max_length))
+    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=taken))
 
 
 def claim(plan: Plan) -> None:
@@ -298,8 +303,13 @@ def claim(plan: Plan) -> None:
     rundir.claim(plan.run, plan.to_json())
 
 
-def trial_need(options: Options, nodes: list[cluster.Node], info: ModelInfo) -> cluster.Need:
+def trial_need(options: Options, nodes: list[cluster.Node], largest: int) -> cluster.Need:
     """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, where there is one.
+
+    Args:
+        options: what was asked for.
+        nodes: of the cluster.
+        largest: parameters of the largest model.
 
     Raises:
         ValueError: a share that is not positive.
@@ -314,11 +324,11 @@ def trial_need(options: Options, nodes: list[cluster.Node], info: ModelInfo) -> 
     if not gpus >= 0:
         raise ValueError(f"--gpus-per-trial must not be negative, got {gpus:g}")
     # float32: weights, a pristine copy, gradients, and Adam's two moments.
-    memory = _PROCESS_MEMORY + 4 * info.parameters * (2 if gpus else 5)
+    memory = _PROCESS_MEMORY + 4 * largest * (2 if gpus else 5)
     return cluster.Need(cpus=cpus, gpus=gpus, memory=memory)
 
 
-def disk_bound(info: ModelInfo, slots: int, budget: Budget, beside: int) -> int:
+def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:
     """Bytes the run directory can hold at most.
 
     In float32: the kept trials' and the confirmed recipes' best weights; of each running training its best
@@ -326,12 +336,12 @@ def disk_bound(info: ModelInfo, slots: int, budget: Budget, beside: int) -> int:
     twice while it is replaced. And the records, for a search without a number of trials those of 1,000.
 
     Args:
-        info: of the model.
+        largest: parameters of the largest model.
         slots: trainings at once, or broken off and waiting to go on.
         budget: trials and confirmation.
-        beside: bytes of the model's other files, which the export has too.
+        beside: bytes of a model's other files, which the export has too.
     """
-    whole = 4 * info.parameters
+    whole = 4 * largest
     kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
     trainings = (budget.trials or 1000) + budget.confirm_recipes * budget.confirm_seeds
     records = _RECORDS + trainings * _RECORDS_PER_TRAINING * (1 + len(scheduler.report_points(budget)))

@@ -8,11 +8,12 @@ of the machine need to be right to an order of magnitude only: on a CPU a block 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search import scheduler
+from search import parameters, scheduler
 from search.options import Options
 from spaces import Budget, Data
 from trainables._task import Boundary
@@ -134,6 +135,9 @@ def _choose(
 _TRIALS_IN_A_TIME = 50
 """Trials that are reckoned with where a search has a time instead of a number."""
 
+_FRACTIONS = 1000
+"""Points that stand for a range of `frozen_fraction`."""
+
 
 def expected_work(
     budget: Budget,
@@ -141,41 +145,62 @@ def expected_work(
     validation: int,
     distributions: Mapping[str, BaseDistribution],
     recipes: Mapping[str, Mapping[str, Any]],
+    model: str,
+    blocks: int,
 ) -> Work:
-    """How many trainings freeze how much, and how many examples each looks at, if ASHA halts its share."""
+    """How many trainings of a model freeze how much, and how many examples each looks at, if ASHA halts its share.
+
+    Those that are sampled are spread evenly over the models that are searched.
+
+    Args:
+        budget: of the search.
+        train: training examples.
+        validation: validation examples.
+        distributions: what is searched.
+        recipes: tried first.
+        model: of whose trainings this is.
+        blocks: that it has.
+    """
     trials = budget.trials or _TRIALS_IN_A_TIME
     again = budget.confirm_recipes * budget.confirm_seeds
     part = (scheduler.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
     looked_at = sum(scheduler.looks(budget, train, validation))
+    own = [recipe for recipe in recipes.values() if recipe.get("model", model) == model]
+    depths = [int(parameters.complete(recipe, {model: blocks}).get("frozen_layers", 0)) for recipe in own]
+    models = len(distributions["model"].choices) if "model" in distributions else 1  # type: ignore[attr-defined]
+    rest = (max(0, trials - len(recipes)) + again) / models
     return Work(
-        trainings=trainings_by_depth(distributions.get("frozen_layers"), recipes.values(), trials, again),
+        trainings=trainings_by_depth(depth_shares(distributions, blocks), depths, rest),
         passes=part * (budget.epochs * train + looked_at),
         examples=train + validation,
     )
 
 
-def trainings_by_depth(
-    distribution: BaseDistribution | None, recipes: Iterable[Mapping[str, Any]], trials: int, again: int
-) -> dict[int, float]:
-    """Expected trainings by frozen depth: those of the recipes that are given, the rest spread evenly.
+def depth_shares(distributions: Mapping[str, BaseDistribution], blocks: int) -> dict[int, float]:
+    """By depth, the share of points drawn at random that freeze so many of a model's blocks; none if not searched."""
+    layers, fraction = distributions.get("frozen_layers"), distributions.get("frozen_fraction")
+    if fraction is not None:
+        low, high = getattr(fraction, "low", 0.0), getattr(fraction, "high", 0.0)
+        evenly = [low + (high - low) * (i + 0.5) / _FRACTIONS for i in range(_FRACTIONS)]
+        depths = [parameters.whole_blocks(value, blocks) for value in getattr(fraction, "choices", evenly)]
+    elif layers is not None:
+        depths = list(getattr(layers, "choices", ())) or list(range(layers.low, layers.high + 1))  # type: ignore[attr-defined]
+    else:
+        return {}
+    return {depth: count / len(depths) for depth, count in Counter(depths).items()}
+
+
+def trainings_by_depth(shares: Mapping[int, float], given: Sequence[int], rest: float) -> dict[int, float]:
+    """Expected trainings by frozen depth.
 
     Args:
-        distribution: of `frozen_layers`; None where it is not searched.
-        recipes: tried first.
-        trials: of the search.
-        again: trainings that confirm the best; nobody knows their depth either.
+        shares: how those that are sampled are spread; none where depth is not searched.
+        given: depths of the recipes tried first.
+        rest: all other trainings: sampled ones, and those that confirm the best, whose depth nobody knows either.
     """
-    found: dict[int, float] = {}
-    for recipe in recipes:
-        depth = int(recipe.get("frozen_layers", 0))
-        found[depth] = found.get(depth, 0) + 1
-    choices = getattr(distribution, "choices", None)
-    if choices is None and distribution is not None:
-        choices = range(distribution.low, distribution.high + 1)  # type: ignore[attr-defined]
-    depths = [int(choice) for choice in choices or list(found)]
-    rest = max(0.0, trials - sum(found.values())) + again
-    for depth in depths:
-        found[depth] = found.get(depth, 0) + rest / len(depths)
+    found: dict[int, float] = {depth: float(count) for depth, count in Counter(given).items()}
+    for depth, share in (shares or {depth: 1 / len(found) for depth in found}).items():
+        found[depth] = found.get(depth, 0) + rest * share
     return found
 
 

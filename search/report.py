@@ -18,19 +18,26 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from search.ledger import Ledger
+    from trainables._family import Family
 
 
 def summary(
-    plan: Plan, ledger: Ledger, rows: Sequence[Reference], interrupted: bool = False, failure: str = ""
+    plan: Plan,
+    family: Family,
+    ledger: Ledger,
+    rows: Sequence[Reference],
+    interrupted: bool = False,
+    failure: str = "",
 ) -> dict[str, Any]:
     """What `summary.json` holds and `--json` prints."""
     won, confirmed = ledger.winner(), ledger.confirmed()
     test = ledger.test_of(won[1]) if won else None
     best = _best(plan, ledger, won[0]) if won else None
+    recipe = plan.recipe(won[0].params, won[0].seed) if won else plan.base
     return {
         "space": plan.space,
         "profile": plan.profile,
-        "model": plan.base.model,
+        "model": recipe.model,
         "data": {
             "source": plan.base.data.source,
             "fingerprint": plan.fingerprint,
@@ -52,6 +59,7 @@ def summary(
         "seconds": round(ledger.seconds, 1),
         "seed": plan.seed,
         "run": str(plan.run),
+        "load": family.load_line().replace("MODEL_FOLDER", str(plan.run / "best")) if won else None,
         "versions": versions(),
     }
 
@@ -143,10 +151,14 @@ def recipe_line(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items())
 
 
-def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
+def model_card(found: Mapping[str, Any], plan: Plan, family: Family) -> str:
     """`best/README.md`: what the model is, how well it does, how to load it."""
+    recipe = plan.recipe(found["best"]["params"], found["best"]["seed"])
+    model, usage = plan.models[recipe.model], family.usage().replace("MODEL_FOLDER", str(plan.run / "best"))
     metric, best, data = found["metric"], found["best"], plan.base.data
-    head = f"---\nbase_model: {plan.base.model}\nlibrary_name: transformers\ntags: [frostline, {plan.space}]\n---\n"
+    head = (
+        f"---\nbase_model: {recipe.model}\nlibrary_name: {family.library_name}\ntags: [frostline, {plan.space}]\n---\n"
+    )
     (_, validation, test), *chosen_by = score_rows(found)
     rows = [f"| this model | {validation} | {test} |"]
     rows += [f"| {name.strip()} | {validation} | {test} |" for name, validation, test in chosen_by]
@@ -154,12 +166,12 @@ def model_card(found: Mapping[str, Any], plan: Plan, usage: str) -> str:
         f"| {row['name']} | {_number(row['validation'])} | {_number(row['test'])} |" for row in found["references"]
     ]
     sizes = ", ".join(f"{size} {split}" for split, size in plan.sizes.items())
-    recipe = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
+    values = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
     table_rows, sentences = "\n".join(rows), "\n".join(f"- {line}" for line in verdict(found))
     return f"""{head}
 # {plan.space}: the winner of a Frostline search
 
-{plan.base.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
+{recipe.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
 
 Validation chose this model among {sum(found["counts"].values())} trials; the test set was read for the winner
 alone. The intervals: of a mean over seeds by Student's t, of a test score over examples by the bootstrap.
@@ -178,11 +190,11 @@ alone. The intervals: of a mean over seeds by Student's t, of a test score over 
 
 ## Recipe
 
-{recipe}
-- frozen blocks: {best["params"].get("frozen_layers", 0)} of {plan.blocks}, counted from the input
+{values}
+- frozen blocks: {recipe.frozen_layers} of {model.blocks}, counted from the input
 - seed: {best["seed"]}
 - epochs: {best["epoch"]:g} of {plan.base.budget.epochs} (the best one is kept)
-- at most {data.max_length} tokens
+- {model.inputs}
 
 `recipe.json` beside this file holds all of it.
 """
@@ -193,28 +205,29 @@ def dump(found: Mapping[str, Any]) -> str:
     return json.dumps(found, indent=2)
 
 
-def load_line(found: Mapping[str, Any]) -> str:
-    """One line of Python that loads the exported model."""
-    return f'transformers.pipeline("text-classification", "{found["run"]}/best", truncation=True)'
-
-
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """The plan as labelled lines, for `--dry-run`."""
     budget, data, base = plan.base.budget, plan.base.data, plan.base
     rows = [
         ("space", f"{plan.space} ({base.family}), metric: validation {plan.metric}"),
         ("profile", f"{plan.profile}: {plan.profile_reason}"),
-        ("model", f"{base.model}: {plan.parameters / 1e6:.1f} M parameters, {plan.blocks} blocks and a head"),
+        *(
+            (
+                "model",
+                f"{name}: {model.parameters / 1e6:.1f} M parameters, {model.blocks} blocks and a head; {model.inputs}",
+            )
+            for name, model in plan.models.items()
+        ),
         (
             "data",
             f"{data.source}: {', '.join(f'{size} {split}' for split, size in plan.sizes.items())}; "
             f"{len(plan.classes)} classes; {plan.duplicates} duplicate rows left out; "
-            f"at most {data.max_length} tokens; fingerprint {plan.fingerprint[:12]}",
+            f"fingerprint {plan.fingerprint[:12]}",
         ),
     ]
     rows += [("parameter", f"{name}: {_range(d)}") for name, d in plan.distributions.items()]
     rows += [
-        ("tried first", f"{label}: " + ", ".join(f"{k} {v}" for k, v in recipe.items()))
+        ("tried first", f"{label}: " + ", ".join(f"{k} {v}" for k, v in plan.complete(recipe).items()))
         for label, recipe in plan.recipes.items()
     ]
     stops = ", ".join(f"{rung:g}" for rung in plan.rungs) or "none"
@@ -238,21 +251,28 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
-        ("cache", _prefix(plan)),
+        *(("cache", text) for text in _prefix(plan)),
         ("seed", str(plan.seed)),
     ]
     return rows
 
 
-def _prefix(plan: Plan) -> str:
-    found = plan.prefix_cache
-    if not found.kept:
-        return "nothing is kept of what frozen blocks put out: no pass over the data would pay, or it is off"
-    depths = ", ".join(f"{depth}{' (first token)' if depth in found.first_only else ''}" for depth in found.kept)
-    return (
-        f"the outputs of the first {depths} blocks are kept, {plan.base.cache_dtype}, {found.bytes / 1e6:.0f} MB "
-        f"(limit {plan.cache_limit / 1e9:.1f} GB): about {found.spent:.0f} s once, to save about {found.saved:.0f} s"
-    )
+def _prefix(plan: Plan) -> list[str]:
+    """What is kept of frozen blocks' outputs, a line a model."""
+    lines = []
+    for name, model in plan.models.items():
+        found, of = model.prefix, f"{name}: " if len(plan.models) > 1 else ""
+        if not found.kept:
+            nothing = "nothing is kept of what frozen blocks put out: no pass over the data would pay, or it is off"
+            lines.append(f"{of}{nothing}")
+            continue
+        depths = ", ".join(f"{depth}{' (first token)' if depth in found.first_only else ''}" for depth in found.kept)
+        lines.append(
+            f"{of}the outputs of the first {depths} blocks are kept, {model.cache_dtype}, {found.bytes / 1e6:.0f} MB "
+            f"(limit {plan.cache_limit / 1e9:.1f} GB): about {found.spent:.0f} s once, "
+            f"to save about {found.saved:.0f} s"
+        )
+    return lines
 
 
 def _measured(plan: Plan) -> list[str]:

@@ -307,25 +307,20 @@ def hopeless(ended: Sequence[Trial]) -> str | None:
     return last[0].reason if len(fast) == FAST_FAILURES else None
 
 
-def fitting_micro_batches(
-    trials: Iterable[Trial], frozen_layers: int, known: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """By device, the smallest micro-batch that a trial frozen at this depth had to shrink to.
+def fitting_micro_batches(trials: Iterable[Trial], known: Mapping[str, int] | None = None) -> dict[str, int]:
+    """By device, the smallest micro-batch that one of the trials had to shrink to.
 
-    Model and length are one in a search, so depth and device are what is left of (model, length, frozen
-    depth, device).
+    Length is one in a search, so model, depth and device are what is left of (model, length, frozen depth, device).
 
     Args:
-        trials: any number of them.
-        frozen_layers: the depth.
-        known: what other trials gave.
+        trials: any number of them, all of one model, frozen at one depth.
+        known: what other such trials gave.
     """
     found = dict(known or {})
     for trial in trials:
-        if trial.params.get("frozen_layers", 0) == frozen_layers:
-            for line in trial.reports:
-                if 0 < line.micro_batch < trial.params.get("batch_size", 0):
-                    found[line.device] = min(line.micro_batch, found.get(line.device, line.micro_batch))
+        for line in trial.reports:
+            if 0 < line.micro_batch < trial.params.get("batch_size", 0):
+                found[line.device] = min(line.micro_batch, found.get(line.device, line.micro_batch))
     return found
 
 

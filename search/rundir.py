@@ -49,7 +49,7 @@ def default_name(space: str, now: datetime.datetime) -> str:
 
 _OF_THE_MACHINE = {
     *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"),
-    *("prefix_cache", "cache_limit"),
+    "cache_limit",
 }
 
 
@@ -80,8 +80,11 @@ def claim(run: Path, plan: str) -> None:
 def _search_of(text: str) -> dict[str, Any] | None:
     """The part of a plan that says what is searched; None where the text is no plan."""
     try:
-        return {key: value for key, value in json.loads(text).items() if key not in _OF_THE_MACHINE}
-    except (ValueError, AttributeError):
+        fields = {key: value for key, value in json.loads(text).items() if key not in _OF_THE_MACHINE}
+        for model in fields.get("models", {}).values():
+            del model["prefix"]  # what is worth keeping is the machine's matter too
+        return fields
+    except (ValueError, AttributeError, KeyError, TypeError):
         return None
 
 

@@ -13,7 +13,7 @@ import datetime
 import json
 import math
 from collections import deque
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Study:
         recipes: Mapping[str, Mapping[str, Any]],
         distributions: Mapping[str, BaseDistribution],
         metric: str,
+        cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
         known: Sequence[Trial] = (),
     ) -> None:
         """Open the study in `path`, as the records of its trials say; recipes not tried yet come first,
@@ -54,6 +55,7 @@ class Study:
             recipes: label -> parameters.
             distributions: what is searched.
             metric: of the intermediate values.
+            cost: of a point; the random ones of the start come in its order. By default those that freeze most first.
             known: every trial asked for so far, numbered without a gap.
 
         Raises:
@@ -61,6 +63,7 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._seed, self._distributions = seed, dict(distributions)
+        self._cost = cost
         self._startup = startup_trials(planned, len(recipes))
         tried = [trial.params for trial in known]
         first = [
@@ -81,14 +84,14 @@ class Study:
         }
 
     def _start(self, count: int) -> list[dict[str, Any]]:
-        """Random points, the cheapest first: those that freeze most.
+        """Random points, the cheapest first.
 
         As long as nothing is known, a cheap trial says as much as a dear one. And ASHA lets the first that come to
         a rung pass: so these are trials that cost little when they run to their end.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
         points = [study.ask(self._distributions).params for _ in range(count)]
-        return sorted(points, key=lambda params: -params.get("frozen_layers", 0))
+        return sorted(points, key=self._cost)
 
     def upcoming(self) -> Mapping[str, Any]:
         """Parameters of the next trial where they are known before it is asked for; else none."""

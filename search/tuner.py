@@ -25,8 +25,7 @@ from search.trial import run_trial
 from search.wires import Asker, Recorder, SearchFailedError, Stopper, Switchboard
 from trainables._data import Corpus
 from trainables._family import load
-from trainables._sources import model_folder
-from trainables._task import Setup
+from trainables._task import ModelSetup, Setup
 
 _RESTARTS = 3
 """How often a private Ray that dies is started again in one session."""
@@ -47,7 +46,15 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
         rundir.put(plan.run / "plan.json", plan.to_json())
         family = load(plan.base.family)
         setup = Setup(
-            entry=str(family.prepare(model_folder(plan.base.model), plan.base.data, corpus)),
+            models={
+                name: ModelSetup(
+                    entry=str(family.prepare(family.model_folder(name), plan.base.data, corpus)),
+                    weights=model.weights,
+                    boundaries=model.prefix.kept,
+                    first_only=model.prefix.first_only,
+                )
+                for name, model in plan.models.items()
+            },
             classes=plan.classes,
             run=str(plan.run),
             report_at=plan.report_at,
@@ -57,9 +64,6 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
             threads=plan.threads,
             gpu_share=plan.need.gpus,
             checkpoint_every=plan.checkpoint_every,
-            weights=plan.weights,
-            boundaries=plan.prefix_cache.kept,
-            first_only=plan.prefix_cache.first_only,
             cache_limit=plan.cache_limit,
         )
         return _run(plan, corpus, setup, log, console)
@@ -104,7 +108,7 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
     validation, held_out = (results.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
     rows = results.references(ledger.trials, plan.metric, validation, held_out)
-    return report.summary(plan, ledger, rows, interrupted, failure)
+    return report.summary(plan, load(plan.base.family), ledger, rows, interrupted, failure)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
@@ -125,8 +129,8 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     found = export.finish(plan, best, folder, setup)
     if known is None:
         ledger.add_test(best, folder, found)
-    usage = load(plan.base.family).usage().replace("MODEL_FOLDER", str(plan.run / "best"))
-    card = report.model_card(_summary(plan, corpus, ledger, interrupted=False, failure=""), plan, usage)
+    found = _summary(plan, corpus, ledger, interrupted=False, failure="")
+    card = report.model_card(found, plan, load(plan.base.family))
     export.publish(plan, best, card)
 
 

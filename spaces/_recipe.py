@@ -54,6 +54,8 @@ class Recipe:
     from the prefix cache. Changes a score by rounding at most."""
     cache_dtype: str = "float32"
     """How those outputs are stored."""
+    frozen_fraction: float | None = None
+    """What `frozen_layers` was mapped from where the model is searched: a part of that model's blocks, 0 to 1."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "clip_norm", "warmup"):
@@ -72,6 +74,8 @@ class Recipe:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.frozen_layers < 0:
             raise ValueError(f"frozen_layers must not be negative, got {self.frozen_layers}")
+        if self.frozen_fraction is not None and not 0 <= self.frozen_fraction <= 1:
+            raise ValueError(f"frozen_fraction must be 0 to 1, got {self.frozen_fraction}")
         if not 0 <= self.cached_layers <= self.frozen_layers:
             raise ValueError(
                 f"cached_layers must be 0 to frozen_layers ({self.frozen_layers}), got {self.cached_layers}"

@@ -17,11 +17,14 @@ def of_recipe(recipe: Recipe) -> Space:
     """A space that holds this recipe and nothing else; its budget is one trial, trained to its end."""
     from optuna.distributions import CategoricalDistribution
 
-    values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in _NOT_SEARCHED}
+    by_fraction = recipe.frozen_fraction is not None
+    left_out = {*_NOT_SEARCHED, "frozen_layers" if by_fraction else "frozen_fraction"}
+    values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in left_out}
     budget = dataclasses.replace(
         recipe.budget, trials=1, seconds=None, first_rung=float(recipe.budget.epochs), confirm_recipes=0
     )
-    profile = Profile(model=recipe.model, data=recipe.data, budget=budget)
+    models = (recipe.model,) if by_fraction else ()
+    profile = Profile(model=recipe.model, data=recipe.data, budget=budget, models=models)
     return Space(
         name=RETRAIN,
         summary="one recipe, trained again",

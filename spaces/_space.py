@@ -107,9 +107,16 @@ class Profile:
     """One scale at which a space can run: `full` (published model and data) or `small` (offline)."""
 
     model: str
-    """`package:<module>`, a hub name, or a folder that `from_pretrained` loads."""
+    """`package:<module>`, a hub name, or a folder that `from_pretrained` loads; where the model is searched, that of
+    the recipes tried first."""
     data: Data
     budget: Budget
+    models: tuple[str, ...] = ()
+    """All models of a search over models, each as `model`; none where the model is not searched."""
+
+    def __post_init__(self) -> None:
+        if self.models and (self.model not in self.models or len({*self.models}) < len(self.models)):
+            raise ValueError(f"models must differ, and {self.model!r} be one of them, got {', '.join(self.models)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +130,8 @@ class Space:
     family: str
     """File in `trainables/` that trains it."""
     parameters: Mapping[str, BaseDistribution | Depth]
-    """Distribution of each parameter that is searched; the names are fields of `Recipe`."""
+    """Distribution of each parameter that is searched; the names are fields of `Recipe`. Where the profiles have
+    models to search, the frozen depth is `frozen_fraction`, a part of a model's blocks, else `frozen_layers`."""
     recipes: Mapping[str, Mapping[str, Value]]
     """Recipes of the literature, tried first and in this order; each gives every parameter."""
     full: Profile
@@ -132,14 +140,21 @@ class Space:
     """Validation metric that decides; larger is better."""
 
     def __post_init__(self) -> None:
+        if "model" in self.parameters:
+            raise ValueError(f"the models that {self.name} searches stand in its profiles, not in its parameters")
+        for profile in (self.full, self.small):
+            depth = "frozen_fraction" if profile.models else "frozen_layers"
+            if {"frozen_fraction", "frozen_layers"} & set(self.parameters) - {depth}:
+                models = ", ".join(profile.models or (profile.model,))
+                raise ValueError(f"with the models {models} the frozen depth of {self.name} is searched as {depth}")
         for label, recipe in self.recipes.items():
             if set(recipe) != set(self.parameters):
                 raise ValueError(
                     f"recipe {label!r} of {self.name} must give {sorted(self.parameters)}, gives {sorted(recipe)}"
                 )
-            depth = recipe.get("frozen_layers", 0)
-            if isinstance(depth, str) and depth != ALL:
-                raise ValueError(f"recipe {label!r}: frozen_layers is a number of blocks or {ALL!r}, got {depth!r}")
+            layers = recipe.get("frozen_layers", 0)
+            if isinstance(layers, str) and layers != ALL:
+                raise ValueError(f"recipe {label!r}: frozen_layers is a number of blocks or {ALL!r}, got {layers!r}")
 
     def profile(self, name: str) -> Profile:
         """The profile called `name`, `full` or `small`."""

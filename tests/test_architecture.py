@@ -20,13 +20,14 @@ MAY_IMPORT = {
 INSIDE_SEARCH = {
     "run": {"cli"},
     "cli": {"cluster", "options", "plan", "report", "rundir", "tuner"},
-    "prefix": {"options", "scheduler"},
-    "plan": {"cluster", "options", "parameters", "prefix", "rundir", "scheduler"},
+    "prefix": {"options", "parameters", "scheduler"},
+    "models": {"options", "prefix"},
+    "plan": {"cluster", "models", "options", "parameters", "prefix", "rundir", "scheduler"},
     "rundir": {"results"},
     "scheduler": {"results"},
     "confirm": {"results"},
     "study": {"results"},
-    "ledger": {"confirm", "plan", "results", "rundir", "study"},
+    "ledger": {"confirm", "parameters", "plan", "results", "rundir", "study"},
     "report": {"confirm", "ledger", "plan", "results", "scheduler"},
     "progress": {"plan", "report", "results"},
     "export": {"cluster", "plan", "results"},
@@ -78,7 +79,19 @@ def test_no_arrow_inside_search_leads_back() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["ledger", "results", "confirm", "rundir", "options", "study", "scheduler", "plan", "prefix", "parameters"],
+    [
+        "ledger",
+        "results",
+        "confirm",
+        "rundir",
+        "options",
+        "study",
+        "scheduler",
+        "plan",
+        "models",
+        "prefix",
+        "parameters",
+    ],
 )
 def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
     code = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spaces import Data, Recipe
 from trainables import _sources
 from trainables._data import Array, Corpus
+from trainables._sources import Rows
 
 Batch = dict[str, Tensor]
 
@@ -60,13 +61,32 @@ class First(Examples):
 class Family(ABC):
     """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
 
+    library_name = "transformers"
+    """The library that loads an export, as the hub names it."""
+
     def model_folder(self, source: str) -> Path:
-        """The folder that `build` loads `source` from; see `_sources.model_folder`."""
+        """The folder of a pretrained model; a download is made once.
+
+        Raises:
+            ValueError: no such model.
+        """
         return _sources.model_folder(source)
 
-    def read_rows(self, data: Data) -> dict[str, _sources.Rows]:
-        """All labelled inputs of `data.source`; see `_sources.read_rows`."""
+    def read_rows(self, data: Data) -> dict[str, Rows]:
+        """All labelled rows of `data.source` by split: `train`, and `validation` and `test` where it has them.
+
+        Raises:
+            ValueError: no such source, or one that cannot be read.
+        """
         return _sources.read_rows(data)
+
+    def inputs(self, folder: Path, data: Data) -> str:
+        """What the model in `folder` takes of an example, in words.
+
+        Raises:
+            ValueError: it does not take such inputs.
+        """
+        return f"at most {data.max_length} tokens"
 
     @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
@@ -146,6 +166,10 @@ class Family(ABC):
     @abstractmethod
     def usage(self) -> str:
         """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
+
+    @abstractmethod
+    def load_line(self) -> str:
+        """One line of Python that loads an export from `MODEL_FOLDER`."""
 
     def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
         """Sum (not mean) of the loss over the batch, so that micro-batches add up; `smoothing` of the labels."""

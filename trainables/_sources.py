@@ -10,12 +10,15 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces import Data
+
+if TYPE_CHECKING:
+    from trainables._family import Family
 
 _PACKAGE = "package:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -112,7 +115,9 @@ class NotCachedError(ValueError):
 
     def __init__(self, *what: str) -> None:
         verb = "is" if len(what) == 1 else "are"
-        problem = f"{' and '.join(what)} {verb} not cached here and the Hugging Face hub cannot be reached"
+        *others, last = what
+        names = f"{', '.join(others)} and {last}" if others else last
+        problem = f"{names} {verb} not cached here and the Hugging Face hub cannot be reached"
         super().__init__(f"{problem}: {_NO_NETWORK_WAYS}")
         self.what = what
 
@@ -302,22 +307,23 @@ def class_names(table: Any, column: str) -> list[Any]:
     return [names[label] if label is not None and label >= 0 else None for label in labels]
 
 
-def fetch(model: str, data: Data) -> tuple[Path, dict[str, Rows]]:
-    """`model_folder(model)` and `read_rows(data)`; where the hub does not answer, one error names all it lacks.
+def fetch(family: "Family", models: Iterable[str], data: Data) -> tuple[dict[str, Path], dict[str, Rows]]:
+    """The folders of models and the rows of data; where the hub does not answer, one error names all it lacks.
 
     Raises:
-        ValueError: as these two.
+        ValueError: as `family.model_folder` and `family.read_rows`.
     """
     missing: list[str] = []
-    folder, rows = Path(), dict[str, Rows]()
+    folders, rows = dict[str, Path](), dict[str, Rows]()
+    for model in models:
+        try:
+            folders[model] = family.model_folder(model)
+        except NotCachedError as error:
+            missing += error.what
     try:
-        folder = model_folder(model)
-    except NotCachedError as error:
-        missing += error.what
-    try:
-        rows = read_rows(data)
+        rows = family.read_rows(data)
     except NotCachedError as error:
         missing += error.what
     if missing:
         raise NotCachedError(*missing)
-    return folder, rows
+    return folders, rows

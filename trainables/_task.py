@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +24,25 @@ class Boundary:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """What all trials of a search share, resolved once by the driver. Plain values: it is JSON on the way."""
+class ModelSetup:
+    """What of a `Setup` depends on the model."""
 
     entry: str
     """Folder of the prepared data."""
+    weights: str = ""
+    """SHA-256 of the pretrained files."""
+    boundaries: tuple[int, ...] = ()
+    """Depths whose outputs are kept in the prefix cache, rising; one pass over the data fills all of them."""
+    first_only: tuple[int, ...] = ()
+    """Those of which only the first token's output is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What all trials of a search share, resolved once by the driver. Plain values: it is JSON on the way."""
+
+    models: dict[str, ModelSetup]
+    """By name, every model that a trial may have."""
     classes: tuple[str, ...]
     """Class names."""
     run: str
@@ -45,14 +61,13 @@ class Setup:
     """Part of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
-    weights: str = ""
-    """SHA-256 of the pretrained model's files."""
-    boundaries: tuple[int, ...] = ()
-    """Depths whose outputs are kept in the prefix cache, rising; one pass over the data fills all of them."""
-    first_only: tuple[int, ...] = ()
-    """Those of which only the first token's output is kept."""
     cache_limit: float = math.inf
     """Bytes that the prefix cache of a node may hold."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Setup:
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(**{**fields, "models": {name: ModelSetup(**model) for name, model in fields["models"].items()}})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,6 @@ from torch import nn
 from spaces import Recipe
 from trainables import _boundary, _checkpoint, _device, _features, _freezing, _loop
 from trainables._family import Examples, Family, load
-from trainables._sources import model_folder
 from trainables._task import Setup, Task, best_path, last_path
 
 
@@ -48,7 +47,7 @@ def train(config: dict[str, Any]) -> None:
         OSError: files that this machine should have cannot be read.
         RayError: Ray has lost something.
     """
-    setup, tasks = Setup(**config["setup"]), [Task(**task) for task in config["tasks"]]
+    setup, tasks = Setup.of(config["setup"]), [Task(**task) for task in config["tasks"]]
     for number, task in enumerate(tasks):
         said: list[dict[str, Any]] = []
         _train(setup, task, _report if len(tasks) == 1 else said.append)
@@ -103,14 +102,15 @@ def _examples(
 
     The number says how many blocks that are: none where the disk has no room for them.
     """
-    splits = {split: family.open(Path(setup.entry), split) for split in _features.SPLITS}
+    own = setup.models[recipe.model]
+    splits = {split: family.open(Path(own.entry), split) for split in _features.SPLITS}
     cached = None
     if recipe.cached_layers:
         wanted = _features.Wanted(
-            entry=Path(setup.entry),
-            weights=setup.weights,
-            boundaries=tuple(sorted({*setup.boundaries, recipe.cached_layers})),
-            first_only=setup.first_only,
+            entry=Path(own.entry),
+            weights=own.weights,
+            boundaries=tuple(sorted({*own.boundaries, recipe.cached_layers})),
+            first_only=own.first_only,
             dtype=recipe.cache_dtype,
             device=setup.device,
             threads=setup.threads,
@@ -237,8 +237,10 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
     with _slot(setup, recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
         _checkpoint.load(model, Path(checkpoint))
-        logits, labels = _loop.predict(model, family, family.open(Path(setup.entry), "test"), device)
-        family.export(model, model_folder(recipe.model), recipe.data, setup.classes, Path(out))
+        logits, labels = _loop.predict(
+            model, family, family.open(Path(setup.models[recipe.model].entry), "test"), device
+        )
+        family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, Path(out))
     return {
         "metrics": family.metrics(logits, labels),
         "interval": bootstrap_interval(lambda rows, of: family.metrics(rows, of)[setup.metric], logits, labels),
@@ -309,9 +311,13 @@ def _slot(setup: Setup, recipe: Recipe) -> Iterator[tuple[Family, nn.Module, tor
 
 @functools.lru_cache(maxsize=1)
 def _pretrained(family: str, model: str, classes: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    """The model and a copy of its weights as they were loaded, read once per process."""
+    """The model and a copy of its weights as they were loaded; one a process, read again when the model changes."""
+    _pretrained.cache_clear()  # the one before goes first: there may be no room for both
+    gc.unfreeze()
+    gc.collect()
     torch.manual_seed(0)  # weights that no checkpoint holds (a pooler, say) are the same in every process
-    built = load(family).build(model_folder(model), classes)
+    of = load(family)
+    built = of.build(of.model_folder(model), classes)
     # What is here now stays as long as the process. Of a million objects of torch and transformers the collector
     # need look at none again: 0.3 s less between two trials.
     gc.collect()

@@ -149,6 +149,9 @@ class TextClassification(Family):
             'print(classify("A quiet film that stays with you."))'
         )
 
+    def load_line(self) -> str:
+        return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
+
 
 def _config(folder: Path, **changes: Any) -> Any:
     try:

@@ -58,7 +58,8 @@ def prepare(settings: Settings) -> Prepared:
     source, table = _origin(settings)
     data = data_of(table, settings.train, settings.validation, settings.length)
     family = _family.load("text_classification")
-    model, rows = _sources.fetch(source, data)
+    folders, rows = _sources.fetch(family, [source], data)
+    model = folders[source]
     entry = family.prepare(model, data, _data.cut_corpus(data, rows, _LARGEST_BATCH))
     tokens = folder / "tokens"
     shutil.rmtree(tokens, ignore_errors=True)

@@ -268,7 +268,7 @@ def with_ray(made: Plan, every: int) -> None:
     study._Sampler = at_random  # type: ignore[misc, assignment]
     tuner.run_trial = trivial
     fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Setup) if hasattr(made, f.name)}
-    setup = Setup(**{**fields, "entry": "", "run": str(made.run)})
+    setup = Setup(**{**fields, "models": {}, "run": str(made.run)})
     table = Table(watch, every, ["ours", "driver's CPU"])
     ended = Recorder.on_trial_complete
 

@@ -35,7 +35,7 @@ def test_fixed_recipes_are_tried_in_their_order_and_never_stopped(job: Any) -> N
 def test_a_search_has_rungs_and_the_whole_depth(job: Any) -> None:
     plan, _ = resolve(dataclasses.replace(job, search=True, first_rung=0.5, depths=(0, 3), trials=9))
     assert plan.rungs == (0.5, 0.75, 1.125, 1.6875)
-    assert plan.distributions["frozen_layers"].high == plan.blocks == 3
+    assert plan.distributions["frozen_layers"].high == plan.models[job.source].blocks == 3
     assert plan.base.budget.trials == 9
 
 

@@ -18,10 +18,12 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from search import parameters, results
 from search import plan as planning
-from search import results
 from search.plan import Options
+from spaces import Recipe
 from tests import tiny
+from tests.search.test_models import space_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -38,7 +40,8 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: p
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": storage}
         given |= {"confirm_recipes": 0, **options}
-        plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        space = given.pop("searched", None)
+        plan, corpus = planning.resolve(Options(space="bert_imdb", **given), space)
         plan = change(plan)
         planning.claim(plan)
         text = io.StringIO()
@@ -95,8 +98,6 @@ def test_the_winner_is_the_best_report_of_all_and_learned_something(finished: di
 
 def test_the_model_loads_with_one_line_and_scores_as_reported(finished: dict[str, Any]) -> None:
     import transformers
-
-    from spaces import Recipe
 
     best = Path(finished["run"], "best")
     recipe = Recipe.from_json((best / "recipe.json").read_text())
@@ -195,6 +196,21 @@ def test_a_warm_slot_does_not_grow(search: Search) -> None:
     assert len(peaks) == 10
     assert peaks[0] > 100
     assert peaks[9] < 1.1 * peaks[2]
+
+
+def test_the_model_is_searched_too(search: Search, tmp_path: Path) -> None:
+    small, large = tiny.make_model(tmp_path / "small"), tiny.make_model(tmp_path / "large", layers=4)
+    found = search(name="models", trials=8, concurrent=1, model=None, searched=space_of(small, large))
+    blocks = {str(small): 3, str(large): 5}
+    records = results.read(Path(found["run"], "trials.jsonl"))
+    assert {record.params["model"] for record in records} == set(blocks), "one process trained both"
+    assert found["counts"]["FAIL"] == 0
+    for record in records:
+        depth = parameters.whole_blocks(record.params["frozen_fraction"], blocks[record.params["model"]])
+        assert record.params["frozen_layers"] == depth
+    best = Recipe.from_json(Path(found["run"], "best", "recipe.json").read_text())
+    assert best.model == found["model"] == found["best"]["params"]["model"]
+    assert found["test"] is not None
 
 
 def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model: Path, tmp_path: Path) -> None:

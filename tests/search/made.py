@@ -145,6 +145,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "failure": "",
         "seconds": 384.0,
         "run": "runs/r",
+        "load": "load('runs/r/best')",
     }
     return {**found, **changes}
 

@@ -17,30 +17,34 @@ from trainables._task import Task
 @pytest.fixture
 def cached(plan: Plan) -> Plan:
     """All of the body is cached; the start of the search has some trials that freeze all of it."""
-    kept = Decision(kept=(2, plan.blocks), first_only=(plan.blocks,), bytes=1.0, spent=1.0, saved=2.0)
-    return dataclasses.replace(with_budget(plan, trials=30), prefix_cache=kept)
+    blocks = plan.models[plan.base.model].blocks
+    kept = Decision(kept=(2, blocks), first_only=(blocks,), bytes=1.0, spent=1.0, saved=2.0)
+    return keeping(with_budget(plan, trials=30), kept)
+
+
+def keeping(plan: Plan, kept: Decision) -> Plan:
+    """The plan with this prefix cache for each of its models."""
+    models = {name: dataclasses.replace(model, prefix=kept) for name, model in plan.models.items()}
+    return dataclasses.replace(plan, models=models)
 
 
 def test_heads_that_wait_go_to_one_slot_and_nothing_else_does(cached: Plan, clock: Clock) -> None:
     """The sampled ones of the start come cheapest first, so behind the linear probe stand the other heads."""
-    ledger = session(cached, clock)
+    ledger, blocks = session(cached, clock), cached.models[cached.base.model].blocks
     groups = [ledger.next_group() for _ in range(4)]
     depths = [[job.params["frozen_layers"] for job in group] for group in groups]
     assert depths[0] == [0]
-    assert set(depths[1]) == {cached.blocks}
+    assert set(depths[1]) == {blocks}
     assert len(depths[1]) > 1
     assert groups[1][0].label == "linear probe"
-    assert all(
-        len(group) == 1 and depth[0] < cached.blocks for group, depth in zip(groups[2:], depths[2:], strict=True)
-    )
+    assert all(len(group) == 1 and depth[0] < blocks for group, depth in zip(groups[2:], depths[2:], strict=True))
     numbers = [job.number for group in groups for job in group]
     assert numbers == list(range(len(numbers)))
 
 
 def test_without_the_cache_each_has_a_slot_of_its_own(cached: Plan, clock: Clock) -> None:
-    ledger = session(
-        dataclasses.replace(cached, prefix_cache=dataclasses.replace(cached.prefix_cache, kept=(2,))), clock
-    )
+    kept = cached.models[cached.base.model].prefix
+    ledger = session(keeping(cached, dataclasses.replace(kept, kept=(2,))), clock)
     assert [len(ledger.next_group()) for _ in range(6)] == [1] * 6
 
 

@@ -28,3 +28,22 @@ def test_a_recipe_outside_the_space() -> None:
 def test_largest() -> None:
     assert parameters.largest(CategoricalDistribution((8, 32, 16))) == 32
     assert parameters.largest(IntDistribution(4, 64)) == 64
+
+
+@pytest.mark.parametrize(
+    ("fraction", "blocks", "whole"),
+    [(0.0, 7, 0), (1.0, 7, 7), (0.5, 7, 4), (0.5, 4, 2), (0.07, 7, 0), (1 / 14, 7, 1), (0.92, 7, 6), (0.93, 7, 7)],
+)
+def test_a_fraction_is_whole_blocks_half_a_block_counted_as_one(fraction: float, blocks: int, whole: int) -> None:
+    assert parameters.whole_blocks(fraction, blocks) == whole
+
+
+def test_what_follows_from_the_parameters_is_added_and_taken_away_again() -> None:
+    blocks = {"small": 3, "large": 13}
+    for model, whole in (("small", 2), ("large", 8)):
+        params = {"model": model, "frozen_fraction": 0.6}
+        assert parameters.complete(params, blocks) == {**params, "frozen_layers": whole}
+        assert parameters.sampled(parameters.complete(params, blocks)) == params
+        assert parameters.complete(parameters.complete(params, blocks), blocks)["frozen_layers"] == whole
+    by_layers = {"frozen_layers": 2}
+    assert parameters.complete(by_layers, {"m": 3}) == parameters.sampled(by_layers) == by_layers

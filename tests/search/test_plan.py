@@ -26,7 +26,7 @@ def test_auto_is_full_where_there_is_a_gpu() -> None:
 
 def test_the_plan_resolves_everything(options: Options) -> None:
     made, corpus = plan.resolve(options)
-    assert made.blocks == 3
+    assert made.models[made.base.model].blocks == 3
     assert made.distributions["frozen_layers"] == IntDistribution(0, 3)
     assert made.recipes["linear probe"]["frozen_layers"] == 3
     assert made.base.data.max_length == 32
@@ -99,8 +99,8 @@ def test_a_folder_with_a_broken_model_is_one_line(
 
 def test_an_input_is_cut_to_what_the_model_takes(options: Options, tiny_model: Path) -> None:
     info = _family.load("text_classification").describe(tiny_model)
-    assert plan.fitted(bert_imdb.SPACE.full, info).data.max_length == 64
-    assert plan.fitted(bert_imdb.SPACE.small, info) == bert_imdb.SPACE.small
+    assert plan.fitted(bert_imdb.SPACE.full, [info]).data.max_length == 64
+    assert plan.fitted(bert_imdb.SPACE.small, [info]) == bert_imdb.SPACE.small
 
 
 def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tiny_model: Path, tmp_path: Path) -> None:
@@ -132,14 +132,13 @@ def test_a_run_directory_belongs_to_one_search(options: Options) -> None:
         plan.claim(dataclasses.replace(made, seed=1))
 
 
-def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options, tiny_model: Path) -> None:
+def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options) -> None:
     made, _ = plan.resolve(options)
-    tiny_info = _family.load("text_classification").describe(tiny_model)
-    info, budget = dataclasses.replace(tiny_info, parameters=1_000_000), made.base.budget
+    budget = made.base.budget
     whole = 4e6
 
     def bound(slots: int = 2, beside: int = 0, **changes: Any) -> int:
-        return plan.disk_bound(info, slots, dataclasses.replace(budget, **changes), beside)
+        return plan.disk_bound(1_000_000, slots, dataclasses.replace(budget, **changes), beside)
 
     assert bound(slots=3) - bound() == 2 * 4 * whole, "best weights and snapshot, twice while they are replaced"
     grown = bound(confirm_recipes=4) - bound()
@@ -207,7 +206,9 @@ def test_snapshots_that_wait_to_be_gone_on_with_take_room_too(begun: Plan) -> No
         path.write_text("x")
     more, _ = plan.resume(begun.run, Options(space="", concurrent=1))
     assert more.slots == again.slots == 1
-    assert more.disk - again.disk == 2 * 2 * 4 * 4 * begun.parameters, "of two trainings that have no slot"
+    assert more.disk - again.disk == 2 * 2 * 4 * 4 * begun.models[begun.base.model].parameters, (
+        "of two trainings that have no slot"
+    )
 
 
 def test_data_that_has_changed_is_refused(begun: Plan) -> None:
@@ -291,7 +292,7 @@ def test_what_was_tried_keeps_its_value_of_a_parameter_that_the_space_has_had_si
         plan.resume(begun.run, Options(space=""))
 
 
-@pytest.mark.parametrize("lost", ["base", "space", "seed", "weights", "fingerprint", "need", "retries"])
+@pytest.mark.parametrize("lost", ["base", "space", "seed", "models", "fingerprint", "need", "retries"])
 def test_a_plan_of_another_version_is_one_line(begun: Plan, lost: str) -> None:
     fields = json.loads((begun.run / "plan.json").read_text())
     for broken in ({name: value for name, value in fields.items() if name != lost}, {**fields, lost: {}}):

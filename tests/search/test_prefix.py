@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search import plan as planning
 from search import prefix, report
@@ -92,17 +92,32 @@ def test_a_trial_starts_at_the_deepest_boundary_that_it_freezes() -> None:
 
 
 def test_expected_trainings_are_the_recipes_and_the_rest_evenly() -> None:
-    recipes = [{"frozen_layers": 0}, {"frozen_layers": 3}]
-    found = prefix.trainings_by_depth(IntDistribution(0, 3), recipes, trials=8, again=2)
-    assert found == {0: 3.0, 1: 2.0, 2: 2.0, 3: 3.0}
-    found = prefix.trainings_by_depth(CategoricalDistribution((0, 3)), recipes, trials=2, again=4)
-    assert found == {0: 3.0, 3: 3.0}
-    assert prefix.trainings_by_depth(None, [{}], trials=5, again=0) == {0: 5.0}, "not searched"
+    evenly = prefix.depth_shares({"frozen_layers": IntDistribution(0, 3)}, 3)
+    assert prefix.trainings_by_depth(evenly, [0, 3], 8) == {0: 3.0, 1: 2.0, 2: 2.0, 3: 3.0}
+    ends = prefix.depth_shares({"frozen_layers": CategoricalDistribution((0, 3))}, 3)
+    assert prefix.trainings_by_depth(ends, [0, 3], 4) == {0: 3.0, 3: 3.0}
+    assert prefix.trainings_by_depth(prefix.depth_shares({}, 3), [0], 4) == {0: 5.0}, "not searched"
+
+
+def test_a_fraction_is_spread_over_the_blocks_as_it_is_rounded() -> None:
+    shares = prefix.depth_shares({"frozen_fraction": FloatDistribution(0.0, 1.0)}, 4)
+    assert shares == pytest.approx({0: 0.125, 1: 0.25, 2: 0.25, 3: 0.25, 4: 0.125}, abs=0.002)
+    assert prefix.depth_shares({"frozen_fraction": FloatDistribution(0.5, 0.5)}, 4) == {2: 1.0}
+    assert prefix.depth_shares({"frozen_fraction": CategoricalDistribution((1.0,))}, 4) == {4: 1.0}
+
+
+def test_the_trials_are_spread_evenly_over_the_models() -> None:
+    budget = Budget(trials=10, epochs=2, first_rung=1, confirm_recipes=0)
+    searched = {"model": CategoricalDistribution(("a", "b")), "frozen_fraction": CategoricalDistribution((0.0, 1.0))}
+    recipes = {"default": {"model": "a", "frozen_fraction": 0.0}, "probe": {"model": "a", "frozen_fraction": 1.0}}
+    one, other = (prefix.expected_work(budget, 300, 100, searched, recipes, *of) for of in (("a", 3), ("b", 7)))
+    assert one.trainings == {0: 1 + 2.0, 3: 1 + 2.0}, "two recipes, and half of the eight others"
+    assert other.trainings == {0: 2.0, 7: 2.0}
 
 
 def test_work_counts_what_asha_halts_and_what_confirms() -> None:
     budget = Budget(trials=8, epochs=2, first_rung=1, confirm_recipes=0)
-    found = prefix.expected_work(budget, 300, 100, {"frozen_layers": IntDistribution(0, 1)}, {})
+    found = prefix.expected_work(budget, 300, 100, {"frozen_layers": IntDistribution(0, 1)}, {}, "m", 1)
     # 8 trials of 1 epoch, half of them of 2: 12 of 16 epochs; a whole one looks at 2 x 300 and 2 x 100 examples.
     assert found == Work(trainings={0: 4.0, 1: 4.0}, passes=0.75 * 800, examples=400)
 
@@ -117,15 +132,16 @@ def cached(options: Options) -> Options:
 
 def test_a_plan_decides_and_says_so(cached: Options) -> None:
     plan, _ = planning.resolve(cached)
-    assert plan.prefix_cache.kept
+    model = plan.models[plan.base.model]
+    assert model.prefix.kept
     assert plan.base.cache_dtype == "float32"
     lines = dict(report.plan_lines(plan))
     assert "blocks are kept, float32" in lines["cache"]
     assert "(first token)" in lines["cache"]
-    deep = plan.recipe({"frozen_layers": plan.blocks}, 0)
-    assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (plan.blocks, 0)
+    deep = plan.recipe({"frozen_layers": model.blocks}, 0)
+    assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (model.blocks, 0)
     off, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="off"))
-    assert off.prefix_cache == NOTHING
+    assert off.models[off.base.model].prefix == NOTHING
     assert dict(report.plan_lines(off))["cache"].startswith("nothing is kept")
     half, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="float16", cache_size="1MB"))
     assert (half.base.cache_dtype, half.cache_limit) == ("float16", 1_000_000)
@@ -136,9 +152,10 @@ def test_a_search_goes_on_with_the_boundaries_it_began_with(cached: Options, mon
     plan, _ = planning.resolve(cached)
     planning.claim(plan)
     monkeypatch.setitem(MACHINES, "cpu", Machine(flops=1e20, read=1.0, write=1.0))
-    assert planning.resolve(dataclasses.replace(cached, name="other"))[0].prefix_cache == NOTHING
+    (other,) = planning.resolve(dataclasses.replace(cached, name="other"))[0].models.values()
+    assert other.prefix == NOTHING
     again, _ = planning.resume(plan.run, Options(space=""))
-    assert (again.prefix_cache, again.base, again.cache_limit) == (plan.prefix_cache, plan.base, plan.cache_limit)
+    assert (again.models, again.base, again.cache_limit) == (plan.models, plan.base, plan.cache_limit)
 
 
 @pytest.mark.parametrize("start", [0, 2])

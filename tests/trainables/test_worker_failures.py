@@ -132,7 +132,7 @@ def _fill(disk: Path) -> None:
 
 
 def test_a_file_that_this_machine_should_have_is_no_fault_of_the_recipe(slot: Slot) -> None:
-    slot.setup = dataclasses.replace(slot.setup, entry=f"{slot.setup.entry}-gone")
+    slot.change(entry=f"{slot.own.entry}-gone")
     with pytest.raises(FileNotFoundError):
         slot.train()
     assert slot.told == []

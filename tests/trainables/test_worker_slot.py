@@ -1,16 +1,19 @@
 """A slot hands over from trial to trial: nothing of one is in the next, and little time goes by."""
 
+import dataclasses
 import gc
 import time
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import Slot
-from trainables import _checkpoint, _freezing, _optim, _worker
+from trainables import _checkpoint, _family, _freezing, _optim, _worker
 
 
 def fresh(slot: Slot) -> dict[str, torch.Tensor]:
@@ -79,3 +82,29 @@ def test_the_collector_need_not_look_at_what_stays(slot: Slot) -> None:
     slow = time.perf_counter() - began
     gc.freeze()
     assert fast < slow / 3
+
+
+def test_when_the_model_changes_the_one_before_is_gone_before_the_other_is_loaded(
+    slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be no room for both."""
+    other = str(tiny.make_model(tmp_path / "other", layers=3))
+    slot.setup = dataclasses.replace(slot.setup, models={**slot.setup.models, other: slot.own})
+    family, seen = type(_family.load(slot.recipe.family)), list[int]()
+    build = family.build
+
+    def watched(self: _family.Family, folder: Path, classes: int) -> torch.nn.Module:
+        seen.append(sum(known() is not None for known in alive))
+        return build(self, folder, classes)
+
+    monkeypatch.setattr(family, "build", watched)
+    alive: list[weakref.ref[torch.nn.Module]] = []
+    _worker._pretrained.cache_clear()
+    for model in (slot.recipe.model, other, slot.recipe.model):
+        recipe = dataclasses.replace(slot.recipe, model=model)
+        for _ in range(2):
+            with _worker._slot(slot.setup, recipe) as (of, built, _device):
+                assert len(of.blocks(built)) == (4 if model == other else 3)
+                alive.append(weakref.ref(built))
+            del of, built
+    assert seen == [0, 0, 0], "loaded once each time it changes"
