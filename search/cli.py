@@ -175,6 +175,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.resume is None:
         planning.claim(plan)
     console.print(f"Profile {plan.profile}: {plan.profile_reason}.", markup=False)
+    for remark in plan.remarks:
+        console.print(f"Data: {remark}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
     console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.run}", markup=False)
 

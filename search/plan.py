@@ -34,6 +34,10 @@ KEPT_CHECKPOINTS = 3
 _RECORDS, _RECORDS_PER_TRAINING = 1_000_000, 3_000
 """Bytes of plan, summary, model card; of a training's lines in all journals, per report and for its end."""
 
+_NAMED, _IMBALANCED = 3, 1.5
+"""Inputs that are named of those that cannot be read; times by which the largest class may exceed the smallest before
+a user is told."""
+
 _PROCESS_MEMORY = 1.2 * cluster.GB
 """A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
 
@@ -59,6 +63,8 @@ class Plan:
     classes: tuple[str, ...]
     duplicates: int
     """Rows left out because their input stands in the data already."""
+    remarks: tuple[str, ...]
+    """What a user should know of the data, a sentence each."""
     fingerprint: str
     """Hash of all slices."""
     rungs: tuple[float, ...]
@@ -93,7 +99,7 @@ class Plan:
         """Everything that decides the outcome of a training with these parameters."""
         recipe = self.base.with_params(self.complete(params))
         model = self.models[recipe.model]
-        start = prefix.start(model.prefix.kept, recipe.frozen_layers)
+        start = prefix.start(model.prefix.kept, recipe.frozen_layers) if recipe.deterministic_input else 0
         return dataclasses.replace(recipe, seed=seed, cached_layers=start, cache_dtype=model.cache_dtype)
 
     def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,6 +262,7 @@ def _plan(
         sizes=corpus.sizes(),
         classes=corpus.classes,
         duplicates=corpus.duplicates,
+        remarks=remarks(corpus, (said for f in folders.values() for said in family.remarks(f, profile.data, corpus))),
         fingerprint=corpus.fingerprint,
         rungs=scheduler.rungs(profile.budget),
         report_at=scheduler.report_points(profile.budget),
@@ -277,6 +284,21 @@ def _plan(
         address=options.address,
     )
     return plan, corpus
+
+
+def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
+    """What a user should know of the data: what could not be read, classes of very different size, how it is kept."""
+    said = []
+    if corpus.skipped:
+        more = ", ..." if len(corpus.skipped) > _NAMED else ""
+        said.append(f"{len(corpus.skipped)} inputs cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
+    labels = corpus.labels["train"].tolist()
+    counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
+    (fewest, rare), (most, common) = counts[0], counts[-1]
+    if most > _IMBALANCED * fewest:
+        ratio = f"{most / fewest:.1f} times as many" if fewest else f"{most} against none"
+        said.append(f"the classes are out of balance: {common!r} has {ratio} training examples as {rare!r}")
+    return tuple(dict.fromkeys([*said, *of_family]))
 
 
 def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
@@ -350,5 +372,5 @@ def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a result."""
-    packages = ("frostline", "ray", "torch", "transformers", "datasets", "optuna")
+    packages = ("frostline", "ray", "torch", "torchvision", "timm", "transformers", "datasets", "optuna")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

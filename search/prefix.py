@@ -166,14 +166,21 @@ def expected_work(
     part = (scheduler.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
     looked_at = sum(scheduler.looks(budget, train, validation))
     own = [recipe for recipe in recipes.values() if recipe.get("model", model) == model]
+    own = [recipe for recipe in own if recipe.get("augmentation", "none") == "none"]
     depths = [int(parameters.complete(recipe, {model: blocks}).get("frozen_layers", 0)) for recipe in own]
     models = len(distributions["model"].choices) if "model" in distributions else 1  # type: ignore[attr-defined]
-    rest = (max(0, trials - len(recipes)) + again) / models
+    rest = (max(0, trials - len(recipes)) + again) / models * _share_without_augmentation(distributions)
     return Work(
         trainings=trainings_by_depth(depth_shares(distributions, blocks), depths, rest),
         passes=part * (budget.epochs * train + looked_at),
         examples=train + validation,
     )
+
+
+def _share_without_augmentation(distributions: Mapping[str, BaseDistribution]) -> float:
+    """Of points drawn at random; with another input in every epoch nothing can be kept."""
+    choices = list(getattr(distributions.get("augmentation"), "choices", ("none",)))
+    return choices.count("none") / len(choices)
 
 
 def depth_shares(distributions: Mapping[str, BaseDistribution], blocks: int) -> dict[int, float]:

@@ -224,6 +224,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"{len(plan.classes)} classes; {plan.duplicates} duplicate rows left out; "
             f"fingerprint {plan.fingerprint[:12]}",
         ),
+        *(("data", remark) for remark in plan.remarks),
     ]
     rows += [("parameter", f"{name}: {_range(d)}") for name, d in plan.distributions.items()]
     rows += [

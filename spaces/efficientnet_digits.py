@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 on handwritten digits: a search over vision's own knobs that runs offline on two cores.
 
-EVIDENCE
+Measured: 0.0 (to be filled in)
 
     python search/run.py --space efficientnet_digits
 

@@ -50,6 +50,8 @@ class Pictures(Examples):
 class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
+    library_name = "pytorch"
+
     def model_folder(self, source: str) -> Path:
         return _model_zoo.model_folder(source)
 
