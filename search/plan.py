@@ -262,7 +262,14 @@ def _plan(
         sizes=corpus.sizes(),
         classes=corpus.classes,
         duplicates=corpus.duplicates,
-        remarks=remarks(corpus, (said for f in folders.values() for said in family.remarks(f, profile.data, corpus))),
+        remarks=remarks(
+            corpus,
+            [
+                f"{model}: {said}" if profile.models else said
+                for model, folder in folders.items()
+                for said in family.remarks(folder, profile.data, corpus)
+            ],
+        ),
         fingerprint=corpus.fingerprint,
         rungs=scheduler.rungs(profile.budget),
         report_at=scheduler.report_points(profile.budget),
@@ -296,8 +303,8 @@ def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
     counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
     (fewest, rare), (most, common) = counts[0], counts[-1]
     if most > _IMBALANCED * fewest:
-        ratio = f"{most / fewest:.1f} times as many" if fewest else f"{most} against none"
-        said.append(f"the classes are out of balance: {common!r} has {ratio} training examples as {rare!r}")
+        ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
+        said.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
     return tuple(dict.fromkeys([*said, *of_family]))
 
 

@@ -1,6 +1,10 @@
 """EfficientNet-Lite0 on handwritten digits: a search over vision's own knobs that runs offline on two cores.
 
-Measured: 0.0 (to be filled in)
+Small profile: mean validation accuracy of 3 fresh seeds 0.9500 (95 % interval 0.942 to 0.958), test 0.9683 (600
+digits, 0.953 to 0.982), by the recipe of trial 11 of 12: learning rate 3.2e-3, batch 32, 6 of 8 blocks frozen, weight
+decay 0.046, no augmentation, label smoothing 0.10, dropout 0.10, 3 epochs on 500 digits at 64 pixels. Beside it: the
+default 0.1767 (stopped early), the linear probe 0.8867, the majority class 0.1033.
+2 min 4 s in all on 2 cores of an idle AMD EPYC, no GPU, 2026-11-24:
 
     python search/run.py --space efficientnet_digits
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables._family import Batch, Block, Examples, Family
+from trainables._family import Batch, Examples, Family
+from trainables._freezing import Block
 from trainables._task import Boundary
 
 Blocks = Sequence[Block]

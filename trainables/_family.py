@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from spaces import Data, Recipe
-from trainables import _sources
+from trainables import _freezing, _sources
 from trainables._data import Array, Corpus
+from trainables._freezing import Block
 from trainables._sources import Rows
 
 Batch = dict[str, Tensor]
-
-Block = list[nn.Module | nn.Parameter]
-"""Modules in the order in which they run; and parameters that are no module's alone (a class token, say)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,13 +86,27 @@ class Family(ABC):
         """
         return f"at most {data.max_length} tokens"
 
-    @abstractmethod
     def describe(self, folder: Path) -> ModelInfo:
         """Facts of the model in `folder`, which is loaded to see that it can be.
 
         Raises:
             ValueError: not a model this family can train.
         """
+        model = self.build(folder, 2)
+        blocks, trainable = self.blocks(model), []
+        for depth in range(len(blocks) + 1):
+            _freezing.freeze(model, blocks, depth)
+            trainable.append(count_trainable(model))
+        return ModelInfo(
+            blocks=len(blocks),
+            parameters=trainable[0],
+            trainable_at=tuple(trainable),
+            max_length=self.max_length(folder, model),
+        )
+
+    def max_length(self, folder: Path, model: nn.Module) -> int | None:
+        """Longest input that the model in `folder` takes, in tokens; None without a limit."""
+        return None
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
         """What a user should know of how these inputs are kept and read, a sentence each."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainables._family import Block
+Block = list[nn.Module | nn.Parameter]
+"""Modules in the order in which they run; and parameters that are no module's alone (a class token, say)."""
 
 
 def freeze(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:

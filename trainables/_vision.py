@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from timm.models import _manipulate
 from torch import Tensor, nn
 
-from trainables._family import Block
+from trainables._freezing import Block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

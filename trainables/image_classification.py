@@ -16,9 +16,10 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
 from spaces import Data, Recipe
-from trainables import _data, _freezing, _images, _model_zoo, _vision
+from trainables import _data, _images, _model_zoo, _vision
 from trainables._data import Array, Corpus
-from trainables._family import Batch, Block, Examples, Family, ModelInfo, count_trainable
+from trainables._family import Batch, Examples, Family
+from trainables._freezing import Block
 from trainables._images import Stored
 from trainables._sources import Rows
 from trainables._vision import Transform
@@ -57,14 +58,6 @@ class ImageClassification(Family):
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
         return _images.read_rows(data)
-
-    def describe(self, folder: Path) -> ModelInfo:
-        model = self.build(folder, 2)
-        blocks, trainable = self.blocks(model), []
-        for depth in range(len(blocks) + 1):
-            _freezing.freeze(model, blocks, depth)
-            trainable.append(count_trainable(model))
-        return ModelInfo(blocks=len(blocks), parameters=trainable[0], trainable_at=tuple(trainable), max_length=None)
 
     def inputs(self, folder: Path, data: Data) -> str:
         transform = _vision.transform_of(folder).at(data.image_size)

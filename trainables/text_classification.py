@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from spaces import Data
-from trainables import _data, _freezing
+from trainables import _data
 from trainables._data import Array, Corpus
-from trainables._family import Batch, Block, Examples, Family, ModelInfo, count_trainable
+from trainables._family import Batch, Examples, Family
+from trainables._freezing import Block
 
 # A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
 transformers.utils.logging.set_verbosity_error()
@@ -52,19 +53,10 @@ class TokenizedText(Examples):
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    def describe(self, folder: Path) -> ModelInfo:
-        model, tokenizer = self.build(folder, 2), _tokenizer(folder)
-        blocks, trainable = self.blocks(model), []
-        for depth in range(len(blocks) + 1):
-            _freezing.freeze(model, blocks, depth)
-            trainable.append(count_trainable(model))
-        return ModelInfo(
-            blocks=len(blocks),
-            parameters=trainable[0],
-            trainable_at=tuple(trainable),
-            # RoBERTa counts positions from 2, and only its tokenizer tells.
-            max_length=min(getattr(model.config, "max_position_embeddings", 10**9), tokenizer.model_max_length),
-        )
+    def max_length(self, folder: Path, model: nn.Module) -> int | None:
+        # RoBERTa counts positions from 2, and only its tokenizer tells.
+        positions = getattr(model.config, "max_position_embeddings", 10**9)
+        return min(int(positions), int(_tokenizer(folder).model_max_length))
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)

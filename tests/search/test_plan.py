@@ -3,8 +3,10 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -322,3 +324,29 @@ def test_one_recipe_is_trained_again_to_its_end_and_goes_on_as_such(begun: Plan,
     elsewhere, corpus = plan.resolve(Options(space="", retrain=recipe, dataset=str(other), storage=tmp_path))
     assert sum(corpus.sizes().values()) == 60, "of the new data, all of it"
     assert elsewhere.base.learning_rate == 3e-4
+
+
+def test_a_recipe_that_augments_starts_from_the_input(options: Options) -> None:
+    made, _ = plan.resolve(options)
+    model = dataclasses.replace(
+        made.models[made.base.model], prefix=dataclasses.replace(made.models[made.base.model].prefix, kept=(1, 2))
+    )
+    made = dataclasses.replace(made, models={made.base.model: model})
+    assert made.recipe({"frozen_layers": 2}, 0).cached_layers == 2
+    assert made.recipe({"frozen_layers": 2, "augmentation": "light"}, 0).cached_layers == 0
+
+
+def _corpus(labels: list[int], skipped: tuple[str, ...] = ()) -> Any:
+    arrays = {split: np.array(labels) for split in ("train", "validation", "test")}
+    return SimpleNamespace(labels=arrays, classes=("cat", "dog"), skipped=skipped)
+
+
+def test_remarks_tell_of_what_is_left_out_and_of_classes_out_of_balance() -> None:
+    assert plan.remarks(_corpus([0, 1, 0, 1, 0]), ()) == ()
+    assert plan.remarks(_corpus([0, 0, 0, 0, 1]), ["kept", "kept"]) == (
+        "the classes are out of balance: 'cat' has 4.0 times as many training examples as 'dog'",
+        "kept",
+    )
+    assert "'cat' has training examples, none has 'dog'" in plan.remarks(_corpus([0, 0]), ())[0]
+    skipped = plan.remarks(_corpus([0, 1], ("a", "b", "c", "d")), ())
+    assert skipped == ("4 inputs cannot be read: a, b, c, ...",)

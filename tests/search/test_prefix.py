@@ -165,3 +165,13 @@ def test_a_recipe_is_trained_again_from_where_it_started(cached: Options, start:
     plan, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
     (params,) = plan.recipes.values()
     assert plan.recipe(params, plan.seed).training() == recipe.training()
+
+
+def test_trials_that_augment_their_input_are_not_reckoned_with() -> None:
+    budget = Budget(trials=18, epochs=1, first_rung=1.0, confirm_recipes=0)
+    depth = {"frozen_layers": IntDistribution(0, 1)}
+    recipes = {"default": {"frozen_layers": 0}, "other": {"frozen_layers": 1, "augmentation": "light"}}
+    augmented = {**depth, "augmentation": CategoricalDistribution(("none", "light", "randaugment-5", "randaugment-9"))}
+    found = prefix.expected_work(budget, 100, 50, augmented, recipes, "m", 1)
+    assert found.trainings == {0: 1 + 16 / 4 / 2, 1: 16 / 4 / 2}
+    assert prefix.expected_work(budget, 100, 50, depth, {}, "m", 1).trainings == {0: 9, 1: 9}

@@ -1,0 +1,91 @@
+"""A whole search over pictures: an `ImageFolder` tree, a ResNet, real Ray."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import plan as planning
+from search.options import Options
+from spaces import Recipe
+from tests import tiny
+from trainables import _images
+from trainables.image_classification import load
+
+
+@pytest.fixture(scope="module")
+def found(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """`resnet_cats_dogs` on a generated tree, one picture of which is broken, with a ResNet drawn at random."""
+    from search import tuner
+
+    folder = tmp_path_factory.mktemp("vision")
+    tiny.make_pictures(folder / "pets" / "train", {"cat": 130, "dog": 60})
+    tiny.make_pictures(folder / "pets" / "val", {"cat": 21, "dog": 20})
+    broken = folder / "pets" / "train" / "cat" / "100.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    options = Options(
+        space="resnet_cats_dogs",
+        profile="full",
+        model=str(tiny.make_vision_model(folder / "resnet", "resnet18")),
+        dataset=str(folder / "pets"),
+        storage=folder / "runs",
+        trials=5,
+        epochs=2,
+        confirm_recipes=1,
+        confirm_seeds=1,
+    )
+    plan, corpus = planning.resolve(options)
+    planning.claim(plan)
+    text = io.StringIO()
+    summary = tuner.run(plan, corpus, Console(file=text, width=200))
+    lines = [json.loads(line) for line in Path(summary["run"], "trials.jsonl").read_text().splitlines()]
+    return {"plan": plan, "summary": summary, "lines": lines, "printed": text.getvalue()}
+
+
+def test_what_is_odd_about_the_pictures_is_said_before_it_starts(found: dict[str, Any]) -> None:
+    unreadable, unbalanced, stored = found["plan"].remarks
+    assert unreadable == "1 inputs cannot be read: train/cat/100.png"
+    assert "out of balance: 'cat' has 2.1 times as many training examples as 'dog'" in unbalanced
+    assert stored.startswith("pictures are decoded and resized once")
+    assert found["plan"].sizes == {"train": 171, "validation": 41, "test": 18}
+
+
+def test_every_trial_ends_with_the_familys_metrics(found: dict[str, Any]) -> None:
+    assert sum(found["summary"]["counts"].values()) == 5
+    assert "FAIL" not in found["summary"]["counts"], found["lines"]
+    reports = [line for line in found["lines"] if line["state"] == "RUNNING"]
+    assert all(line["metrics"].keys() >= {"accuracy", "macro_f1", "loss", "train_loss"} for line in reports)
+
+
+def test_the_seed_recipe_comes_first_and_heads_read_the_prefix_cache(found: dict[str, Any]) -> None:
+    first = next(line for line in found["lines"] if line["number"] == 0)
+    assert first["label"] == "default"
+    wanted = {"learning_rate": 1e-4, "batch_size": 32, "frozen_layers": found["plan"].models[first_model(found)].blocks}
+    assert wanted.items() <= first["params"].items()
+    for line in found["lines"]:
+        if line["state"] == "RUNNING":
+            started_at = found["plan"].recipe(line["params"], 0).cached_layers
+            assert line["cached_layers"] == started_at
+            assert started_at == 0 or line["params"]["augmentation"] == "none"
+    assert first["cached_layers"] > 0
+
+
+def first_model(found: dict[str, Any]) -> str:
+    return found["plan"].base.model
+
+
+def test_the_exported_model_scores_the_test_set_as_reported(found: dict[str, Any]) -> None:
+    best = Path(found["summary"]["run"]) / "best"
+    recipe = Recipe.from_json((best / "recipe.json").read_text())
+    corpus = tiny.corpus(recipe.data, 8, _images.read_rows)
+    classify = load(best)
+    answers = [next(iter(classify(_images.decode(picture.read())))) for picture in corpus.inputs["test"]]
+    right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))
+    assert right / len(answers) == pytest.approx(found["summary"]["test"]["accuracy"])
+    card = (best / "README.md").read_text()
+    assert f'load("{best}")' in card
+    assert "32 x 32 pixels" in card
+    assert found["summary"]["load"] == f'trainables.image_classification.load("{best}")'
