@@ -2,8 +2,10 @@
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +60,9 @@ class First(Examples):
 
 class Family(ABC):
     """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
+
+    code: tuple[Callable[..., Any], ...] = ()
+    """Functions outside the class that decide what blocks put out: an edited one never meets its old prefix cache."""
 
     library_name = "transformers"
     """The library that loads an export, as the hub names it."""

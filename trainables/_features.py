@@ -71,7 +71,9 @@ class Wanted:
             "dtype": self.dtype,
             "device": [self.device, self.threads],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
-            "code": _data.code_version(type(family), _boundary.outputs, _shards, _packed, _device.precision),
+            "code": _data.code_version(
+                type(family), *family.code, _boundary.outputs, _shards, _packed, _device.precision
+            ),
         }
 
     def folder(self, family: Family, depth: int) -> Path:

@@ -305,6 +305,10 @@ def _encoded(picture: Picture) -> Array:
     return np.frombuffer(picture.read(), dtype=np.uint8)
 
 
+CODE = (decode, rgb, resized, _fit, _pixels, _encoded)
+"""What decides the bytes of an entry beside `arrays`."""
+
+
 class Stored:
     """The pictures of one split, resized, by number."""
 

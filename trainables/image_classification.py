@@ -51,6 +51,7 @@ class Pictures(Examples):
 class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
+    code = (_vision.build, _vision.blocks_of, _vision._timm_blocks, _vision._blocks_in_order, _vision._joined)
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:
@@ -83,7 +84,7 @@ class ImageClassification(Family):
             "transform": record,
             "as_pixels": as_pixels,
             "library": [version("pillow")],
-            "code": _data.code_version(_images.arrays, _images.decode, _images.rgb, _images.resized),
+            "code": _data.code_version(_images.arrays, *_images.CODE),
         }
 
         def make(entry: Path) -> dict[str, Array]:

