@@ -2,6 +2,7 @@
 
 import csv
 import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def make_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = 
     import numpy as np
     from PIL import Image
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(zlib.crc32(folder.name.encode()))  # other pictures in another folder
     for number, (name, count) in enumerate(sorted(counts.items())):
         (folder / name).mkdir(parents=True)
         colour = np.eye(3)[number % 3] * 100
