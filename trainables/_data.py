@@ -164,7 +164,8 @@ def cut(data: Data, available: Mapping[str, int]) -> dict[str, tuple[str, int, i
     if size < 1 or taken + size > pool:
         need = f"{taken} for validation and test and {max(size, 1)} for training"
         raise ValueError(
-            f"{data.source} has {pool} different training rows; the slices need {need} (--profile full takes what is there)"
+            f"{data.source} has {pool} different training rows; the slices need {need} "
+            "(--profile full takes what is there)"
         )
     slices["train"] = ("train", taken, taken + size)
     return slices
