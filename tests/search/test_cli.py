@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import spaces
 from search import cli, rundir
 from search import plan as planning
 from search.plan import Plan
@@ -26,7 +27,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_list_shows_each_space_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["bert_imdb"]
+    assert [line.split()[0] for line in out.splitlines()] == spaces.names()
 
 
 def test_dry_run_prints_the_plan_and_starts_nothing(
@@ -199,7 +200,8 @@ def test_both_entries_answer_from_any_directory(entry: str, tmp_path: Path) -> N
     }[entry]
     done = subprocess.run([*command, "--space", "bert"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "frostline: unknown space 'bert': did you mean 'bert_imdb'? spaces are bert_imdb\n"
+    names = ", ".join(spaces.names())
+    assert done.stderr == f"frostline: unknown space 'bert': did you mean 'bert_imdb'? spaces are {names}\n"
 
 
 @pytest.mark.parametrize(

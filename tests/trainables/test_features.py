@@ -89,10 +89,13 @@ def test_every_boundary_of_the_tiny_model_is_found(case: Case) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_scores_with_and_without_the_cache_are_the_same(case: Case, dtype: str) -> None:
-    """At every depth, from every boundary above it; to rounding."""
-    cache = wanted(case, dtype=dtype)
+    """To rounding, from every boundary: of float32 at every depth, of float16 where the head alone trains.
+
+    What float16 rounds off grows without bound in training that goes deeper: a batch norm or a large step amplifies it.
+    """
+    cache, blocks = wanted(case, dtype=dtype), case.info.blocks
     tolerance = 1e-4 if dtype == "float32" else 2e-2
-    for depth in range(1, case.info.blocks + 1):
+    for depth in range(1, blocks + 1) if dtype == "float32" else [blocks]:
         without = reports(case, depth, None)
         for start in (b for b in cache.boundaries if b <= depth):
             found = reports(case, depth, cache, start)

