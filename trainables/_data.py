@@ -163,10 +163,8 @@ def cut(data: Data, available: Mapping[str, int]) -> dict[str, tuple[str, int, i
     size = pool - taken if data.train is None else data.train
     if size < 1 or taken + size > pool:
         need = f"{taken} for validation and test and {max(size, 1)} for training"
-        raise ValueError(
-            f"{data.source} has {pool} different training rows; the slices need {need} "
-            "(--profile full takes what is there)"
-        )
+        hint = "" if data.train is None else " (--profile full takes what is there)"
+        raise ValueError(f"{data.source} has {pool} different training rows; the slices need {need}{hint}")
     slices["train"] = ("train", taken, taken + size)
     return slices
 

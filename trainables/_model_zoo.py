@@ -13,7 +13,7 @@ import timm.models
 import torchvision
 from torch import Tensor, nn
 
-from trainables import _data, _sources, _vision
+from trainables import _checkpoint, _data, _sources, _vision
 
 _TORCHVISION, _TIMM = "torchvision/", "timm/"
 
@@ -117,6 +117,8 @@ def _from_torchvision(name: str) -> Path:
         try:
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
         except OSError as error:
+            if error.errno in _checkpoint.DISK_FULL:
+                raise
             raise _sources.NotCachedError(f"model {_TORCHVISION + name!r}") from error
         preset = weights.transforms()
         transform = _vision.Transform(

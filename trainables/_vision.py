@@ -150,7 +150,8 @@ def save(model: nn.Module, folder: Path, transform: Transform, classes: tuple[st
             "mean": transform.mean,
             "std": transform.std,
             "interpolation": transform.interpolation,
-            "crop_pct": transform.crop / transform.resize,
+            # Whoever reads it rounds down; of the quotient itself rounding may take one pixel too many.
+            "crop_pct": transform.crop / (transform.resize + 0.5),
             "crop_mode": "squash" if transform.squash else "center",
         },
     )

@@ -1,5 +1,6 @@
 """Blocks, head, transform and source of timm's and torchvision's models."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,17 @@ def test_blocks_and_head_share_nothing_and_leave_nothing_out(name: str) -> None:
     below = [p for part in parts for p in (part.parameters() if isinstance(part, nn.Module) else [part])]
     assert len({id(p) for p in below}) == len(below)
     assert {id(p) for p in below} | head == {id(p) for p in model.parameters()}
+
+
+def test_an_export_of_any_size_is_read_with_the_transform_it_was_written_with(tmp_path: Path) -> None:
+    """timm keeps the share of the crop, not the size before it; rounding that down must give the size again."""
+    folder, model = tmp_path / "timm", timm.create_model("resnet18", num_classes=2)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)
+    written = _vision.transform_of(folder)
+    for crop, resize in ((64, 73), (48, 59), (94, 115), (224, 224)):
+        transform = dataclasses.replace(written, crop=crop, resize=resize)
+        _vision.save(model, folder, transform, ("a", "b"), tmp_path / "out")
+        assert _vision.transform_of(tmp_path / "out") == transform
 
 
 def test_a_model_with_two_heads_is_refused() -> None:
