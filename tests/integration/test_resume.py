@@ -108,7 +108,7 @@ def test_broken_off_again_and_again_it_ends_as_if_it_had_never_been(searches: Se
     while found["interrupted"]:
         interruptions += 1
         assert found["counts"]["RUNNING"] == 0
-        with searches.interrupted_after("broken", 5):
+        with searches.interrupted_after("broken", 6):
             found = searches.resume("broken", concurrent=1)
     assert interruptions >= 2
     assert told(searches.lines("broken")) == told(searches.lines("whole"))
