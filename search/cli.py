@@ -28,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.list:
             return _list()
         _check(arguments)
+        if arguments.dashboard is not None:
+            from search import dashboard
+
+            dashboard.serve(arguments.dashboard)
+            return OK
         return _run(arguments)
     except ValueError as error:
         print(f"frostline: {error}", file=sys.stderr)
@@ -55,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
     add("--resume", type=Path, metavar="RUN", help="go on with the search in this run directory")
     add("--retrain", type=Path, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
+    add("--dashboard", type=Path, metavar="RUN", help="look at the search in this run directory in a browser")
     add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
     add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
@@ -77,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="of the run directory (default: the space and the UTC time)")
     add("--dry-run", action="store_true", help="print the plan and start nothing")
     add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
+    add("--quiet", action="store_true", help="say the result and what goes wrong, nothing else")
     return parser
 
 
@@ -99,7 +106,13 @@ def _check(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: names the option.
     """
-    if arguments.resume is not None:
+    if arguments.dashboard is not None:
+        given = [
+            name for name in ("space", "resume", "retrain", "name", "trials") if getattr(arguments, name) is not None
+        ]
+        if given:
+            raise ValueError(f"--dashboard only looks at {arguments.dashboard}: --{given[0]} has no part in it")
+    elif arguments.resume is not None:
         given = [name for name in _OF_THE_SEARCH if getattr(arguments, name) is not None]
         if arguments.profile != "auto":
             given.append("profile")
@@ -164,6 +177,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from search import plan as planning
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
+    console.quiet = arguments.quiet and not arguments.dry_run
     if arguments.resume is not None:
         plan, corpus = planning.resume(arguments.resume, options)
     else:
@@ -179,6 +193,7 @@ def _run(arguments: argparse.Namespace) -> int:
         console.print(f"Data: {remark}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
     console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.run}", markup=False)
+    console.print(f"Watch it: frostline --dashboard {plan.run}", markup=False)
 
     from search import tuner
 
@@ -196,6 +211,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return FAILED
     if arguments.json:
         print(report.dump(found))
+    console.quiet = arguments.quiet and arguments.json  # the JSON is the result
     return _close(found, console)
 
 

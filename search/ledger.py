@@ -240,6 +240,7 @@ class Ledger:
             device=result.get("device", ""),
             partial=result.get("partial", False),
             cached_layers=result.get("cached_layers", 0),
+            spent=result.get("spent", {}),
         )
         trial = self._records(job).append(line)
         if not job.confirms:

@@ -63,6 +63,9 @@ class Line:
     """Blocks that were not run, since the prefix cache had what they put out."""
     partial: bool = False
     """Whether the metrics are of the first of the validation examples only, as at an early rung."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds since the report before by what they went into: `training`, `evaluation`, `data` (waiting for batches,
+    reading or making what frozen blocks put out). Nothing at an end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +203,8 @@ def _is_sound(line: Line) -> bool:
     known = line.state in {RUNNING, COMPLETE, PRUNED, FAIL} and isinstance(line.reason, str)
     measured = isinstance(line.metrics, dict) and all(isinstance(v, int | float) for v in line.metrics.values())
     timed = all(isinstance(v, int | float) for v in (line.epoch, line.samples, line.seconds, line.time))
-    return numbered and known and measured and timed and isinstance(line.params, dict)
+    split = isinstance(line.spent, dict) and all(isinstance(v, int | float) for v in line.spent.values())
+    return numbered and known and measured and timed and split and isinstance(line.params, dict)
 
 
 def collect(lines: Iterable[Line]) -> list[Trial]:

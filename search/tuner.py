@@ -18,7 +18,7 @@ from rich.console import Console
 from search import cluster, export, report, results, rundir, scheduler
 from search.ledger import Ledger
 from search.plan import Plan
-from search.progress import Progress
+from search.progress import Progress, say
 from search.results import Line
 from search.rundir import Log
 from search.trial import run_trial
@@ -84,7 +84,7 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -
             restarts += 1
             if plan.address or restarts > _RESTARTS:  # a cluster is not ours to start
                 raise
-            console.print(f"Ray has died ({error}); it is started again, and the trials go on.", markup=False)
+            say(console, f"Ray has died ({error}); it is started again, and the trials go on.")
             continue
         finally:
             ledger.close()
@@ -147,7 +147,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
     with (
         _stop_requests() as stop,
         _tune_folder(plan) as folder,
-        Progress(plan, console, [*ledger.trials, *ledger.confirmations]) as progress,
+        Progress(plan, console, [*ledger.trials, *ledger.confirmations], used=ledger.seconds) as progress,
     ):
         for line in ledger.settle(stopped):
             progress.end(line)

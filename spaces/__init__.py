@@ -1,7 +1,7 @@
 """What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
 
 from spaces._catalog import load, names
-from spaces._recipe import CACHE_DTYPES, Recipe
+from spaces._recipe import CACHE_DTYPES, Recipe, with_unit
 from spaces._single import RETRAIN, of_recipe
 from spaces._space import ALL, Budget, Data, Depth, Profile, Space
 
@@ -18,4 +18,5 @@ __all__ = [
     "load",
     "names",
     "of_recipe",
+    "with_unit",
 ]

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spaces._space import Budget, Data
 
@@ -28,20 +28,20 @@ class Recipe:
     budget: Budget
     learning_rate: float
     """Peak learning rate of AdamW."""
-    batch_size: int
+    batch_size: int = field(metadata={"unit": "examples"})
     """Examples per optimizer step."""
-    frozen_layers: int
+    frozen_layers: int = field(metadata={"unit": "blocks"})
     """Blocks, counted from the input, that stay fixed."""
     weight_decay: float
     """Decoupled weight decay of AdamW; biases and norms have none."""
     augmentation: str = "none"
     """What training does to its inputs at random: `none`, `light` (pictures: a random resized crop and a flip), or
     `randaugment-<magnitude>` (also two random operations; Cubuk et al. 2019, arXiv:1909.13719)."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = field(default=0.0, metadata={"unit": "0 to 1"})
     """Share of the target that goes to all classes alike (Szegedy et al. 2015, arXiv:1512.00567)."""
-    dropout: float | None = None
+    dropout: float | None = field(default=None, metadata={"unit": "0 to 1"})
     """Of what the head reads; None leaves it as the pretrained model has it."""
-    warmup: float = 0.1
+    warmup: float = field(default=0.1, metadata={"unit": "0 to 1 of the steps"})
     """Fraction of all steps over which the learning rate rises linearly; it falls linearly after."""
     clip_norm: float = 1.0
     """Largest 2-norm of the gradient."""
@@ -54,7 +54,7 @@ class Recipe:
     from the prefix cache. Changes a score by rounding at most."""
     cache_dtype: str = "float32"
     """How those outputs are stored."""
-    frozen_fraction: float | None = None
+    frozen_fraction: float | None = field(default=None, metadata={"unit": "0 to 1 of the blocks"})
     """What `frozen_layers` was mapped from where the model is searched: a part of that model's blocks, 0 to 1."""
 
     def __post_init__(self) -> None:
@@ -124,3 +124,18 @@ class Recipe:
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(sorted(unknown))}")
         return dataclasses.replace(self, **params)  # type: ignore[arg-type]
+
+
+_UNITS = {
+    **{f.name: f.metadata["unit"] for f in dataclasses.fields(Recipe) if "unit" in f.metadata},
+    "accuracy": "0 to 1",
+    "macro_f1": "0 to 1",
+    "loss": "nats",
+    "train_loss": "nats",
+}
+"""Of the fields of a recipe and of the metrics of a training; what is not in here is a bare number or a name."""
+
+
+def with_unit(name: str) -> str:
+    """The name of a parameter or a metric with its unit: `batch_size (examples)`; a bare number has none."""
+    return f"{name} ({_UNITS[name]})" if name in _UNITS else name

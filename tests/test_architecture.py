@@ -19,7 +19,7 @@ MAY_IMPORT = {
 # Inside search: module -> the modules of search it may import, at the top or late.
 INSIDE_SEARCH = {
     "run": {"cli"},
-    "cli": {"cluster", "options", "plan", "report", "rundir", "tuner"},
+    "cli": {"cluster", "dashboard", "options", "plan", "report", "rundir", "tuner"},
     "prefix": {"options", "parameters", "scheduler"},
     "models": {"options", "prefix"},
     "plan": {"cluster", "models", "options", "parameters", "prefix", "rundir", "scheduler"},
@@ -29,7 +29,11 @@ INSIDE_SEARCH = {
     "study": {"results"},
     "ledger": {"confirm", "parameters", "plan", "results", "rundir", "study"},
     "report": {"confirm", "ledger", "plan", "results", "scheduler"},
-    "progress": {"plan", "report", "results"},
+    "pages": {"results", "rundir"},
+    "dashboard": {"pages", "rundir"},
+    "pace": {"results"},
+    "live": {"pace"},
+    "progress": {"confirm", "live", "pace", "plan", "prefix", "report", "results"},
     "export": {"cluster", "plan", "results"},
     "wires": {"cluster", "ledger", "progress", "results", "rundir", "scheduler"},
     "tuner": {

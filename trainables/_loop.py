@@ -7,7 +7,7 @@ on a CPU it then ends bit-identical to one that was never interrupted.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from spaces import Recipe
 from trainables import _checkpoint, _data, _device, _freezing, _optim
 from trainables._checkpoint import Snapshot
 from trainables._family import Batch, Examples, Family, First
+from trainables._stopwatch import Stopwatch
 
 _CPU_MICRO_BATCH = 8
 """Examples per forward pass on a CPU: larger ones are no faster there and cost memory (1.1 GB at 32 × 128 tokens)."""
@@ -44,6 +45,9 @@ class Report:
     """Whether the trial has used its whole budget."""
     micro_batch: int
     """Most examples in one forward pass so far as the device's memory allowed."""
+    spent: dict[str, float] = field(compare=False)  # two equal trainings never take the same time
+    """Seconds since the last report, or since the start, by what they went into: `training`, `evaluation` and `data`,
+    the wait for batches to train on."""
 
 
 Take = Callable[[], Snapshot]
@@ -135,6 +139,7 @@ def fit(
                     report(run.measure(examples, size, final=not due))
                     if not due:
                         return
+                    run.watch.start()  # what the report has taken is not the training's time
                     _freezing.training_mode(model, blocks, recipe.frozen_layers)
                 after_step(run.take)
     finally:
@@ -171,6 +176,7 @@ class _Run:
         if device.type == "cpu" and not _trains_batch_norm(model):
             self.micro_batch = min(recipe.batch_size, _CPU_MICRO_BATCH)
         self._unchecked: list[tuple[int, float, torch.Tensor]] = []
+        self.watch = Stopwatch()
 
     @property
     def learning_rate(self) -> float:
@@ -222,6 +228,7 @@ class _Run:
             NonFiniteLossError: of a loss on the way, or of a metric.
         """
         self.check()
+        self.watch.trained()
         metrics = evaluate(self.model, self.family, validation, self.device)
         metrics["train_loss"] = self.total.item() / self.since
         self.total, self.since = torch.zeros((), device=self.device), 0
@@ -236,6 +243,7 @@ class _Run:
             partial=validation.partial,
             final=final,
             micro_batch=self.micro_batch,
+            spent=self.watch.spent(),
         )
 
     def _gradient(self, indices: _data.Array, upcoming: _data.Array | None) -> torch.Tensor:
@@ -254,7 +262,8 @@ class _Run:
         ]
         while True:
             try:
-                portions = self.ahead.get(indices, self.micro_batch)
+                with self.watch.data():
+                    portions = self.ahead.get(indices, self.micro_batch)
                 if upcoming is not None:
                     self.ahead.prepare(upcoming, self.micro_batch)
                 return _backward(self.compiled, self.family, self.recipe, portions, len(indices), self.device)

@@ -11,6 +11,7 @@ import gc
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,7 +65,9 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
     recipe = Recipe.from_json(task.recipe)
     with _slot(setup, recipe) as (family, model, device), _Attempt(setup, task, model, recipe, tell) as attempt:
         try:
+            began = time.monotonic()
             with _examples(setup, recipe, family, model) as (started, splits, attempt.cached_layers):
+                attempt.spends({"data": time.monotonic() - began})
                 _loop.fit(
                     model,
                     started,
@@ -152,6 +155,7 @@ class _Attempt:
         self._writing: Future[None] | None = None
         """The one file that is being written: a snapshot, or during a report the weights that may be the best."""
         self.cached_layers = 0
+        self._spent: Counter[str] = Counter()
 
     def __enter__(self) -> "_Attempt":
         return self
@@ -169,6 +173,10 @@ class _Attempt:
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
+
+    def spends(self, seconds: Mapping[str, float]) -> None:
+        """So many seconds more have gone into this and that; said with the next report."""
+        self._spent.update(seconds)
 
     def tell(self, **values: Any) -> None:
         """Say it; where that is to Tune, this returns when it is recorded, or not at all when the trial is stopped."""
@@ -189,6 +197,7 @@ class _Attempt:
         What was measured on some of the validation examples only does not compare with what others got on all.
         """
         self._written_out()
+        self.spends(report.spent)
         if report.samples <= self._task.samples:
             return  # said before the trial was interrupted
         self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
@@ -197,6 +206,7 @@ class _Attempt:
             self._best = objective
             self._candidate.replace(best_path(self._setup.run, self._task.folder))
         metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(self._setup.device)}
+        spent, self._spent = dict(self._spent), Counter()
         self.tell(
             objective=objective,
             metrics=metrics,
@@ -205,6 +215,7 @@ class _Attempt:
             final=report.final,
             micro_batch=report.micro_batch,
             device=_device_name(self._setup.device),
+            spent=spent,
         )
 
     def after_step(self, take: _loop.Take) -> None:

@@ -134,6 +134,21 @@ def test_a_finished_search_is_told_again_without_doing_anything(searches: Search
     }
 
 
+def test_quiet_is_the_result_alone(searches: Searches, capfd: pytest.CaptureFixture[str]) -> None:
+    run = searches.start("quiet", trials=1, concurrent=1)["run"]
+    capfd.readouterr()
+    printed = {}
+    for options in ((), ("--quiet",), ("--quiet", "--json")):
+        assert cli.main(["--resume", run, *options]) == cli.OK
+        printed[options] = capfd.readouterr()
+    loud, quiet, both = printed.values()
+    assert f"Watch it: frostline --dashboard {run}\n" in loud.out
+    assert loud.out.endswith(quiet.out)
+    assert quiet.out.lstrip().startswith("┃ validation accuracy")
+    assert json.loads(both.out)["run"] == run
+    assert both.err == ""
+
+
 def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches) -> None:
     """Ray's own restore cannot (ray#18847)."""
     searches.start("more", trials=3, concurrent=1)

@@ -34,7 +34,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_model: Path, tiny_csv: Path, tmp_path: Path
 ) -> None:
     data = ("--model", str(tiny_model), "--dataset", str(tiny_csv), "--storage", str(tmp_path / "runs"))
-    code, out, _ = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", *data)
+    code, out, _ = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", "--quiet", *data)
     assert code == 0
     labels = {line.split(":")[0] for line in out.splitlines()}
     wanted = {"space", "profile", "parameter", "rungs", "trials", "at once", "each trial", "epochs", "disk"}
@@ -59,6 +59,9 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
         (("--space", "bert_imdb", "--retries", "-1", "--profile", "small"), "--retries must not be negative, got -1"),
         (("--retrain", "/no/such"), "/no/such holds no best/recipe.json: has the search in it finished?"),
         (("--retrain", "/no/such", "--space", "bert_imdb"), "--space has no part in it"),
+        (("--dashboard", "/no/such"), "/no/such is not a run directory: it does not exist"),
+        (("--dashboard", "/no/such", "--space", "bert_imdb"), "only looks at /no/such: --space has no part in it"),
+        (("--dashboard", "/no/such", "--resume", "/no"), "only looks at /no/such: --resume has no part in it"),
         (("--resume", "/no/such"), "/no/such is not a run directory: it does not exist"),
         (("--space", "bert_imdb", "--profile", "small", "--name", "a/b"), "--name is a folder name"),
         (("--space", "bert_imdb", "--address", "127.0.0.1:9"), "no Ray cluster answers at 127.0.0.1:9"),

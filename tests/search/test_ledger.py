@@ -44,9 +44,10 @@ def test_the_recipes_are_tried_first_and_every_start_is_on_disk(plan: Plan, cloc
 def test_a_report_is_recorded_once_though_it_may_come_twice(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
     job = taken(ledger)
-    line = ledger.report(job, said(1, 0.6, clock.now, micro_batch=8, device="A100"))
+    line = ledger.report(job, said(1, 0.6, clock.now, micro_batch=8, device="A100", spent={"training": 9.0}))
     assert line is not None
     assert (line.state, line.samples, line.micro_batch, line.device) == (RUNNING, 320, 8, "A100")
+    assert line.spent == {"training": 9.0}
     assert ledger.report(job, said(1, 0.7, clock.now)) is None
     assert ledger.report(job, said(0.5, 0.7, clock.now)) is None, "nor one that is older"
     (trial,) = recorded(plan)

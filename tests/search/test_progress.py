@@ -19,6 +19,7 @@ def follow(progress: Progress) -> None:
     progress.report(line(0, RUNNING, label="default", metrics=GOOD))
     progress.end(line(0, PRUNED, label="default", metrics=GOOD))
     progress.begin(1, PARAMS, "")
+    progress.report(line(1, RUNNING, metrics={"accuracy": 0.55, "loss": 0.6}))
     progress.end(line(1, FAIL, reason="loss is nan at step 3, learning rate 0.001"))
     progress.begin(2, PARAMS, "")
     progress.report(line(2, RUNNING, metrics={"accuracy": 0.5, "loss": 0.7}))
@@ -36,7 +37,7 @@ def printed(plan: Plan, happens: Callable[[Progress], None], known: list[Trial] 
 def shown(progress: Progress, width: int) -> str:
     """The live table as it stands."""
     console = Console(file=io.StringIO(), width=width)
-    console.print(progress._render())
+    console.print(progress._view())
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -46,6 +47,7 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
         "trial 0 epoch 1.00: accuracy 0.8125, loss 0.4000, 12 s",
         "trial 0 PRUNED: 1 of 12 done, best 0.8125 by trial 0",
         f"trial 1 starts: {RECIPE}",
+        "trial 1 epoch 1.00: accuracy 0.5500, loss 0.6000, 12 s",
         "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
         f"trial 2 starts: {RECIPE}",
         "trial 2 epoch 1.00: accuracy 0.5000, loss 0.7000, 12 s",
@@ -128,9 +130,11 @@ def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
         follow(progress)
         table = shown(progress, width)
     assert "2 of 12 trials done, 1 running, 9 to come" in table
-    for part in ("accuracy", "seconds", "running", "0.5000", "pruned", "0.8125", "1/1"):
+    for part in ("accuracy", "time", "running", "0.5000", "pruned", "0.8125", "3 reached, 1 stopped, 1 passed"):
         assert part in table, part
-    assert "fail" not in table, "a failed trial is none of the best"
+    assert f"best accuracy 0.8125 by trial 0: {RECIPE}" in " ".join(table.split())
+    assert "trial 1 FAIL (loss is nan at step 3, learning rate 0.001)" in table
+    assert "failed" not in table, "a failed trial is none of the best"
     assert "confirming" not in table
 
 
@@ -139,7 +143,8 @@ def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
     with Progress(plan, Console(file=io.StringIO()), known) as progress:
         confirm(progress)
         table = shown(progress, 200)
-    assert "12 of 12 trials done, 0 running, 0 to come; confirming the best: 1 done, 1 running" in table
+    assert "12 of 12 trials done, 0 running, 0 to come" in table
+    assert "confirming the best: 1 done, 1 running" in table
     assert "seed 2" in table
     assert "0.6500" in table
 
@@ -168,7 +173,7 @@ def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(dataclasses.replace(plan, rungs=()), Console(file=text)) as progress:
         follow(progress)
-        assert progress._render()
+        assert progress._view()
 
 
 def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Plan) -> None:
@@ -182,3 +187,59 @@ def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Pla
     said = printed(plan, happens, known)
     assert said[0].startswith("trial 0 seed 2 goes on after epoch 1.00")
     assert said[1] == "trial 1 COMPLETE: 2 of 12 done, best 0.8000 by trial 0"
+
+
+def test_quiet_only_problems_are_said(plan: Plan) -> None:
+    text = io.StringIO()
+    with Progress(plan, Console(file=text, width=500, quiet=True)) as progress:
+        follow(progress)
+        progress.lose(2, plan.seed, "its process died")
+        progress.end(line(2, PRUNED, 0.5, reason=INTERRUPTED))
+    assert [part.split("] ", 1)[1] for part in text.getvalue().splitlines()] == [
+        "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
+        "trial 2: its process died; it goes on from its last checkpoint",
+    ]
+
+
+def test_on_a_terminal_the_problems_stay_when_the_view_is_gone(plan: Plan) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None)
+    with Progress(plan, console) as progress:
+        follow(progress)
+        text.seek(0)
+        text.truncate()
+    left = text.getvalue().split("\x1b[2K")[-1]
+    assert left.count("trial 1 FAIL (loss is nan at step 3, learning rate 0.001)") == 1
+    assert "trial 0" not in left.replace("by trial 0", "")
+
+
+def test_nothing_is_promised_before_something_is_measured(plan: Plan) -> None:
+    with Progress(plan, Console(file=io.StringIO())) as progress:
+        progress.begin(0, PARAMS, "default")
+        assert "to go" not in shown(progress, 80)
+        assert "time: " not in shown(progress, 80)
+        progress.report(line(0, RUNNING, 0.5, spent={"training": 3.0, "evaluation": 1.0, "data": 0.0}))
+        assert "about" in shown(progress, 80)
+        assert "time: training 75 %, evaluation 25 %, data 0 %, idle 0 %" in shown(progress, 80)
+
+
+def test_the_time_to_go_counts_what_runs_what_comes_and_what_confirms(plan: Plan) -> None:
+    """12 s an epoch; of 12 trials 1 is done; 3 recipes are confirmed with 3 seeds; 2 slots."""
+    plan = with_budget(plan, slots=2, confirm_seeds=3)
+    budget = plan.base.budget
+    with Progress(plan, Console(file=io.StringIO())) as progress:
+        progress.begin(0, PARAMS, "")
+        progress.report(line(0, RUNNING, 0.5))
+        progress.end(line(0, PRUNED, 0.5))
+        left = progress._seconds_left([], progress._started)
+    trials, confirming = 11 * budget.epochs * 12.0, 9 * budget.epochs * 12.0
+    assert left == pytest.approx((trials + confirming) / 2)
+
+
+@pytest.mark.parametrize("trials", [12, None])
+def test_a_time_budget_says_when_the_search_ends(plan: Plan, trials: int | None) -> None:
+    timed = with_budget(plan, trials=trials, seconds=100.0, confirm_recipes=0)
+    with Progress(timed, Console(file=io.StringIO()), used=30.0) as progress:
+        progress.begin(0, PARAMS, "")
+        progress.report(line(0, RUNNING, 0.5, seconds=1200.0))
+        assert progress._seconds_left([], progress._started) == pytest.approx(70.0)

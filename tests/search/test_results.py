@@ -261,13 +261,30 @@ def test_majority(labels: list[int], share: float) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"state": "X"}, {"metrics": 5}, {"metrics": {"accuracy": "high"}}, {"params": []}, {"epoch": None}, {"reason": 3}],
+    [
+        {"state": "X"},
+        {"metrics": 5},
+        {"metrics": {"accuracy": "high"}},
+        {"params": []},
+        {"epoch": None},
+        {"reason": 3},
+        {"spent": {"data": ""}},
+    ],
 )
 def test_a_damaged_line_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> None:
     path = tmp_path / "trials.jsonl"
     good = asdict(line(0, RUNNING, 0.5))
     path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "number": 1, **damage}) + "\n")
     assert [trial.number for trial in results.read(path)] == [0]
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_where_its_seconds_went(tmp_path: Path) -> None:
+    fields = asdict(line(0, RUNNING, 0.5, spent={"training": 3.5}))
+    old = {key: value for key, value in fields.items() if key != "spent"}
+    (tmp_path / "trials.jsonl").write_text(json.dumps(fields) + "\n" + json.dumps({**old, "number": 1}) + "\n")
+    new, before = results.read(tmp_path / "trials.jsonl")
+    assert new.reports[0].spent == {"training": 3.5}
+    assert before.reports[0].spent == {}
 
 
 def test_a_score_on_some_of_the_examples_does_not_compare() -> None:

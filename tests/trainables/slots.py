@@ -100,7 +100,7 @@ class Slot:
 
 def core(told: Told) -> list[dict[str, Any]]:
     """What of the reports does not depend on the machine or its speed."""
-    machine = {"seconds", "pid", "time"}
+    machine = {"seconds", "pid", "time", "spent"}
     return [
         {key: value for key, value in values.items() if key not in machine}
         | {"metrics": {name: value for name, value in values["metrics"].items() if name != "peak_memory_mb"}}

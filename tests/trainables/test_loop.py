@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,29 @@ def test_it_learns_and_reports_where_it_should() -> None:
     assert [report.epoch for report in reports] == [0.64, 1.0, 2.0, 3.0]
     assert [report.micro_batch for report in reports] == [8] * 4
     assert reports[-1].metrics["accuracy"] > 0.9 > 0.6 > reports[-1].metrics["train_loss"]
+
+
+class Slow(Points):
+    """Examples that are long in coming."""
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        time.sleep(0.01)
+        return super().batch(indices)
+
+
+def test_a_report_says_what_its_seconds_went_into() -> None:
+    """Two epochs of 4 batches; each of their 13 portions comes after 10 ms. Who is told takes his time."""
+    told: list[_loop.Report] = []
+
+    def report(said: _loop.Report) -> None:
+        told.append(said)
+        time.sleep(0.3)
+
+    fit(recipe(), Slow(100), report_at=(1.0, 2.0), report=report)
+    for spent in (said.spent for said in told):
+        assert 0.13 <= spent["data"] < 0.25
+        assert 0 < spent["training"] < 0.25
+        assert 0 < spent["evaluation"] < 0.25
 
 
 def test_it_can_end_within_an_epoch() -> None:

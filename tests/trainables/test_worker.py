@@ -25,7 +25,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     for values in told:
         assert set(values) == {
             *("epoch", "samples", "step", "objective", "metrics", "partial", "cached_layers", "final"),
-            *("micro_batch", "device", "seconds", "pid", "time"),
+            *("micro_batch", "device", "seconds", "pid", "time", "spent"),
         }
         assert values["objective"] == values["metrics"]["accuracy"]
         assert set(values["metrics"]) == {"accuracy", "macro_f1", "loss", "train_loss", "peak_memory_mb"}
@@ -35,6 +35,10 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     seconds = [values["seconds"] for values in told]
     assert seconds == sorted(seconds)
     assert 0 < seconds[0] < seconds[-1] < 60
+    spent = [values["spent"] for values in told]
+    assert all(set(parts) == {"training", "evaluation", "data"} and min(parts.values()) >= 0 for parts in spent)
+    assert sum(sum(parts.values()) for parts in spent) == pytest.approx(seconds[-1], rel=0.5)
+    assert sum(sum(parts.values()) for parts in spent) <= seconds[-1]
 
 
 def test_the_weights_of_the_best_report_are_on_disk_before_it_is_told(slot: Slot) -> None:
