@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
     add("--storage", type=Path, metavar="FOLDER", help="where run directories go (default: runs)")
     add("--name", help="of the run directory (default: the space and the UTC time)")
+    add("--wandb", choices=("online", "offline", "off"), help="Weights & Biases (default: online where it has a key)")
+    add("--wandb-artifact", action="store_true", help="upload the best model to it, as an artifact")
     add("--dry-run", action="store_true", help="print the plan and start nothing")
     add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
     add("--quiet", action="store_true", help="say the result and what goes wrong, nothing else")
@@ -160,6 +162,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         seed=arguments.seed,
         storage=arguments.storage or Path("runs"),
         name=arguments.name,
+        wandb=arguments.wandb,
+        wandb_artifact=arguments.wandb_artifact,
         address=arguments.address or os.environ.get("RAY_ADDRESS") or None,
         retrain=None if arguments.retrain is None else recipe_in(arguments.retrain),
     )
@@ -191,6 +195,7 @@ def _run(arguments: argparse.Namespace) -> int:
     console.print(f"Profile {plan.profile}: {plan.profile_reason}.", markup=False)
     for remark in plan.remarks:
         console.print(f"Data: {remark}.", markup=False)
+    console.print(f"W&B: {plan.wandb}: {plan.wandb_reason}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
     console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.run}", markup=False)
     console.print(f"Watch it: frostline --dashboard {plan.run}", markup=False)
@@ -228,6 +233,8 @@ def _close(found: dict[str, Any], console: Console) -> int:
         console.print(line, markup=False)
     counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count)
     console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
+    if found.get("wandb"):
+        console.print(f"W&B sweep: {found['wandb']}", markup=False)
     if found["interrupted"]:
         console.print("Interrupted: this is what was found so far; no model was exported and no test set was read.")
         console.print(f"Go on: frostline --resume {found['run']}", markup=False)

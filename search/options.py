@@ -41,6 +41,10 @@ class Options:
     storage: Path = Path("runs")
     name: str | None = None
     address: str | None = None
+    wandb: str | None = None
+    """`online`, `offline` or `off`; None leaves it to what is configured."""
+    wandb_artifact: bool = False
+    """Whether the winner's model goes up to W&B."""
     retrain: Recipe | None = None
     """Instead of a space: the one recipe to train."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import cluster, models, parameters, prefix, rundir, scheduler
+from search import account, cluster, models, parameters, prefix, rundir, scheduler
 from search.models import ModelPlan
 from search.options import Options, adjusted, changed, size
 from spaces import Budget, Profile, Recipe, Space
@@ -33,6 +33,9 @@ KEPT_CHECKPOINTS = 3
 
 _RECORDS, _RECORDS_PER_TRAINING = 1_000_000, 3_000
 """Bytes of plan, summary, model card; of a training's lines in all journals, per report and for its end."""
+
+_WANDB_PER_TRAINING = 150_000
+"""Bytes of a run's files that W&B's client keeps (measured: 48 kB), for a run that was opened three times."""
 
 _NAMED, _IMBALANCED = 3, 1.5
 """Inputs that are named of those that cannot be read; times by which the largest class may exceed the smallest before
@@ -89,6 +92,11 @@ class Plan:
     seed: int
     run: Path
     address: str | None
+    wandb: str
+    """`online`, `offline` or `off`."""
+    wandb_reason: str
+    wandb_artifact: bool
+    """Whether the winner's model goes up to W&B."""
 
     @property
     def device(self) -> str:
@@ -145,7 +153,10 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     profile = adjusted(space.profile(name), options)
     now = datetime.datetime.now(datetime.UTC)
     run = rundir.locate(options.storage, options.name or rundir.default_name(space.name, now))
-    return _plan(space, name, reason, profile, run, options, nodes, options.seed or 0)
+    wandb = account.resolve(options.wandb, None)
+    if options.wandb_artifact and wandb[0] == "off":
+        raise ValueError(f"--wandb-artifact: W&B is off: {wandb[1]}")
+    return _plan(space, name, reason, profile, run, options, nodes, options.seed or 0, wandb)
 
 
 def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
@@ -171,16 +182,19 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
             "checkpoint_every": float(fields["checkpoint_every"]),
             "cache_size": str(int(fields["cache_limit"])),
         }
+        wandb = account.resolve(options.wandb, str(fields.get("wandb", "off")))
+        artifact = options.wandb_artifact or bool(fields.get("wandb_artifact", False))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
     options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
+    options = dataclasses.replace(options, wandb_artifact=artifact)
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
     nodes = cluster.nodes(options.address)
     budget = changed(base.budget, options, of_old=True)
     profile = Profile(model=base.model, data=base.data, budget=budget, models=searched)
     space = dataclasses.replace(space, full=profile, small=profile)  # refused where it has another kind of depth now
     reason = "as the search began"
-    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, (base, tried))
+    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, wandb, (base, tried))
     for what, old, new in (
         (f"the data {base.data.source}", fingerprint, plan.fingerprint),
         *((f"the model {model}", old, plan.models[model].weights) for model, old in weights.items()),
@@ -203,6 +217,7 @@ def _plan(
     options: Options,
     nodes: list[cluster.Node],
     seed: int,
+    wandb: tuple[str, str],
     began: tuple[Recipe, dict[str, ModelPlan]] | None = None,
 ) -> tuple[Plan, Corpus]:
     """`began`: what the trials of a search that goes on share, and its models, whatever the space says today."""
@@ -283,12 +298,16 @@ def _plan(
             max(at_once, rundir.snapshots(run)),
             profile.budget,
             max(_sources.other_bytes(folder) for folder in folders.values()),
-        ),
+        )
+        + (0 if wandb[0] == "off" else _trainings(profile.budget) * _WANDB_PER_TRAINING),
         retries=retries,
         checkpoint_every=checkpoint_every,
         seed=seed,
         run=run,
         address=options.address,
+        wandb=wandb[0],
+        wandb_reason=wandb[1],
+        wandb_artifact=options.wandb_artifact,
     )
     return plan, corpus
 
@@ -372,9 +391,13 @@ def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:
     """
     whole = 4 * largest
     kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
-    trainings = (budget.trials or 1000) + budget.confirm_recipes * budget.confirm_seeds
-    records = _RECORDS + trainings * _RECORDS_PER_TRAINING * (1 + len(scheduler.report_points(budget)))
+    records = _RECORDS + _trainings(budget) * _RECORDS_PER_TRAINING * (1 + len(scheduler.report_points(budget)))
     return (kept + 1) * whole + slots * 2 * (1 + 3) * whole + 2 * (whole + beside) + records
+
+
+def _trainings(budget: Budget) -> int:
+    """At most; of a search without a number of trials, a guess."""
+    return (budget.trials or 1000) + budget.confirm_recipes * budget.confirm_seeds
 
 
 def versions() -> dict[str, str]:

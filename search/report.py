@@ -253,6 +253,10 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
         *(("cache", text) for text in _prefix(plan)),
+        (
+            "wandb",
+            f"{plan.wandb}: {plan.wandb_reason}" + ("; the winner's model goes up too" if plan.wandb_artifact else ""),
+        ),
         ("seed", str(plan.seed)),
     ]
     return rows

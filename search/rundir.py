@@ -49,7 +49,7 @@ def default_name(space: str, now: datetime.datetime) -> str:
 
 _OF_THE_MACHINE = {
     *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"),
-    "cache_limit",
+    *("cache_limit", "wandb", "wandb_reason", "wandb_artifact"),
 }
 
 
@@ -106,6 +106,8 @@ def read_plan(run: Path) -> dict[str, Any]:
         raise ValueError(f"{run / 'plan.json'} is not a plan")
     inside = run.resolve()
     for path in run.rglob("*"):
+        if path.relative_to(run).match("wandb/*/logs/debug-core.log"):
+            continue  # W&B's link to its own log, below the user's cache; nothing opens it
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise ValueError(f"{path} is a link that leads out of the run directory; remove it")
     return fields

@@ -7,7 +7,7 @@ import gc
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from search.plan import Plan
 from search.progress import Progress, say
 from search.results import Line
 from search.rundir import Log
+from search.tracking import Tracker
 from search.trial import run_trial
-from search.wires import Asker, Recorder, SearchFailedError, Stopper, Switchboard
+from search.wires import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
 from trainables._data import Corpus
 from trainables._family import load
 from trainables._task import ModelSetup, Setup
@@ -66,16 +67,18 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
             checkpoint_every=plan.checkpoint_every,
             cache_limit=plan.cache_limit,
         )
-        return _run(plan, corpus, setup, log, console)
+        with Tracker(plan, console) as tracker:
+            return _run(plan, corpus, setup, log, console, tracker)
 
 
-def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -> dict[str, Any]:
+def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
     interrupted, failure, restarts = False, "", 0
     while True:
         ledger = Ledger(plan, log, tidies_later=True)
         try:
             if not (ledger.finished and _is_published(plan, ledger)):  # else nothing is left to do
-                _work(plan, corpus, setup, ledger, console)
+                tracker.start()
+                _work(plan, corpus, setup, ledger, console, tracker)
         except KeyboardInterrupt:
             interrupted = True
         except SearchFailedError as error:
@@ -91,15 +94,17 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console) -
         # A search broken off leaves Tune's handles on its actors in cycles; where the Ray is the caller's,
         # they would go on holding its CPUs.
         gc.collect()
-        found = _summary(plan, corpus, ledger, interrupted, failure)
+        if plan.wandb_artifact and (won := ledger.winner()) and export.is_of(plan, won[0]):
+            tracker.publish(won[0], plan.run / "best")
+        found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
         rundir.put(plan.run / "summary.json", report.dump(found) + "\n")
         return found
 
 
-def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
+def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
     with cluster.connect(plan.address):
         try:
-            _search(plan, setup, ledger, console)
+            _search(plan, setup, ledger, console, tracker)
             _publish(plan, corpus, setup, ledger, console)
         except ValueError as error:  # what a user can get wrong has been said before
             raise RuntimeError(f"a bug, not your mistake: {error}") from error
@@ -134,7 +139,7 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     export.publish(plan, best, card)
 
 
-def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
+def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
     """All trainings, through Tune.
 
     Raises:
@@ -149,11 +154,11 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
         _tune_folder(plan) as folder,
         Progress(plan, console, [*ledger.trials, *ledger.confirmations], used=ledger.seconds) as progress,
     ):
-        for line in ledger.settle(stopped):
-            progress.end(line)
+        followers: list[Follower] = [progress, tracker]
+        _tell_ends(followers, ledger.settle(stopped))
         if ledger.finished:
             return
-        board = Switchboard(ledger, rungs, progress, stop)
+        board = Switchboard(ledger, rungs, followers, stop)
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(run_trial, {"cpu": plan.need.cpus, "gpu": plan.need.gpus}),
             param_space={"setup": dataclasses.asdict(setup)},
@@ -171,16 +176,16 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console) -> None:
         try:
             tuner.fit()
         except (KeyboardInterrupt, SearchFailedError):
-            _abandon(ledger, progress)
+            _tell_ends(followers, ledger.abandon())
             raise
         if board.error is not None:  # in Tune's very last step
             raise board.error
 
 
-def _abandon(ledger: Ledger, progress: Progress) -> None:
-    lines: list[Line] = ledger.abandon()
+def _tell_ends(followers: Sequence[Follower], lines: Sequence[Line]) -> None:
     for line in lines:
-        progress.end(line)
+        for follower in followers:
+            follower.end(line)
 
 
 @contextmanager

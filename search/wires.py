@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from search import results
 from search.cluster import Watch
 from search.ledger import Ledger
-from search.progress import Progress
+from search.results import Line
 from search.rundir import Job
 from search.scheduler import Rungs
 from trainables import _task
@@ -29,11 +29,27 @@ class SearchFailedError(Exception):
     """The search has stopped by itself: something is wrong with more than the recipes."""
 
 
+class Follower(Protocol):
+    """Is told what happens on the slots, and decides nothing."""
+
+    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
+        """A training has been given a slot."""
+
+    def report(self, line: Line) -> None:
+        """A running training has reported."""
+
+    def lose(self, number: int, seed: int, reason: str) -> None:
+        """A training has lost its process and will go on."""
+
+    def end(self, line: Line) -> None:
+        """A training has ended."""
+
+
 class Switchboard:
     """What the three wires share: the ledger, the rungs, and what should end the search."""
 
-    def __init__(self, ledger: Ledger, rungs: Rungs, progress: Progress, stop: list[int]) -> None:
-        self.ledger, self.rungs, self.progress, self.stop = ledger, rungs, progress, stop
+    def __init__(self, ledger: Ledger, rungs: Rungs, followers: Sequence[Follower], stop: list[int]) -> None:
+        self.ledger, self.rungs, self.followers, self.stop = ledger, rungs, followers, stop
         self.error: BaseException | None = None
         self.watch = Watch()
         self.jobs: dict[str, dict[int, Job]] = {}
@@ -120,7 +136,7 @@ class Stopper(FIFOScheduler):
 
 
 class Recorder(Callback):
-    """Tells the ledger and the progress what happens on the slots."""
+    """Tells the ledger and the followers what happens on the slots."""
 
     def __init__(self, board: Switchboard) -> None:
         self._board = board
@@ -150,7 +166,8 @@ class Recorder(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
         for job in self._board.jobs[trial.trial_id].values():
-            self._board.progress.begin(job.number, job.params, job.label, job.seed)
+            for follower in self._board.followers:
+                follower.begin(job.number, job.params, job.label, job.seed)
 
     @_guarded()
     def on_trial_result(
@@ -166,7 +183,8 @@ class Recorder(Callback):
             raise OSError(*result["disk_full"])
         for said in _said(result):
             if "failed" not in said and (line := board.ledger.report(jobs[place], said)):
-                board.progress.report(line)
+                for follower in board.followers:
+                    follower.report(line)
         if place < max(jobs):
             self._end(jobs.pop(place), result)
 
@@ -183,7 +201,11 @@ class Recorder(Callback):
             reason = results.OUT_OF_TIME
         if "traceback" in result:
             self._keep_error(job, result["traceback"])
-        board.progress.end(board.ledger.end(job, state, reason))
+        self._tell_end(board.ledger.end(job, state, reason))
+
+    def _tell_end(self, line: Line) -> None:
+        for follower in self._board.followers:
+            follower.end(line)
 
     @_guarded()
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -193,10 +215,11 @@ class Recorder(Callback):
         reason = died_of(text)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason)) is None:
-                board.progress.lose(job.number, job.seed, reason)
+                for follower in board.followers:
+                    follower.lose(job.number, job.seed, reason)
             else:
                 self._keep_error(job, text.strip() or reason)
-                board.progress.end(line)
+                self._tell_end(line)
 
     def _keep_error(self, job: Job, text: str) -> None:
         path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")

@@ -10,6 +10,7 @@ from search import cluster
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
 cluster.prepare_environment()  # before any test module imports Ray
 
 

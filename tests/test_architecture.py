@@ -22,7 +22,11 @@ INSIDE_SEARCH = {
     "cli": {"cluster", "dashboard", "options", "plan", "report", "rundir", "tuner"},
     "prefix": {"options", "parameters", "scheduler"},
     "models": {"options", "prefix"},
-    "plan": {"cluster", "models", "options", "parameters", "prefix", "rundir", "scheduler"},
+    "sweep": {"plan", "results"},
+    "workspace": {"sweep"},
+    "wandb_client": {"results", "sweep", "workspace"},
+    "tracking": {"plan", "results", "rundir", "sweep"},
+    "plan": {"account", "cluster", "models", "options", "parameters", "prefix", "rundir", "scheduler"},
     "rundir": {"results"},
     "scheduler": {"results"},
     "confirm": {"results"},
@@ -35,10 +39,10 @@ INSIDE_SEARCH = {
     "live": {"pace"},
     "progress": {"confirm", "live", "pace", "plan", "prefix", "report", "results"},
     "export": {"cluster", "plan", "results"},
-    "wires": {"cluster", "ledger", "progress", "results", "rundir", "scheduler"},
+    "wires": {"cluster", "ledger", "results", "rundir", "scheduler"},
     "tuner": {
         *("cluster", "export", "ledger", "plan", "progress", "report", "results", "rundir", "scheduler"),
-        *("trial", "wires"),
+        *("tracking", "trial", "wires"),
     },
 }
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]

@@ -40,6 +40,7 @@ from search.results import Records
 from search.rundir import hold
 from search.scheduler import Rungs
 from search.study import Study
+from search.tracking import Tracker
 from search.wires import Asker, Recorder, Stopper, Switchboard
 from spaces import Recipe
 from tests import tiny
@@ -133,7 +134,7 @@ class Table:
 def planned(folder: Path, trials: int, slots: int) -> Plan:
     """A search of so many trials at once, with a time budget that it cannot use up."""
     table = tiny.write_csv(folder / "t.csv", tiny.rows(1100))
-    options = Options(space="bert_imdb", profile="small", model=str(tiny.make_model(folder / "model")))
+    options = Options(space="bert_imdb", profile="small", wandb="off", model=str(tiny.make_model(folder / "model")))
     options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run", prefix_cache="off")
     made = plan.resolve(options)[0]
     budget = dataclasses.replace(made.base.budget, trials=trials, epochs=EPOCHS, first_rung=1, seconds=1e9)
@@ -211,7 +212,7 @@ def without_ray(made: Plan, every: int) -> None:
     with hold(made.run) as log:
         ledger = Ledger(made, log)
         progress = Progress(made, Console(file=io.StringIO(), width=120))
-        board = Switchboard(ledger, Rungs(made.base.budget), progress, [])
+        board = Switchboard(ledger, Rungs(made.base.budget), [progress], [])
         board.watch = Calm()  # type: ignore[assignment]
         table = Table(watch, every, [*PARTS])
         for _ in drive(board):
@@ -279,8 +280,9 @@ def with_ray(made: Plan, every: int) -> None:
 
     Recorder.on_trial_complete = counted  # type: ignore[method-assign]
     made.run.mkdir()
+    console = Console(file=io.StringIO(), width=120)
     with hold(made.run) as log, cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=math.inf)):
-        tuner._search(made, setup, Ledger(made, log), Console(file=io.StringIO(), width=120))
+        tuner._search(made, setup, Ledger(made, log), console, Tracker(made, console))
         print(f"{table.idle:.1f} s from the last end of a trial to Tune's own")
 
 

@@ -206,7 +206,7 @@ def main() -> None:
         parser.error(
             f"--trials {given.trials} in --rounds {given.rounds} leaves no hand-over: 2 trials a round at least"
         )
-    options = Options(space="bert_imdb", profile="small", concurrent=1, confirm_recipes=0, epochs=1)
+    options = Options(space="bert_imdb", profile="small", concurrent=1, wandb="off", confirm_recipes=0, epochs=1)
     planned, corpus = planning.resolve(options)
     planned = of_one_recipe(planned)
     found: dict[str, list[HandOver]] = {"Frostline": [], "Ray's documented pattern": []}

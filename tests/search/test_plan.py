@@ -173,7 +173,7 @@ def start(made: Plan, params: dict[str, Any], number: int = 0) -> None:
 
 def same(one: Plan, other: Plan) -> bool:
     """But for what belongs to the moment."""
-    moment = {"profile_reason": "", "slots_reason": ""}
+    moment = {"profile_reason": "", "slots_reason": "", "wandb_reason": ""}
     return dataclasses.replace(one, **moment) == dataclasses.replace(other, **moment)
 
 

@@ -40,7 +40,7 @@ class Tune:
         self.plan, self.clock, self.text = plan, clock, io.StringIO()
         self.ledger, self.stop = session(plan, clock), list[int]()
         progress = Progress(plan, Console(file=self.text, width=300))
-        self.board = Switchboard(self.ledger, Rungs(plan.base.budget), progress, self.stop)
+        self.board = Switchboard(self.ledger, Rungs(plan.base.budget), [progress], self.stop)
         self.board.watch = _Calm()  # type: ignore[assignment]
         self.asker, self.stopper, self.recorder = Asker(self.board), Stopper(self.board), Recorder(self.board)
 

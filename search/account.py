@@ -1,0 +1,94 @@
+"""Whether a search is shown in W&B: what was asked for, what is configured. Nothing here speaks to a server."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+MODES = ("online", "offline", "off")
+
+_OF_SETTING = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+}
+"""W&B's own words for a mode."""
+
+_NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
+
+
+def choose(asked: str | None, kept: str | None, setting: str, has_key: bool) -> tuple[str, str]:
+    """The mode of a search, one of `MODES`, and why.
+
+    Args:
+        asked: for with `--wandb`; None where it was not given.
+        kept: the mode of the search that goes on; None for a new one.
+        setting: W&B's own, by WANDB_MODE or `wandb offline`; empty where there is none.
+        has_key: whether a key for the server is configured.
+
+    Raises:
+        ValueError: online was asked for and there is no key, or a mode that W&B does not have.
+    """
+    if asked is not None:
+        if asked == "online" and not has_key:
+            raise ValueError(f"--wandb online: {_NO_KEY}")
+        return asked, "as asked"
+    if kept is not None:
+        return ("offline", _NO_KEY) if kept == "online" and not has_key else (kept, "as the search began")
+    if setting and setting.lower() not in _OF_SETTING:
+        raise ValueError(f"WANDB_MODE is one of {', '.join(_OF_SETTING)}, got {setting!r}")
+    mode = _OF_SETTING[setting.lower()] if setting else "online"
+    if mode == "online":
+        return ("online", "a key is configured") if has_key else ("off", _NO_KEY)
+    return mode, f"W&B's own mode is {setting}"
+
+
+def resolve(asked: str | None, kept: str | None) -> tuple[str, str]:
+    """`choose` for this process: looks for a key only where the answer depends on one.
+
+    Raises:
+        ValueError: as `choose`.
+    """
+    setting = os.environ.get("WANDB_MODE", "")
+    mode, reason = choose(asked, kept, setting, has_key=True)
+    if mode != "online":
+        return mode, reason
+    has_key, configured = _configured()
+    return choose(asked, kept, setting or configured, has_key)
+
+
+def _configured() -> tuple[bool, str]:
+    """Whether W&B's client finds a key for its server, and its mode where that is not the default.
+
+    Whether the server takes the key is not asked.
+    """
+    variables = any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"))
+    if not variables and not any(path.is_file() for path in _places()):
+        return False, ""  # without W&B's client, whose import takes 1 to 4 s
+    from wandb.errors import AuthenticationError
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib.wbauth import wbnetrc
+
+    with contextlib.redirect_stderr(io.StringIO()):  # it tells which files it reads
+        settings = wandb_setup.singleton().settings
+        mode = "" if settings.mode == "online" else settings.mode
+        try:
+            netrc = wbnetrc.read_netrc_auth(host=settings.base_url)
+        except AuthenticationError:  # what stands there cannot be a key
+            netrc = None
+    return bool(settings.api_key or settings.identity_token_file or netrc), mode
+
+
+def _places() -> list[Path]:
+    """Files in which W&B's client looks for a key."""
+    home, netrc, folder = Path.home(), os.environ.get("NETRC"), os.environ.get("WANDB_CONFIG_DIR")
+    return [
+        *([Path(netrc).expanduser()] if netrc else [home / ".netrc", home / "_netrc"]),
+        (Path(folder).expanduser() if folder else home / ".config" / "wandb") / "settings",
+        Path("wandb") / "settings",
+    ]

@@ -1,0 +1,328 @@
+"""A search in W&B: the real client, and a server on loopback that speaks its protocol."""
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import plan as planning
+from search import results, sweep
+from search.options import Options
+from search.plan import Plan
+from search.results import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Records
+from search.rundir import hold
+from search.tracking import Limits, Tracker
+from tests.fake_wandb import FakeRun, FakeWandb
+from tests.integration.test_resume import Searches
+from tests.search.made import line
+
+PARAMS = {"learning_rate": 1e-4, "batch_size": 8, "frozen_layers": 1, "weight_decay": 0.01}
+SHORT = Limits(answer=1.0, finish=1.0, end=20.0)
+"""For a server that does not answer."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWandb]:
+    """A server that answers well, and an environment that points at it and at nothing of the user's."""
+    monkeypatch.delenv("WANDB_MODE")
+    with FakeWandb() as fake:
+        elsewhere = {"WANDB_CONFIG_DIR": tmp_path / "config", "NETRC": tmp_path / "netrc"}
+        for name, value in {**fake.environment, **elsewhere}.items():
+            monkeypatch.setenv(name, str(value))
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def planned(tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder, given = tmp_path_factory.mktemp("runs"), {"model": str(tiny_model), "dataset": str(tiny_csv)}
+    return planning.resolve(Options(space="bert_imdb", profile="small", storage=folder, name="seen", **given))[0]
+
+
+class Search:
+    """The records of a search, written and told as its driver does, without training anything."""
+
+    def __init__(self, plan: Plan, **changes: Any) -> None:
+        self.plan = dataclasses.replace(plan, **{"wandb": "online", **changes})
+        self.plan.run.mkdir(exist_ok=True)
+        with hold(self.plan.run):
+            pass  # a session is in its log
+        self.text = io.StringIO()
+
+    def session(self, limits: Limits | None = None) -> Tracker:
+        """A tracker of a session that begins now."""
+        return Tracker(self.plan, Console(file=self.text, width=500), limits)
+
+    def train(self, tracker: Tracker, number: int, state: str, *scores: float, after: int = 0, **more: Any) -> None:
+        """A training with its reports, to its end; `seed` and `reason` as in a record."""
+        seed, reason = more.get("seed", self.plan.seed), more.get("reason", "")
+        records = Records(self.plan.run / ("trials.jsonl" if seed == self.plan.seed else "confirm.jsonl"))
+        tracker.begin(number, PARAMS, "", seed)
+        given = {"params": PARAMS, "seed": seed}
+        for place, score in enumerate(scores, start=after + 1):
+            said = line(number, RUNNING, score, **given, epoch=place / 2, samples=112 * place, seconds=float(place))
+            records.append(said)
+            tracker.report(said)
+        last = {"epoch": (after + len(scores)) / 2, "samples": 112 * (after + len(scores)), "seconds": 9.0}
+        ended = line(number, state, scores[-1] if scores else None, **given, reason=reason, **last)
+        records.append(ended)
+        tracker.end(ended)
+        records.close()
+
+    def all(self, tracker: Tracker) -> None:
+        """Four trainings, each with another end."""
+        self.train(tracker, 0, COMPLETE, 0.6, 0.8, 0.7)
+        self.train(tracker, 1, PRUNED, 0.5)
+        self.train(tracker, 2, FAIL, reason="loss is nan at step 3")
+        self.train(tracker, 0, COMPLETE, 0.75, 0.7, seed=1)
+
+    def sync(self) -> None:
+        """What the warning says to type."""
+        script = Path(sys.executable).with_name("wandb")
+        subprocess.run(
+            [str(script), "sync", *map(str, self.plan.run.glob("wandb/offline-run-*"))],
+            check=True,
+            capture_output=True,
+            timeout=60,
+            cwd=self.plan.run.parent,  # it logs to the folder where it is called
+        )
+
+    @property
+    def said(self) -> list[str]:
+        return self.text.getvalue().splitlines()
+
+
+@pytest.fixture
+def search(planned: Plan, tmp_path: Path) -> Search:
+    return Search(dataclasses.replace(planned, run=tmp_path / "seen"))
+
+
+def of(server: FakeWandb, number: int, seed: int | None = None) -> FakeRun:
+    """The run of a training."""
+    (found,) = [run for run in server.runs.values() if run.display_name == sweep.run_name(number, seed, "")]
+    return found
+
+
+def scores(run: FakeRun) -> list[float]:
+    return [row["accuracy"] for row in run.history]
+
+
+def has_all(server: FakeWandb) -> bool:
+    """Whether everything of the four trainings is there, once."""
+    found = {run.display_name: (run.state, scores(run)) for run in server.runs.values()}
+    return found == {
+        "trial 0": ("finished", [0.6, 0.8, 0.7]),
+        "trial 1": ("finished", [0.5]),
+        "trial 2": ("failed", []),
+        "trial 0 seed 1": ("finished", [0.75, 0.7]),
+    }
+
+
+def test_a_search_is_one_sweep_and_each_training_a_run_of_it(
+    server: FakeWandb, search: Search, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with search.session() as tracker:
+        search.all(tracker)
+    assert not server.unknown
+    ((name, made),) = server.sweeps.items()
+    assert made["config"] == sweep.config(search.plan)
+    assert has_all(server)
+    assert {run.sweep for run in server.runs.values()} == {name}
+    assert {run.group for run in server.runs.values()} == {"seen"}
+    assert {run.project for run in server.runs.values()} == {"frostline"}
+    whole = of(server, 0)
+    assert set(made["config"]["parameters"]) <= set(whole.config)
+    assert {key: whole.config[key] for key in PARAMS} == PARAMS
+    assert whole.config["data"]["source"] == search.plan.base.data.source
+    assert [whole.history[1][key] for key in ("_step", "epoch", "samples", "seconds")] == [1, 1.0, 224, 2.0]
+    assert whole.summary["accuracy"] == 0.8, "of the best report, by which a search decides"
+    assert (whole.summary["state"], whole.summary["seconds"]) == (COMPLETE, 9.0)
+    assert {whole.job_type, of(server, 0, seed=1).job_type} == {"trial", "confirm"}
+    assert whole.tags == sweep.tags(search.plan, search.plan.base.model)
+    stopped = of(server, 1)
+    assert stopped.tags[-1] == "pruned"
+    assert (stopped.summary["state"], stopped.summary["stopped_at_rung"]) == (PRUNED, 0.5)
+    assert of(server, 2).summary["reason"] == "loss is nan at step 3"
+    assert search.said[0] == f"W&B sweep: {tracker.link}" == f"W&B sweep: {server.url}/testers/frostline/sweeps/{name}"
+    assert [text.split(": ")[0] for text in search.said] == ["W&B sweep", "W&B view"]
+    (view,) = server.views
+    panels = view["spec"]["section"]["panelBankConfig"]["sections"][0]["panels"]
+    assert [panel["viewType"] for panel in panels] == [
+        "Parallel Coordinates Plot",
+        "Parameter Importance",
+        "Run History Line Plot",
+        "Scatter Plot",
+        "Scatter Plot",
+    ]
+    log = {column["displayName"]: bool(column.get("log")) for column in panels[0]["config"]["columns"]}
+    assert log == {"batch_size": False, "frozen_layers": False, "accuracy": False} | dict.fromkeys(
+        ("learning_rate", "weight_decay"), True
+    )
+    assert capfd.readouterr() == ("", ""), "nothing of W&B's own on the terminal"
+
+
+def test_what_was_broken_off_goes_on_in_its_own_run_and_nothing_is_sent_twice(
+    server: FakeWandb, search: Search
+) -> None:
+    with search.session() as tracker:
+        search.train(tracker, 0, PRUNED, 0.5, 0.6, reason=INTERRUPTED)
+        search.train(tracker, 1, FAIL, reason=INTERRUPTED)
+        search.train(tracker, 2, COMPLETE, 0.7)
+    assert [of(server, number).state for number in range(3)] == ["preempted", "preempted", "finished"]
+    with search.session() as tracker:
+        search.train(tracker, 0, COMPLETE, 0.7, 0.8, after=2)
+        search.train(tracker, 1, COMPLETE, 0.4)
+    assert len(server.sweeps) == len(server.views) == 1
+    assert [scores(of(server, number)) for number in range(3)] == [[0.5, 0.6, 0.7, 0.8], [0.4], [0.7]]
+    assert [of(server, number).state for number in range(3)] == ["finished"] * 3
+    assert [of(server, number).opened for number in range(3)] == [2, 2, 1]
+    with search.session():
+        pass
+    assert [of(server, number).opened for number in range(3)] == [2, 2, 1], "all is there, so nothing is done"
+
+
+def test_a_driver_that_is_killed_leaves_runs_that_can_go_on(server: FakeWandb, search: Search) -> None:
+    tracker = search.session()
+    with tracker:
+        tracker.begin(0, PARAMS, "")
+        tracker.report(line(0, RUNNING, 0.5, params=PARAMS))
+        # Nothing ends the training: its pipe is closed and that is all.
+    assert (of(server, 0).state, scores(of(server, 0))) == ("preempted", [0.5])
+
+
+@pytest.mark.parametrize("wrong", ["hanging", "broken", "denied", "absent"])
+def test_a_server_that_fails_holds_up_nothing_and_everything_can_be_sent_later(
+    server: FakeWandb, search: Search, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    server.mode = wrong
+    if wrong == "absent":
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with search.session(SHORT) as tracker:
+        began = time.monotonic()
+        search.all(tracker)
+        assert time.monotonic() - began < 1, "the driver does not wait"
+        began = time.monotonic()
+    assert time.monotonic() - began < SHORT.end
+    assert len(search.said) == 2, search.said
+    folder = search.plan.run / "wandb"
+    assert search.said[0].endswith(f"The search goes on, and what W&B misses is kept in {folder}.")
+    assert f"wandb sync {folder}/offline-run-*" in search.said[1]
+    assert len(list(folder.glob("offline-run-*"))) == 4
+    assert not server.runs
+    server.mode = "well"
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    if wrong in {"hanging", "denied"}:
+        search.sync()
+        assert has_all(server)
+        assert {run.group for run in server.runs.values()} == {"seen"}
+    with search.session():
+        pass
+    assert has_all(server), "sent from the records, and nothing twice"
+    assert {run.sweep for run in server.runs.values()} == set(server.sweeps)
+    assert len(server.sweeps) == 1
+
+
+def test_a_server_that_hangs_in_the_middle_holds_up_nothing(server: FakeWandb, search: Search) -> None:
+    with search.session(SHORT) as tracker:
+        search.train(tracker, 0, COMPLETE, 0.6, 0.8, 0.7)
+        while not (server.runs and of(server, 0).state == "finished"):
+            time.sleep(0.02)
+        tracker.begin(9, PARAMS, "", 7)
+        while len(server.runs) < 2:
+            time.sleep(0.02)
+        server.mode = "hanging"
+        search.train(tracker, 9, PRUNED, 0.5, 0.6, seed=7)
+        search.train(tracker, 1, PRUNED, 0.5)
+        began = time.monotonic()
+    assert time.monotonic() - began < SHORT.end
+    assert sum("kept in" in text for text in search.said) == 1
+    server.mode = "well"
+    search.sync()
+    assert scores(of(server, 9, seed=7)) == [0.5, 0.6]
+    assert scores(of(server, 1)) == [0.5]
+    assert {run.sweep for run in server.runs.values()} == set(server.sweeps), "the sweep was there"
+
+
+def test_offline_asks_nobody_and_keeps_all(server: FakeWandb, search: Search) -> None:
+    search.plan = dataclasses.replace(search.plan, wandb="offline")
+    with search.session() as tracker:
+        search.all(tracker)
+    assert (server.operations, tracker.link) == ([], None)
+    (said,) = search.said
+    assert said.endswith(f"wandb sync {search.plan.run}/wandb/offline-run-*")
+    search.sync()
+    assert has_all(server)
+    assert {run.group for run in server.runs.values()} == {"seen"}
+
+
+def test_the_winners_model_goes_up_once(server: FakeWandb, search: Search) -> None:
+    best = search.plan.run / "best"
+    best.mkdir()
+    (best / "model.safetensors").write_bytes(b"weights")
+    for _ in range(2):
+        with search.session() as tracker:
+            if not server.runs:
+                search.all(tracker)
+            winner = results.read(search.plan.run / "trials.jsonl")[0]
+            tracker.publish(winner, best)
+    (artifact,) = server.artifacts
+    assert artifact["state"] == "COMMITTED"
+    assert artifact["artifactTypeName"] == "model"
+    assert {alias["alias"] for alias in artifact["aliases"]} == {"latest", "best", "bert_imdb"}
+    assert artifact["runName"] == of(server, 0).name
+    assert b"weights" in server.uploads.values()
+    assert has_all(server), "its run has nothing more and is finished again"
+    assert not server.unknown
+
+
+def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
+    ray_here: None, server: FakeWandb, tiny_model: Path, tiny_csv: Path, tmp_path: Path
+) -> None:
+    searches = Searches(tmp_path, tiny_model, tiny_csv)
+    run = tmp_path / "seen"
+
+    def kill() -> None:
+        """The first process that reports."""
+        while not (run / "trials.jsonl").exists() or not (seen := results.read(run / "trials.jsonl")):
+            time.sleep(0.005)
+        os.kill(seen[0].reports[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with searches.interrupted_after("seen", 4):
+        found = searches.start("seen", trials=6, concurrent=1, epochs=4, retries=0, wandb="online", prefix_cache="off")
+    killer.join()
+    assert found["interrupted"]
+    assert {run.state for run in server.runs.values()} >= {"failed", "preempted"}
+    waiting = {run.name for run in server.runs.values() if run.state == "preempted"}
+    found = searches.resume("seen", concurrent=1)
+    assert not found["interrupted"]
+    assert not server.unknown
+    ((name, _),) = server.sweeps.items()
+    assert found["wandb"].endswith(f"/sweeps/{name}")
+    trials = results.read(run / "trials.jsonl")
+    assert len(server.runs) == len(trials) == 6
+    assert {trial.state for trial in trials} >= {COMPLETE, PRUNED, FAIL}
+    for trial in trials:
+        seen = (
+            of(server, trial.number)
+            if not trial.label
+            else next(
+                run for run in server.runs.values() if run.display_name == f"trial {trial.number} ({trial.label})"
+            )
+        )
+        assert seen.sweep == name
+        assert scores(seen) == [report.metrics["accuracy"] for report in trial.reports]
+        assert seen.state == ("failed" if trial.state == FAIL else "finished")
+        assert ("pruned" in seen.tags) == (trial.state == PRUNED)
+        assert {key: seen.config[key] for key in trial.params} == trial.params
+    assert any(server.runs[name].opened == 2 for name in waiting)
