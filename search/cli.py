@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.list:
             return _list()
+        if arguments.report is not None:
+            return _report(arguments.report, sys.argv[1:] if argv is None else argv)
         _check(arguments)
         if arguments.dashboard is not None:
             from search import dashboard
 
             dashboard.serve(arguments.dashboard)
             return OK
-        return _run(arguments)
+        return _run(arguments, sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         print(f"frostline: {error}", file=sys.stderr)
         return USER_ERROR
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", type=Path, metavar="RUN", help="go on with the search in this run directory")
     add("--retrain", type=Path, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
     add("--dashboard", type=Path, metavar="RUN", help="look at the search in this run directory in a browser")
+    add("--report", type=Path, metavar="RUN", help="write its report.html again, also while it runs, and stop")
     add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
     add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
@@ -92,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
 def _list() -> int:
     for name in spaces.names():
         print(f"{name:20} {spaces.load(name).summary}")
+    return OK
+
+
+def _report(run: Path, argv: Sequence[str]) -> int:
+    """Write report.html of a run directory; `--report` stands alone."""
+    given = [word for word in argv if word.startswith("--")]
+    if others := [word for word in given if not word.startswith("--rep")]:
+        raise ValueError(f"--report makes a page of what is there: {others[0]} has no part in it")
+    from search import page
+
+    print(f"Report: {page.write(run)}")
     return OK
 
 
@@ -169,7 +184,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     options = _options(arguments)
     if arguments.resume is not None and not arguments.dry_run:
         from search import rundir
@@ -205,7 +220,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
     try:
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-            found = tuner.run(plan, corpus, console)
+            found = tuner.run(plan, corpus, console, shlex.join(["frostline", *argv]))
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -235,6 +250,8 @@ def _close(found: dict[str, Any], console: Console) -> int:
     console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
     if found.get("wandb"):
         console.print(f"W&B sweep: {found['wandb']}", markup=False)
+    if (report_file := Path(found["run"]) / "report.html").is_file():
+        console.print(f"Report: {report_file}", markup=False)
     if found["interrupted"]:
         console.print("Interrupted: this is what was found so far; no model was exported and no test set was read.")
         console.print(f"Go on: frostline --resume {found['run']}", markup=False)

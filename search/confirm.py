@@ -78,6 +78,19 @@ def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], metric: str) -> li
     return sorted(rows, key=lambda row: (row.failed, -row.mean, row.seconds))
 
 
+def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed], metric: str) -> Trial | None:
+    """The training that wins: the best one of the first of the confirmed recipes, else the best trial.
+
+    Args:
+        trials: of the search.
+        runs: trainings with fresh seeds.
+        rows: what `confirmed` makes of both; none where confirming is off.
+        metric: what decides, larger is better.
+    """
+    same = [run for run in runs if rows and run.number == rows[0].number and not run.open]
+    return results.winner(same, metric) or results.winner(trials, metric)
+
+
 def _row(trial: Trial, runs: Sequence[Trial], metric: str) -> Confirmed:
     good = [run for run in runs if run.state != results.FAIL and run.best(metric)]
     scores = tuple(run.score(metric) for run in good)

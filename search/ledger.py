@@ -86,7 +86,7 @@ class Ledger:
         """The trial of a job with all that the sampler chose, also what the space has had since a later day."""
         base = {name: getattr(self.plan.base, name) for name in self.plan.distributions}
         params = {**base, **parameters.sampled(job.params)}
-        trial = self._trial(job) or _before_first_report(job, self._clock())
+        trial = self._trial(job) or results.unreported(job.number, job.seed, job.params, job.label, self._clock())
         return dataclasses.replace(trial, params=params)
 
     def _is_open(self, job: Job) -> bool:
@@ -388,14 +388,10 @@ class Ledger:
 
         With confirmation it is the best training of the recipe with the best mean, else the best trial.
         """
-        rows = self.confirmed()
-        if rows:
-            same = [run for run in self.confirmations if run.number == rows[0].number and not run.open]
-            best = results.winner(same, self.plan.metric)
-            if best:
-                return best, rundir.folder(best.number, best.seed)
-        best = results.winner(self.trials, self.plan.metric)
-        return (best, rundir.folder(best.number)) if best else None
+        best = confirm.winner(self.trials, self.confirmations, self.confirmed(), self.plan.metric)
+        if best is None:
+            return None
+        return best, rundir.folder(best.number, None if best.seed == self.plan.seed else best.seed)
 
     def test_of(self, folder: str) -> dict[str, Any] | None:
         """What reading the test set with this training gave, if that has been done."""
@@ -415,16 +411,3 @@ class Ledger:
         self.trials.close()
         self.confirmations.close()
         self.tidy()
-
-
-def _before_first_report(job: Job, now: float) -> Trial:
-    return Trial(
-        number=job.number,
-        state=results.RUNNING,
-        params=job.params,
-        label=job.label,
-        reports=(),
-        seconds=0.0,
-        seed=job.seed,
-        time=now,
-    )

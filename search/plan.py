@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 KEPT_CHECKPOINTS = 3
 """Best trials of a search whose weights stay on disk."""
 
-_RECORDS, _RECORDS_PER_TRAINING = 1_000_000, 3_000
-"""Bytes of plan, summary, model card; of a training's lines in all journals, per report and for its end."""
+_RECORDS, _RECORDS_PER_TRAINING = 12_000_000, 3_500
+"""Bytes of plan, summary, model card, and of report.html, twice while it is replaced; of a training's lines in all
+journals and its share of the report, per report and for its end."""
 
 _WANDB_PER_TRAINING = 150_000
 """Bytes of a run's files that W&B's client keeps (measured: 48 kB), for a run that was opened three times."""

@@ -232,6 +232,11 @@ def extended(trial: Trial | None, line: Line) -> Trial:
     )
 
 
+def unreported(number: int, seed: int, params: dict[str, Any], label: str, now: float) -> Trial:
+    """A training that was given to a slot and has no line yet."""
+    return Trial(number=number, state=RUNNING, params=params, label=label, reports=(), seconds=0.0, seed=seed, time=now)
+
+
 def winner(trials: Iterable[Trial], metric: str) -> Trial | None:
     """The trial whose best report is highest; of equals the one with the lower loss there, then the earlier.
 

@@ -160,8 +160,12 @@ class Log:
 
 
 @contextmanager
-def hold(run: Path) -> Iterator[Log]:
+def hold(run: Path, command: str = "") -> Iterator[Log]:
     """The log of a run directory, for one process at a time; the system lets go of it when the process dies.
+
+    Args:
+        run: the run directory.
+        command: what was typed, kept with the session; empty where nothing was.
 
     Raises:
         ValueError: another process works in the directory; the message names it.
@@ -172,7 +176,7 @@ def hold(run: Path) -> Iterator[Log]:
         except BlockingIOError:
             raise ValueError(f"{run} is in use by {_holder(run)}") from None
         log = Log(run)
-        log.append("session", pid=os.getpid(), host=socket.gethostname())
+        log.append("session", pid=os.getpid(), host=socket.gethostname(), command=command)
         try:
             yield log
         finally:

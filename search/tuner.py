@@ -32,8 +32,14 @@ _RESTARTS = 3
 """How often a private Ray that dies is started again in one session."""
 
 
-def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
+def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict[str, Any]:
     """Run a planned search in its claimed run directory, or go on with it, to the end or to Ctrl-C.
+
+    Args:
+        plan: of the search.
+        corpus: its data.
+        console: for what is shown meanwhile.
+        command: what was typed, for the record; empty where nothing was.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -43,7 +49,7 @@ def run(plan: Plan, corpus: Corpus, console: Console) -> dict[str, Any]:
         OSError: the disk is full; what is recorded is whole, and the search can go on.
         ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
     """
-    with rundir.hold(plan.run) as log:
+    with rundir.hold(plan.run, command) as log:
         rundir.put(plan.run / "plan.json", plan.to_json())
         family = load(plan.base.family)
         setup = Setup(
@@ -98,7 +104,26 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
             tracker.publish(won[0], plan.run / "best")
         found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
         rundir.put(plan.run / "summary.json", report.dump(found) + "\n")
+        _write_page(plan, console)
         return found
+
+
+def _write_page(plan: Plan, console: Console) -> None:
+    """report.html; a result is not lost because it could not be drawn.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from search import page  # plotly is not needed before
+
+    try:
+        page.write(plan.run)
+    except FileNotFoundError:
+        pass  # --report in another process has just put it there
+    except OSError:
+        raise
+    except Exception as error:
+        console.print(f"report.html could not be made: {error}; the result stands in summary.json.", markup=False)
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 # Inside search: module -> the modules of search it may import, at the top or late.
 INSIDE_SEARCH = {
     "run": {"cli"},
-    "cli": {"cluster", "dashboard", "options", "plan", "report", "rundir", "tuner"},
+    "cli": {"cluster", "dashboard", "options", "page", "plan", "report", "rundir", "tuner"},
     "prefix": {"options", "parameters", "scheduler"},
     "models": {"options", "prefix"},
     "sweep": {"plan", "results"},
@@ -38,10 +38,20 @@ INSIDE_SEARCH = {
     "pace": {"results"},
     "live": {"pace"},
     "progress": {"confirm", "live", "pace", "plan", "prefix", "report", "results"},
+    "view": {"cluster", "confirm", "models", "plan", "results", "rundir"},
+    "timeline": {"results"},
+    "importance": {"parameters", "results"},
+    "figures": {"importance", "results", "timeline", "view", "words"},
+    "landscape": {"figures", "view", "words"},
+    "findings": {"confirm", "importance", "results", "timeline", "view", "words"},
+    "page": {
+        *("confirm", "figures", "findings", "importance", "landscape", "plan", "report", "results", "rundir"),
+        *("timeline", "view", "words"),
+    },
     "export": {"cluster", "plan", "results"},
     "wires": {"cluster", "ledger", "results", "rundir", "scheduler"},
     "tuner": {
-        *("cluster", "export", "ledger", "plan", "progress", "report", "results", "rundir", "scheduler"),
+        *("cluster", "export", "ledger", "page", "plan", "progress", "report", "results", "rundir", "scheduler"),
         *("tracking", "trial", "wires"),
     },
 }
@@ -105,6 +115,15 @@ def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
     code = (
         f"import sys, search.{module}\n"
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'torch', 'ray', 'transformers', 'datasets', 'rich'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_report_is_made_without_ray_and_torch() -> None:
+    code = (
+        "import sys, search.page\n"
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'torch', 'ray', 'transformers', 'datasets'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -77,6 +77,7 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
         "trials",
         "best",
         "summary.json",
+        "report.html",
     }
     summary = json.loads((run / "summary.json").read_text())
     assert summary == {key: value for key, value in finished.items() if key != "printed"}
@@ -86,7 +87,7 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
     keys = {"number", "state", "params", "epoch", "step", "metrics", "seconds", "pid"}
     assert all(line.keys() >= keys for line in lines_of(finished))
     newest = max(run.rglob("*"), key=lambda path: path.stat().st_mtime_ns)
-    assert newest == run / "summary.json", "written last"
+    assert newest == run / "report.html", "written last"
 
 
 def test_the_winner_is_the_best_report_of_all_and_learned_something(finished: dict[str, Any]) -> None:

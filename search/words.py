@@ -1,0 +1,56 @@
+"""Numbers and names as the report writes them."""
+
+from __future__ import annotations
+
+import math
+import os.path
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+
+def number(value: float | None) -> float | None:
+    """Rounded to five significant digits, so that a file of many stays small; None where it is no number."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.5g}")
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `38 s`, `2 min 53 s`, `1 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def value(of: Any) -> str:
+    """A parameter's value: floats to three digits."""
+    return f"{of:.3g}" if isinstance(of, float) else str(of)
+
+
+def short_models(models: Iterable[Any]) -> dict[Any, str]:
+    """Names of models for an axis: without the folder or the package they are in, and what they all end in."""
+    of = list(models)
+    last = {model: PurePath(str(model)).name.split(":")[-1] for model in of}
+    if len(of) > 1:
+        same = len(os.path.commonprefix([name[::-1] for name in last.values()]))
+        shorter = {model: name[: len(name) - same] for model, name in last.items()}
+        if all(len(name) > 3 for name in shorter.values()) and len({*shorter.values()}) == len(of):
+            return {model: name.rstrip("_-.") for model, name in shorter.items()}
+    return last if len({*last.values()}) == len(of) else {model: str(model) for model in of}
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def plural(count: int, word: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {word}{'s' * (count != 1)}"
