@@ -88,6 +88,9 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
         "seed": 0,
         "run": run,
         "address": None,
+        "wandb": "off",
+        "wandb_reason": "no key is configured",
+        "wandb_artifact": False,
     }
     return Plan(**{**fields, **changes})
 
