@@ -337,13 +337,15 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], SmallDisk]]:
 def test_a_full_disk_is_one_message_and_nothing_is_lost(
     small_disk: Callable[[str], SmallDisk], tiny_model: Path, tiny_csv: Path
 ) -> None:
-    disk = small_disk("4m")
+    disk = small_disk("12m")
     command = [sys.executable, str(ROOT / "search" / "run.py")]
     given = ("--space", "bert_imdb", "--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv))
     ballast = disk.seen / "ballast"
-    ballast.write_bytes(b"x" * 3_800_000)
+    ballast.write_bytes(b"x" * 12_190_000)
     done = disk.run(
-        *command, *given, *("--storage", str(disk.at), "--name", "full", "--trials", "8", "--checkpoint-every", "0")
+        *command,
+        *given,
+        *("--storage", str(disk.at), "--name", "full", "--trials", "4", "--checkpoint-every", "0", "--confirm", "0"),
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -362,7 +364,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     after = (disk.seen / "full" / "trials.jsonl").read_bytes()
     assert after.startswith(before)
     found = json.loads(done.stdout)
-    assert sum(found["counts"].values()) == 8
+    assert sum(found["counts"].values()) == 4
     assert found["counts"]["RUNNING"] == found["counts"]["FAIL"] == 0
 
 
