@@ -257,10 +257,7 @@ def _close(found: dict[str, Any], console: Console) -> int:
         console.print(f"Go on: frostline --resume {found['run']}", markup=False)
         return INTERRUPTED
     if found["failure"]:
-        console.print(
-            f"Stopped: five trials in a row failed before their first report. The last one: {found['failure']}",
-            markup=False,
-        )
+        console.print(f"Stopped: {found['failure']}", markup=False)
         console.print(f"When the cause is gone: frostline --resume {found['run']}", markup=False)
         return NO_TRIAL_SUCCEEDED
     if found["best"] is None:

@@ -1,76 +1,19 @@
-"""Ray: start or join it, what its nodes have, how many trials fit."""
+"""Ray: start or join it, what its nodes have, whether it is still there."""
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-GB = 1e9
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
-    """What one machine offers."""
-
-    cpus: float
-    gpus: float
-    memory: float
-    """Bytes that trials may use."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Need:
-    """What one trial takes."""
-
-    cpus: float
-    gpus: float
-    memory: float
-    """Bytes of main memory; an estimate that limits how many trials run at once, not a reservation."""
-
-    def __str__(self) -> str:
-        gpus = f", {self.gpus:g} GPU" if self.gpus else ""
-        return f"{self.cpus:g} CPU{gpus}, {self.memory / GB:.1f} GB"
-
-
-def fitting(node: Node, need: Need) -> int:
-    """How many trials fit on one node at once."""
-    limits = [node.cpus / need.cpus, node.memory / need.memory]
-    if need.gpus:
-        limits.append(node.gpus / need.gpus)
-    return math.floor(min(limits) + 1e-9)
-
-
-def slots(nodes: Sequence[Node], need: Need) -> int:
-    """How many trials run at once on all nodes.
-
-    Raises:
-        ValueError: no node has what one trial needs.
-    """
-    total = sum(fitting(node, need) for node in nodes)
-    if total < 1:
-        there = "; ".join(f"{n.cpus:g} CPU, {n.gpus:g} GPU, {n.memory / GB:.1f} GB" for n in nodes)
-        raise ValueError(f"no node can hold one trial: it needs {need}; there is {there}")
-    return total
-
-
-def arithmetic(nodes: Sequence[Node], need: Need) -> str:
-    """The sum behind `slots`, for people."""
-    parts = []
-    for node in nodes:
-        shares = [f"{node.cpus:g} CPU / {need.cpus:g}"]
-        if need.gpus:
-            shares.append(f"{node.gpus:g} GPU / {need.gpus:g}")
-        shares.append(f"{node.memory / GB:.1f} GB / {need.memory / GB:.1f} GB")
-        parts.append(f"min({', '.join(shares)}) = {fitting(node, need)}")
-    return " + ".join(parts)
+from search.capacity import Need, Node, Offer, fitting
 
 
 def local_node() -> Node:
@@ -85,19 +28,83 @@ def local_node() -> Node:
     )
 
 
-def nodes(address: str | None) -> list[Node]:
-    """The nodes a search would run on: of the cluster at `address`, else this machine.
+def offer(address: str | None, storage: Path) -> Offer:
+    """What a search would run on: the cluster at `address`, else this machine.
+
+    Args:
+        address: of the cluster.
+        storage: where its run directory is to be.
 
     Raises:
-        ValueError: no cluster answers at `address`.
+        ValueError: no cluster answers at `address`, or not all its nodes share the storage.
     """
     if address is None:
-        return [local_node()]
+        return Offer(nodes=(local_node(),))
     with connect(address):
-        import ray
+        found = offered()
+        if len(found.nodes) + len(found.more) > 1:
+            if not storage.is_absolute():
+                raise ValueError(
+                    f"--storage {storage} is a folder of this machine; a cluster of several nodes needs one that all "
+                    "of them share: give its whole path"
+                )
+            if blind := without_sight_of(storage):
+                raise ValueError(
+                    f"--storage {storage} is not on storage that all nodes share: {', '.join(blind)} cannot see what "
+                    "is written there"
+                )
+    return found
 
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory=n.get("memory", 0)) for n in alive]
+
+def without_sight_of(folder: Path) -> list[str]:
+    """Names of the nodes that do not see what this machine writes in a folder, or in the one it would be made in."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    place = next(path for path in (folder, *folder.parents) if path.is_dir())
+    with tempfile.NamedTemporaryFile(prefix=".frostline-", dir=place) as mark:
+        sees = ray.remote(num_cpus=0, max_retries=0)(os.path.exists)
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        answers = [
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                mark.name
+            )
+            for node in alive
+        ]
+        seen = ray.get(answers, timeout=_ANSWER)
+    return sorted(node["NodeManagerHostname"] for node, there in zip(alive, seen, strict=True) if not there)
+
+
+_ANSWER = 120.0
+"""Seconds that nodes may take to start a process of ours."""
+
+
+def offered(without: Collection[str] = ()) -> Offer:
+    """What the cluster has that this process is connected to, and what its autoscaler may add.
+
+    Args:
+        without: ids of nodes that do not count.
+    """
+    import ray
+    from ray._private.state import state
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in without]
+    config = state.get_cluster_config()  # of the autoscaler; None without one
+    more = []
+    for group in config.node_group_configs if config else ():
+        # Ray does not say which of today's nodes came from which group; those that look alike did.
+        kind = _node(dict(group.resources))
+        here = sum(_alike(_node(node), kind) for node in alive)
+        more += [kind] * max(0, group.max_count - here)
+    return Offer(nodes=tuple(map(_node, alive)), more=tuple(more), changes=True)
+
+
+def _node(resources: Mapping[str, float]) -> Node:
+    return Node(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory=resources.get("memory", 0))
+
+
+def _alike(node: Node, kind: Node) -> bool:
+    return (node.cpus, node.gpus) == (kind.cpus, kind.gpus)
 
 
 @contextmanager
@@ -142,6 +149,7 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
                 address="local",
                 num_cpus=int(node.cpus),
                 num_gpus=int(node.gpus),
+                _memory=int(node.memory),
                 object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
                 include_dashboard=False,
                 _temp_dir=folder,
@@ -172,17 +180,29 @@ class ClusterLostError(Exception):
     """Ray itself has gone, with every process that trained."""
 
 
+class Home(NamedTuple):
+    """The node that a trial runs on."""
+
+    id: str
+    name: str
+
+
 class Watch:
-    """Sees whether Ray is still there: without a node Tune waits for ever."""
+    """Sees whether Ray is still there (without a node Tune waits for ever), and what its nodes offer."""
 
     _EVERY = 2.0  # seconds between two looks
 
-    def __init__(self) -> None:
+    def __init__(self, changes: bool = False) -> None:
+        """`changes`: nodes may come and go, so that what they offer is looked at too."""
         import psutil
 
         self._looked = time.monotonic()
+        self._aside: dict[str, list[Any]] = {}
+        self.offer = offered() if changes else None
+        """What there was at the last look; None where it stays as planned."""
         # A private instance is made of our children; Ray itself notices their death only after 15 s.
-        self._raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
+        own = [] if changes else psutil.Process().children()
+        self._raylets = [child for child in own if child.name() == "raylet"]
 
     def look(self) -> None:
         """Look, if it is time to.
@@ -201,10 +221,50 @@ class Watch:
             raise ClusterLostError("its node has died")
         try:
             alive = any(node["Alive"] for node in ray.nodes())
+            self.offer = offered(self._aside) if self.offer is not None else None
         except Exception as error:  # whatever a broken connection raises
             raise ClusterLostError(str(error).splitlines()[0]) from error
         if not alive:
             raise ClusterLostError("its last node has died")
+
+    def home(self, actor: Any) -> Home | None:
+        """Where an actor is; None on one machine, where that is no question."""
+        import ray
+        from ray._private.state import actors
+
+        if self.offer is None:
+            return None
+        node = actors(actor._actor_id.hex())["Address"]["NodeID"]
+        names = [found["NodeManagerHostname"] for found in ray.nodes() if found["NodeID"] == node]
+        return Home(node, *(names or [node[:8]]))
+
+    def set_aside(self, node: str, need: Need) -> None:
+        """Keep a node's places taken, so that Ray gives them to nobody, until `release`."""
+        import ray
+        from ray.util.placement_group import placement_group
+
+        bundle = {name: amount for name, amount in need.bundle.items() if amount}
+        for found in ray.nodes():
+            if found["NodeID"] == node and found["Alive"]:
+                self._aside[node] = [
+                    placement_group([bundle], strategy="STRICT_PACK", bundle_label_selector=[{_NODE_ID: node}])
+                    for _ in range(fitting(_node(found["Resources"]), need))
+                ]
+        self.offer = offered(self._aside)
+
+    def release(self) -> None:
+        """Give back what `set_aside` has taken."""
+        from ray.util.placement_group import remove_placement_group
+
+        for groups in self._aside.values():
+            for group in groups:
+                with contextlib.suppress(Exception):  # with Ray gone, so are they
+                    remove_placement_group(group)
+        self._aside = {}
+
+
+_NODE_ID = "ray.io/node-id"
+"""The label that Ray gives every node."""
 
 
 def scratch_prefix() -> str:
@@ -253,8 +313,12 @@ def prepare_environment() -> None:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         # So do its snapshots of itself; writing one takes 3 to 30 ms for which a slot may wait.
         "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        # How many trials wait for a place is ours to say (`capacity.asked_for`).
+        "TUNE_MAX_PENDING_TRIALS_PG": "10000",
         # A trial that fails reports why, without an objective.
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # Tune would start a trial anew, and tell nobody, whose node was taken after that had been announced.
+        "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
         # Tune would print the traceback of each lost process; one line of ours says it.
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         # Ctrl-C is handled in tuner.py, at a point where nothing is half written.

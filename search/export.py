@@ -41,7 +41,7 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     shutil.rmtree(aside, ignore_errors=True)
     cpus = plan.need.cpus
     if not plan.need.gpus:
-        cpus = min(cpus * plan.slots, max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
+        cpus = min(cpus * max(1, plan.slots), max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
     weights = str(_task.best_path(plan.run, folder))
     if not (plan.need.gpus or plan.address):
@@ -50,7 +50,7 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         finally:
             gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
     run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(_worker.finish)
-    watch, running = Watch(), run.remote(setup, recipe_of(plan, best), weights, str(aside))
+    watch, running = Watch(plan.address is not None), run.remote(setup, recipe_of(plan, best), weights, str(aside))
     while not ray.wait([running], timeout=1)[0]:
         watch.look()
     found: dict[str, Any] = ray.get(running)

@@ -124,7 +124,7 @@ class Ledger:
             epochs=budget.epochs,
             recipes=budget.confirm_recipes,
             seeds=budget.confirm_seeds,
-            slots=self.plan.slots,
+            slots=max(1, self.plan.slots),
         )
         # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
         self._over = self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
@@ -238,6 +238,7 @@ class Ledger:
             **{key: result[key] for key in ("epoch", "samples", "step", "metrics", "seconds", "pid", "time")},
             micro_batch=result.get("micro_batch", 0),
             device=result.get("device", ""),
+            node=result.get("node", ""),
             partial=result.get("partial", False),
             cached_layers=result.get("cached_layers", 0),
             spent=result.get("spent", {}),
@@ -274,6 +275,7 @@ class Ledger:
             reason=reason,
             micro_batch=last.micro_batch if last else 0,
             device=last.device if last else "",
+            node=last.node if last else "",
         )
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)
@@ -287,15 +289,20 @@ class Ledger:
             self._drop_files(job, ended)
         return line
 
-    def lose(self, job: Job, reason: str) -> Line | None:
+    def lose(self, job: Job, reason: str, counts: bool = True) -> Line | None:
         """The training's process died, which is not the recipe's fault; its end where it does not go on.
 
         It goes on from its last snapshot, before anything else, `plan.retries` times; after that it has failed.
 
+        Args:
+            job: the training.
+            reason: what happened, for the log.
+            counts: whether this is one of these times; not where its node is gone, which any recipe may meet often.
+
         Raises:
             OSError: the disk is full.
         """
-        self._lost[job.key] += 1
+        self._lost[job.key] += counts
         if self._lost[job.key] > self.plan.retries:
             times = f" ({self._lost[job.key]} times)" if self._lost[job.key] > 1 else ""
             return self.end(job, results.FAIL, f"{reason}{times}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import account, cluster, models, parameters, prefix, rundir, scheduler
+from search import account, capacity, cluster, models, parameters, prefix, rundir, scheduler
 from search.models import ModelPlan
 from search.options import Options, adjusted, changed, size
 from spaces import Budget, Profile, Recipe, Space
@@ -41,9 +41,6 @@ _WANDB_PER_TRAINING = 150_000
 _NAMED, _IMBALANCED = 3, 1.5
 """Inputs that are named of those that cannot be read; times by which the largest class may exceed the smallest before
 a user is told."""
-
-_PROCESS_MEMORY = 1.2 * cluster.GB
-"""A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +74,14 @@ class Plan:
     """Epochs at which a trial is measured."""
     validate_on: tuple[int, ...]
     """Validation examples that each of these measurements looks at."""
-    need: cluster.Need
+    need: capacity.Need
     """Resources of a trial."""
     cache_limit: int
     """Bytes that the prefix cache of a node may hold."""
     slots: int
-    """Trials at once."""
+    """Trials at once, on what is there."""
+    most: int | None
+    """Never more at once; None where only the size of the cluster decides, which changes."""
     slots_reason: str
     disk: int
     """Upper bound of what the run directory holds, bytes."""
@@ -144,10 +143,10 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     Raises:
         ValueError: anything a user got wrong, as one line with the value and the choices.
     """
-    nodes = cluster.nodes(options.address)
+    offer = cluster.offer(options.address, options.storage.expanduser())
     if options.retrain is None:
         space = space or spaces.load(options.space)
-        name, reason = choose_profile(options.profile, any(node.gpus for node in nodes))
+        name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
     else:
         space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
         options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
@@ -157,7 +156,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     wandb = account.resolve(options.wandb, None)
     if options.wandb_artifact and wandb[0] == "off":
         raise ValueError(f"--wandb-artifact: W&B is off: {wandb[1]}")
-    return _plan(space, name, reason, profile, run, options, nodes, options.seed or 0, wandb)
+    return _plan(space, name, reason, profile, run, options, offer, options.seed or 0, wandb)
 
 
 def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
@@ -190,12 +189,12 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
     options = dataclasses.replace(options, wandb_artifact=artifact)
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
-    nodes = cluster.nodes(options.address)
+    offer = cluster.offer(options.address, run)
     budget = changed(base.budget, options, of_old=True)
     profile = Profile(model=base.model, data=base.data, budget=budget, models=searched)
     space = dataclasses.replace(space, full=profile, small=profile)  # refused where it has another kind of depth now
     reason = "as the search began"
-    plan, corpus = _plan(space, profile_name, reason, profile, run, options, nodes, seed, wandb, (base, tried))
+    plan, corpus = _plan(space, profile_name, reason, profile, run, options, offer, seed, wandb, (base, tried))
     for what, old, new in (
         (f"the data {base.data.source}", fingerprint, plan.fingerprint),
         *((f"the model {model}", old, plan.models[model].weights) for model, old in weights.items()),
@@ -216,7 +215,7 @@ def _plan(
     profile: Profile,
     run: Path,
     options: Options,
-    nodes: list[cluster.Node],
+    offer: capacity.Offer,
     seed: int,
     wandb: tuple[str, str],
     began: tuple[Recipe, dict[str, ModelPlan]] | None = None,
@@ -237,7 +236,7 @@ def _plan(
     blocks = {model: info.blocks for model, info in infos.items()}
     distributions, recipes = parameters.searched(space, profile, blocks)
     corpus = _data.cut_corpus(profile.data, rows, parameters.largest(distributions["batch_size"]))
-    need = trial_need(options, nodes, largest)
+    need = capacity.trial_need(offer, options.cpus_per_trial, options.gpus_per_trial, largest)
     cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
         device = "cuda" if need.gpus else "cpu"
@@ -260,12 +259,7 @@ def _plan(
         base, kept = began
         tried = models.again(family, folders, infos, profile.data, kept)
     base = dataclasses.replace(base, data=profile.data, budget=profile.budget)
-    slots = cluster.slots(nodes, need)
-    if options.concurrent is not None:
-        if options.concurrent < 1:
-            raise ValueError(f"--concurrent must be at least 1, got {options.concurrent}")
-        slots = min(slots, options.concurrent)
-    at_once = min(slots, profile.budget.trials or slots)
+    places = capacity.places(offer, need, options.concurrent, profile.budget.trials)
     plan = Plan(
         space=space.name,
         profile=name,
@@ -292,11 +286,12 @@ def _plan(
         validate_on=scheduler.looks(profile.budget, len(corpus.labels["train"]), len(corpus.labels["validation"])),
         need=need,
         cache_limit=cache_limit,
-        slots=at_once,
-        slots_reason=cluster.arithmetic(nodes, need) + (f", at most {at_once}" if at_once < slots else ""),
+        slots=places.now,
+        most=places.most,
+        slots_reason=places.reason,
         disk=disk_bound(
             largest,
-            max(at_once, rundir.snapshots(run)),
+            max(places.grown if places.most is None else min(places.grown, places.most), rundir.snapshots(run)),
             profile.budget,
             max(_sources.other_bytes(folder) for folder in folders.values()),
         )
@@ -350,31 +345,6 @@ def claim(plan: Plan) -> None:
         ValueError: it holds a search already, or files that are not ours, or cannot be written.
     """
     rundir.claim(plan.run, plan.to_json())
-
-
-def trial_need(options: Options, nodes: list[cluster.Node], largest: int) -> cluster.Need:
-    """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, where there is one.
-
-    Args:
-        options: what was asked for.
-        nodes: of the cluster.
-        largest: parameters of the largest model.
-
-    Raises:
-        ValueError: a share that is not positive.
-    """
-    best = max(nodes, key=lambda node: (node.gpus, node.cpus))
-    gpus = float(best.gpus > 0) if options.gpus_per_trial is None else options.gpus_per_trial
-    cpus = options.cpus_per_trial
-    if cpus is None:
-        cpus = max(1.0, min(4.0, best.cpus // max(1.0, best.gpus))) if gpus else 1.0
-    if not cpus > 0:
-        raise ValueError(f"--cpus-per-trial must be above 0, got {cpus:g}")
-    if not gpus >= 0:
-        raise ValueError(f"--gpus-per-trial must not be negative, got {gpus:g}")
-    # float32: weights, a pristine copy, gradients, and Adam's two moments.
-    memory = _PROCESS_MEMORY + 4 * largest * (2 if gpus else 5)
-    return cluster.Need(cpus=cpus, gpus=gpus, memory=memory)
 
 
 def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:

@@ -45,6 +45,7 @@ class Progress:
         self._measured: dict[_Key, pace.Measured] = {}
         for trial in self._trainings.values():
             self._measure(trial)
+        self._slots = max(1, plan.slots)  # as it began; a cluster may have none yet
         self._spent: Counter[str] = Counter()
         self._problems: list[str] = []
         self._space = [
@@ -94,6 +95,10 @@ class Progress:
         """A training has lost its process and will go on."""
         self._running.pop((number, seed), None)
         self._say(f"{self._name(number, seed)}: {reason}; it goes on from its last checkpoint", problem=True)
+
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's."""
+        self._say(text, problem=True)
 
     def end(self, line: Line) -> None:
         """A training has ended."""
@@ -156,7 +161,7 @@ class Progress:
             ended=sum(trial.state == results.COMPLETE for trial in searched),
             epochs=plan.base.budget.epochs,
             planned=plan.base.budget.trials,
-            shares=pace.shares(self._spent, plan.slots * (now - self._started) - self._unheard(now)),
+            shares=pace.shares(self._spent, self._slots * (now - self._started) - self._unheard(now)),
             running=running,
             leading=[self._row_of(trial, place) for place, trial in enumerate(self._best[:_BEST_SHOWN])],
             problems=self._problems[-_PROBLEMS_SHOWN:],
@@ -237,7 +242,7 @@ class Progress:
             running=searching,
             upcoming=to_come,
             confirming=self._confirmation(rates, anywhere, running),
-            slots=self._plan.slots,
+            slots=self._slots,
             limit=limit,
         )
 
@@ -263,7 +268,7 @@ class Progress:
         Heads that are trained in one go are all begun together on one slot, so no more than there are slots count.
         """
         since = sorted(now - run.heard for run in self._running.values())
-        return sum(since[: self._plan.slots])
+        return sum(since[: self._slots])
 
 
 class _Running(NamedTuple):

@@ -61,6 +61,8 @@ class Line:
     """`cpu`, or the GPU's name."""
     cached_layers: int = 0
     """Blocks that were not run, since the prefix cache had what they put out."""
+    node: str = ""
+    """Name of the slot's machine."""
     partial: bool = False
     """Whether the metrics are of the first of the validation examples only, as at an early rung."""
     spent: dict[str, float] = field(default_factory=dict)

@@ -171,6 +171,9 @@ class Tracker:
     def lose(self, number: int, seed: int, reason: str) -> None:
         """A training has lost its process and will go on: in the same run, which stays open."""
 
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's: it has no run to stand in."""
+
     def end(self, line: Line) -> None:
         """A training has ended."""
         key = (line.number, line.seed)

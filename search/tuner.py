@@ -71,6 +71,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
             threads=plan.threads,
             gpu_share=plan.need.gpus,
             checkpoint_every=plan.checkpoint_every,
+            nodes_may_go=plan.address is not None,
             cache_limit=plan.cache_limit,
         )
         with Tracker(plan, console) as tracker:
@@ -185,13 +186,12 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             return
         board = Switchboard(ledger, rungs, followers, stop)
         tuner = ray.tune.Tuner(
-            ray.tune.with_resources(run_trial, {"cpu": plan.need.cpus, "gpu": plan.need.gpus}),
+            ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.need.bundle])),
             param_space={"setup": dataclasses.asdict(setup)},
             tune_config=ray.tune.TuneConfig(
                 search_alg=Asker(board),
                 scheduler=Stopper(board),
-                num_samples=-1,  # the ledger says when it is over
-                max_concurrent_trials=plan.slots,
+                num_samples=-1,  # the ledger says when it is over, and the asker how many at once
                 reuse_actors=True,
             ),
             run_config=ray.tune.RunConfig(
@@ -203,6 +203,8 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         except (KeyboardInterrupt, SearchFailedError):
             _tell_ends(followers, ledger.abandon())
             raise
+        finally:
+            board.watch.release()
         if board.error is not None:  # in Tune's very last step
             raise board.error
 

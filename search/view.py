@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from search import cluster, confirm, results, rundir
+from search import capacity, confirm, results, rundir
 from search.confirm import Confirmed
 from search.models import ModelPlan
 from search.plan import Plan
@@ -195,7 +195,7 @@ def _plan(run: Path, fields: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         given["base"] = Recipe.from_json(json.dumps(fields["base"]))
         given["distributions"] = {k: json_to_distribution(json.dumps(v)) for k, v in fields["distributions"].items()}
         given["models"] = {name: ModelPlan.of(model) for name, model in fields["models"].items()}
-        given["need"] = cluster.Need(**fields["need"])
+        given["need"] = capacity.Need(**fields["need"])
         given["run"] = run
         versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
         return Plan(**given), versions

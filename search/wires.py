@@ -7,17 +7,21 @@ each hook leaves its error for the next step, where it ends the search.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from search import results
-from search.cluster import Watch
+from search import capacity, results
+from search.cluster import Home, Watch
+from search.health import STRIKES, Health, Waiting
 from search.ledger import Ledger
 from search.results import Line
 from search.rundir import Job
@@ -41,6 +45,9 @@ class Follower(Protocol):
     def lose(self, number: int, seed: int, reason: str) -> None:
         """A training has lost its process and will go on."""
 
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's."""
+
     def end(self, line: Line) -> None:
         """A training has ended."""
 
@@ -51,11 +58,28 @@ class Switchboard:
     def __init__(self, ledger: Ledger, rungs: Rungs, followers: Sequence[Follower], stop: list[int]) -> None:
         self.ledger, self.rungs, self.followers, self.stop = ledger, rungs, followers, stop
         self.error: BaseException | None = None
-        self.watch = Watch()
+        self.watch = Watch(ledger.plan.address is not None)
         self.jobs: dict[str, dict[int, Job]] = {}
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
+        self.homes: dict[str, Home] = {}
+        """Where Tune's trials run that have started, on a cluster, by trial id."""
+        self.health, self.waiting = Health(), Waiting()
         self.freed = -1
         """Tune's step in which a slot last fell free."""
+
+    def note(self, text: str) -> None:
+        """Tell the followers what went wrong that is no training's."""
+        for follower in self.followers:
+            follower.note(text)
+
+    @property
+    def places(self) -> int:
+        """Trials that may have been asked for and not have ended: see `capacity.asked_for`."""
+        plan, offer = self.ledger.plan, self.watch.offer
+        if offer is None:
+            return plan.slots
+        now, grown = capacity.fit(offer, plan.need)
+        return capacity.asked_for(now, grown, plan.most)
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -87,11 +111,13 @@ class Asker(Searcher):
     @_guarded()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job as a trial's configuration; None while there is none, FINISHED when there will be none."""
-        ledger = self._board.ledger
+        board, ledger = self._board, self._board.ledger
+        if len(board.jobs) >= board.places:
+            return None
         jobs = ledger.next_group()
         if not jobs:
             return Searcher.FINISHED if ledger.finished else None
-        self._board.jobs[trial_id] = dict(enumerate(jobs))
+        board.jobs[trial_id] = dict(enumerate(jobs))
         return {"tasks": [dataclasses.asdict(ledger.task(job)) for job in jobs]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -157,7 +183,13 @@ class Recorder(Callback):
         if board.stop:
             raise KeyboardInterrupt
         if board.ledger.failure:
-            raise SearchFailedError(board.ledger.failure)
+            raise SearchFailedError(
+                f"{results.FAST_FAILURES} trials in a row failed before their first report. "
+                f"The last one: {board.ledger.failure}"
+            )
+        if board.watch.offer and (since := board.waiting.look(bool(board.homes) or board.ledger.finished)):
+            why = capacity.lacking(board.watch.offer, board.ledger.plan.need)
+            board.note(f"No trial runs, since {since}: {why}")
         # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
         if iteration > board.freed + 1:
             board.ledger.tidy()
@@ -165,6 +197,8 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
+        if home := self._board.watch.home(trial.temporary_state.ray_actor):
+            self._board.homes[trial.trial_id] = home
         for job in self._board.jobs[trial.trial_id].values():
             for follower in self._board.followers:
                 follower.begin(job.number, job.params, job.label, job.seed)
@@ -179,6 +213,8 @@ class Recorder(Callback):
             OSError: the slot's disk is full.
         """
         board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
+        if home := board.homes.get(trial.trial_id):
+            board.health.works(home.id)
         if "disk_full" in result:
             raise OSError(*result["disk_full"])
         for said in _said(result):
@@ -192,6 +228,7 @@ class Recorder(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial finished, was stopped, or said why it failed."""
         self._board.freed = iteration
+        self._board.homes.pop(trial.trial_id, None)
         for job in self._board.jobs.pop(trial.trial_id).values():
             self._end(job, trial.last_result)
 
@@ -211,15 +248,24 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised what is not the recipe's fault."""
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
-        text = trial.get_error() or ""
-        reason = died_of(text)
+        home = board.homes.pop(trial.trial_id, None)
+        text = _error_of(trial)
+        reason, fault = died_of(text)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
-            if (line := board.ledger.lose(job, reason)) is None:
+            if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
                     follower.lose(job.number, job.seed, reason)
             else:
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
+        if home is not None and fault is not Fault.NODE_GONE:
+            others = len(board.watch.offer.nodes) - 1 if board.watch.offer else 0
+            if board.health.lost(home.id, others):
+                board.watch.set_aside(home.id, board.ledger.plan.need)
+                board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
+                return
+        if fault is Fault.MACHINE and (home is None or not (board.watch.offer and len(board.watch.offer.nodes) > 1)):
+            raise SearchFailedError(f"there is no machine to train on: {reason}")
 
     def _keep_error(self, job: Job, text: str) -> None:
         path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")
@@ -237,6 +283,12 @@ def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
     return said
 
 
+def _error_of(trial: Any) -> str:
+    """What Tune has written down of a trial's error. Its `get_error` reads a copy that is made later, or never."""
+    text = Path(trial.error_file).read_text(encoding="utf-8")
+    return text.partition("\n")[2].strip()  # without "Failure # 1 (occurred at ...)"
+
+
 def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
     """How a trial ended, and why, from its last report.
 
@@ -251,9 +303,25 @@ def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
     return (results.COMPLETE if report.get("final") else results.PRUNED), ""
 
 
-def died_of(text: str) -> str:
-    """One line of an error that Ray wrote down."""
+class Fault(enum.Enum):
+    """Who it was that a trial was lost by."""
+
+    PROCESS = "its process alone, perhaps by what it was given"
+    MACHINE = "the machine lacks what training needs"
+    NODE_GONE = "the machine is gone"
+
+
+def died_of(text: str) -> tuple[str, Fault]:
+    """One line of an error that Ray wrote down, and whose fault it was."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if not lines or "ActorDied" in text or "ActorUnavailable" in text or "died" in lines[-1]:
-        return "its process died"
-    return lines[-1]
+    if "its node has died" in text or "the actor's node was" in text:
+        return "its node has gone", Fault.NODE_GONE
+    if re.search(r"The actor \w+ is unavailable: ", text):
+        # A process's death is told by its node, at once; that of a node is certain only after 15 s, and Tune does not
+        # wait for that.
+        return "its node does not answer", Fault.NODE_GONE
+    if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
+        return lines[-1].split(name, 1)[1], Fault.MACHINE
+    if not lines or "The actor died unexpectedly" in text:
+        return "its process died", Fault.PROCESS
+    return lines[-1], Fault.PROCESS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search import cluster
+from search import capacity, cluster
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -37,5 +37,5 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """One private Ray of two CPUs for all tests that need one."""
-    with cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=8e9)):
+    with cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         yield

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class NodeError(Exception):
+    """A machine cannot train, whatever the recipe; another one may."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
     """A place between two blocks where what the ones before put out can be kept, as a look at the model showed it."""
@@ -61,6 +65,8 @@ class Setup:
     """Part of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
+    nodes_may_go: bool = False
+    """Whether it runs on a cluster, whose nodes can be taken away."""
     cache_limit: float = math.inf
     """Bytes that the prefix cache of a node may hold."""
 

@@ -22,10 +22,11 @@ import numpy as np
 import ray.exceptions
 import ray.tune
 import torch
+from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
-from trainables import _boundary, _checkpoint, _device, _features, _freezing, _loop
+from trainables import _boundary, _checkpoint, _device, _features, _freezing, _loop, _node
 from trainables._family import Examples, Family, load
 from trainables._task import Setup, Task, best_path, last_path
 
@@ -46,6 +47,7 @@ def train(config: dict[str, Any]) -> None:
 
     Raises:
         OSError: files that this machine should have cannot be read.
+        NodeError: this machine does not have what training needs.
         RayError: Ray has lost something.
     """
     setup, tasks = Setup.of(config["setup"]), [Task(**task) for task in config["tasks"]]
@@ -63,10 +65,11 @@ def _report(values: dict[str, Any]) -> None:
 
 def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> None:
     recipe = Recipe.from_json(task.recipe)
+    entry = _node.entry(setup, recipe, load(recipe.family))
     with _slot(setup, recipe) as (family, model, device), _Attempt(setup, task, model, recipe, tell) as attempt:
         try:
             began = time.monotonic()
-            with _examples(setup, recipe, family, model) as (started, splits, attempt.cached_layers):
+            with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
                 attempt.spends({"data": time.monotonic() - began})
                 _loop.fit(
                     model,
@@ -99,18 +102,18 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
 
 @contextmanager
 def _examples(
-    setup: Setup, recipe: Recipe, family: Family, model: nn.Module
+    setup: Setup, recipe: Recipe, family: Family, model: nn.Module, entry: Path
 ) -> Iterator[tuple[Family, Mapping[str, Examples], int]]:
     """What the loop trains on: the examples, or what the cached blocks make of them and a family that starts there.
 
     The number says how many blocks that are: none where the disk has no room for them.
     """
     own = setup.models[recipe.model]
-    splits = {split: family.open(Path(own.entry), split) for split in _features.SPLITS}
+    splits = {split: family.open(entry, split) for split in _features.SPLITS}
     cached = None
     if recipe.cached_layers:
         wanted = _features.Wanted(
-            entry=Path(own.entry),
+            entry=entry,
             weights=own.weights,
             boundaries=tuple(sorted({*own.boundaries, recipe.cached_layers})),
             first_only=own.first_only,
@@ -126,6 +129,15 @@ def _examples(
     example = _device.to(splits["train"].batch(np.arange(1)), torch.device(setup.device))
     with _boundary.starting_at(model, family, recipe.cached_layers, example) as started:
         yield started, cached, recipe.cached_layers
+
+
+def _draining() -> bool:
+    """Whether Ray has been told that this node will be taken away."""
+    return ray.get_runtime_context().get_node_id() in ray_state.get_draining_nodes()
+
+
+_NOTICE = _node.Notice(_draining)
+"""That of this process's machine."""
 
 
 def _last_line(error: BaseException) -> str:
@@ -183,7 +195,8 @@ class _Attempt:
         if "disk_full" not in values:
             self._written_out()  # the trial may end here, and its files be removed
         seconds = time.time() - self._started
-        self._tell({**self._last, **values, "seconds": seconds, "pid": os.getpid(), "time": time.time()})
+        here = {"seconds": seconds, "pid": os.getpid(), "node": _node.name(), "time": time.time()}
+        self._tell({**self._last, **values, **here})
 
     def before_report(self, partial: bool) -> None:
         """Begin to write the weights, which stand still while they are measured."""
@@ -219,14 +232,15 @@ class _Attempt:
         )
 
     def after_step(self, take: _loop.Take) -> None:
-        """Copy a snapshot when it is time, to be written while training goes on.
+        """Copy a snapshot when it is time, or this machine's is running out, to be written while training goes on.
 
         Never more than a twentieth of the time goes into the copying, and one is written before the next is made.
         """
         if self._writing is not None and self._writing.done():
             self._written_out()
         began = time.monotonic()
-        if self._writing is not None or began - self._written < max(self._setup.checkpoint_every, 20 * self._cost):
+        every = 0.0 if self._setup.nodes_may_go and _NOTICE.given() else self._setup.checkpoint_every
+        if self._writing is not None or began - self._written < max(every, 20 * self._cost):
             return
         snapshot = take()
         copied = {name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}
@@ -248,9 +262,8 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
     with _slot(setup, recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
         _checkpoint.load(model, Path(checkpoint))
-        logits, labels = _loop.predict(
-            model, family, family.open(Path(setup.models[recipe.model].entry), "test"), device
-        )
+        entry = _node.entry(setup, recipe, family)
+        logits, labels = _loop.predict(model, family, family.open(entry, "test"), device)
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, Path(out))
     return {
         "metrics": family.metrics(logits, labels),

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import functools
 import io
-import math
 import os
 import random
 import resource
@@ -31,7 +30,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from rich.console import Console
 
-from search import cluster, plan, results, scheduler, study, tuner
+from search import capacity, cluster, plan, results, scheduler, study, tuner
 from search.ledger import Ledger
 from search.options import Options
 from search.plan import Plan
@@ -143,7 +142,7 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
         base=dataclasses.replace(made.base, budget=budget),
         rungs=scheduler.rungs(budget),
         report_at=scheduler.report_points(budget),
-        need=cluster.Need(cpus=2 / slots, gpus=0, memory=0),
+        need=capacity.Need(cpus=2 / slots, gpus=0, memory=1),
         slots=slots,
     )
 
@@ -178,7 +177,13 @@ def drive(board: Switchboard) -> Iterator[None]:
         if len(slots) < board.ledger.plan.slots:
             config = asker.suggest(f"{started:08x}")
             if isinstance(config, dict):
-                trial = SimpleNamespace(trial_id=f"{started:08x}", config=config, epoch=0, last_result={})
+                trial = SimpleNamespace(
+                    trial_id=f"{started:08x}",
+                    config=config,
+                    epoch=0,
+                    last_result={},
+                    temporary_state=SimpleNamespace(ray_actor=None),
+                )
                 slots.append(trial)
                 started += 1
                 recorder.on_trial_start(iteration=1, trials=[], trial=trial)
@@ -198,6 +203,11 @@ def drive(board: Switchboard) -> Iterator[None]:
 
 class Calm:
     """Ray is there: here is none to ask."""
+
+    offer = None
+
+    def home(self, actor: Any) -> None:
+        """One machine, so that is no question."""
 
     def look(self) -> None:
         pass
@@ -281,7 +291,7 @@ def with_ray(made: Plan, every: int) -> None:
     Recorder.on_trial_complete = counted  # type: ignore[method-assign]
     made.run.mkdir()
     console = Console(file=io.StringIO(), width=120)
-    with hold(made.run) as log, cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=math.inf)):
+    with hold(made.run) as log, cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=1e12)):
         tuner._search(made, setup, Ledger(made, log), console, Tracker(made, console))
         print(f"{table.idle:.1f} s from the last end of a trial to Tune's own")
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from search import cluster
+from search import capacity, cluster
 
 cluster.prepare_environment()  # before Ray is imported
 
@@ -210,7 +210,7 @@ def main() -> None:
     planned, corpus = planning.resolve(options)
     planned = of_one_recipe(planned)
     found: dict[str, list[HandOver]] = {"Frostline": [], "Ray's documented pattern": []}
-    with cluster.connect(None, cluster.Node(cpus=2, gpus=0, memory=8e9)):
+    with cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         for number in range(given.rounds):
             for name, measure in zip(found, (ours, theirs), strict=True):
                 new = measure(planned, corpus, each)

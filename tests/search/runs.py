@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search import cluster, confirm, parameters, prefix, results, rundir
+from search import capacity, confirm, parameters, prefix, results, rundir
 from search.models import ModelPlan
 from search.plan import Plan
 from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Line
@@ -78,9 +78,10 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
         "rungs": (0.5, 1.0, 2.0),
         "report_at": _POINTS,
         "validate_on": (200, 400, 400, 400),
-        "need": cluster.Need(cpus=1.0, gpus=0.0, memory=1.7e9),
+        "need": capacity.Need(cpus=1.0, gpus=0.0, memory=1.7e9),
         "cache_limit": 0,
         "slots": 2,
+        "most": 2,
         "slots_reason": "min(2 CPU / 1) = 2",
         "disk": 1_000_000,
         "retries": 2,

@@ -215,10 +215,9 @@ def test_both_entries_answer_from_any_directory(entry: str, tmp_path: Path) -> N
         (summary(**NOTHING, interrupted=True), cli.INTERRUPTED, "Go on: frostline --resume runs/r"),
         (summary(interrupted=True), cli.INTERRUPTED, "Go on: frostline --resume runs/r"),
         (
-            summary(**NOTHING, failure="no such file"),
+            summary(**NOTHING, failure="five in a row failed"),
             cli.NO_TRIAL_SUCCEEDED,
-            "five trials in a row failed before their first report. The last one: no such file\n"
-            "When the cause is gone: frostline --resume runs/r",
+            "Stopped: five in a row failed\nWhen the cause is gone: frostline --resume runs/r",
         ),
     ],
 )

@@ -6,28 +6,47 @@ import io
 import math
 import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
+from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
 from search import results, wires
+from search.capacity import GB, Need, Node, Offer
+from search.cluster import Home
+from search.health import PATIENCE, STRIKES, Waiting
 from search.plan import Plan
 from search.progress import Progress
 from search.results import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED
 from search.rundir import Log
 from search.scheduler import Rungs
-from search.wires import Asker, Recorder, SearchFailedError, Stopper, Switchboard
+from search.wires import Asker, Fault, Recorder, SearchFailedError, Stopper, Switchboard
 from spaces import Recipe
 from tests.search.made import Clock, said, session, train, with_budget
 from trainables._task import Task
 
 
 class _Calm:
-    """Ray is there. The real watch asks Ray itself every 2 s, and here is none to ask."""
+    """Ray is there, and has room. The real watch asks Ray itself every 2 s, and here is none to ask."""
+
+    offer = Offer(nodes=(Node(cpus=100, gpus=0, memory=1000 * GB),), changes=True)
+    name: str | None = None
+    """Of the machine that every trial is on; None on one machine."""
+
+    def __init__(self) -> None:
+        self.aside: list[str] = []
+
+    def home(self, actor: Any) -> Home | None:
+        return Home(f"id of {self.name}", self.name) if self.name else None
+
+    def set_aside(self, node: str, need: Need) -> None:
+        self.aside.append(node)
 
     def look(self) -> None:
         pass
@@ -69,9 +88,17 @@ class Tune:
         """The training function has returned."""
         self.recorder.on_trial_complete(iteration=1, trials=[trial], trial=trial)
 
-    def die(self, trial: Trial) -> None:
-        """The trial's process has died."""
+    def die(self, trial: Trial, of: str = "") -> None:
+        """The trial's process has died, of what Ray says."""
+        self.write_down(trial, TuneError(of))  # which Tune has done when it calls
         self.recorder.on_trial_error(iteration=1, trials=[trial], trial=trial)
+
+    def write_down(self, trial: Trial, error: Exception) -> None:
+        """Let Tune keep the error where it does on the driver."""
+        folder = self.plan.run.parent / "tune" / trial.trial_id
+        folder.mkdir(parents=True)
+        trial.storage = SimpleNamespace(trial_driver_staging_path=str(folder))
+        trial.handle_error(error)
 
     def step(self) -> None:
         self.recorder.on_step_begin(iteration=1, trials=[])
@@ -90,6 +117,9 @@ class Tune:
 def tune(plan: Plan, clock: Clock) -> Tune:
     return Tune(plan, clock)
 
+
+DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: I\n"
+WHY = "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits"
 
 # --- pure ----------------------------------------------------------------------------------------
 
@@ -114,18 +144,41 @@ def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "reason", "fault"),
     [
-        ("", "its process died"),
-        (" \n\n", "its process died"),
-        ("Failure # 1\nThe actor died unexpectedly before finishing this task.", "its process died"),
-        ("ray.exceptions.ActorDiedError: x\n\tclass_name: ImplicitFunc\n\tpid: 7", "its process died"),
-        ("ray.exceptions.ActorUnavailableError: the actor is unavailable", "its process died"),
-        ("Traceback\n  File x\nOSError: [Errno 5] Input/output error\n", "OSError: [Errno 5] Input/output error"),
+        ("", "its process died", Fault.PROCESS),
+        (" \n\n", "its process died", Fault.PROCESS),
+        (f"{DIED}The actor is dead because its worker process has died. {WHY}", "its process died", Fault.PROCESS),
+        (
+            f"{DIED}The actor is dead.\nThe actor never ran - it was cancelled before it started running.",
+            "its process died",
+            Fault.PROCESS,
+        ),
+        (
+            "The actor 5f51 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: "
+            "Socket closed rpc_code: 14. The task may or may not have been executed on the actor.",
+            "its node does not answer",
+            Fault.NODE_GONE,
+        ),
+        (
+            "Traceback\n  File x\nOSError: [Errno 5] Input/output error\n",
+            "OSError: [Errno 5] Input/output error",
+            Fault.PROCESS,
+        ),
+        (
+            f"{DIED}The actor died because its node has died. Node Id: 0f\n\tthe actor's node was preempted: taken",
+            "its node has gone",
+            Fault.NODE_GONE,
+        ),
+        (
+            "Traceback\ntrainables._task.NodeError: w1: no run directory /runs/a here\n",
+            "w1: no run directory /runs/a here",
+            Fault.MACHINE,
+        ),
     ],
 )
-def test_what_ray_wrote_down_is_one_line(text: str, reason: str) -> None:
-    assert wires.died_of(text) == reason
+def test_what_ray_wrote_down_is_one_line_and_one_fault(text: str, reason: str, fault: Fault) -> None:
+    assert wires.died_of(text) == (reason, fault)
 
 
 # --- asked and stopped ---------------------------------------------------------------------------
@@ -139,6 +192,28 @@ def test_tune_is_handed_the_ledgers_jobs(tune: Tune) -> None:
     assert tune.said == [
         "trial 0 starts: default: learning_rate 2e-05, batch_size 16, frozen_layers 0, weight_decay 0.01"
     ]
+
+
+def test_no_more_is_asked_for_than_there_is_room_and_nothing_is_taken_from_the_ledger(plan: Plan, clock: Clock) -> None:
+    tune = Tune(dataclasses.replace(plan, most=None), clock)
+    tune.board.watch.offer = Offer(nodes=(Node(cpus=2, gpus=0, memory=1000 * GB),), changes=True)
+    first, _ = tune.start(), tune.start()
+    assert tune.asker.suggest("third") is None
+    assert tune.ledger.running == 2
+    tune.board.watch.offer = Offer(nodes=(Node(cpus=3, gpus=0, memory=1000 * GB),), changes=True)  # a node has joined
+    third = tune.start()
+    tune.board.watch.offer = Offer(nodes=(Node(cpus=1, gpus=0, memory=1000 * GB),), changes=True)  # two have left
+    for trial in (first, third):
+        tune.over(trial)
+        assert tune.asker.suggest("fourth") is None
+    assert tune.ledger.running == 1
+
+
+def test_on_this_machine_there_is_room_as_planned(plan: Plan, clock: Clock) -> None:
+    tune = Tune(dataclasses.replace(plan, slots=1), clock)
+    tune.board.watch.offer = None
+    tune.start()
+    assert tune.asker.suggest("second") is None
 
 
 def test_tune_is_told_to_wait_while_something_runs_and_to_finish_when_nothing_is_left(plan: Plan, clock: Clock) -> None:
@@ -235,6 +310,73 @@ def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tu
     assert "trial 0 FAIL (its process died (3 times)): 1 of 12 done" in tune.said[-1]
     assert len(Log(tune.plan.run).events("lost")) == tune.plan.retries
     assert tune.board.jobs == {}
+
+
+NODE_GONE = f"{DIED}The actor died because its node has died. Node Id: 0f"
+NO_RUN = "Traceback\ntrainables._task.NodeError: w1: no run directory here"
+
+
+def test_a_trial_whose_node_goes_again_and_again_goes_on(tune: Tune) -> None:
+    """A spot node may be taken ten times a day, which says nothing about the recipe or the machine."""
+    tune.board.watch.name = "w1"  # type: ignore[attr-defined]
+    for _ in range(tune.plan.retries + STRIKES + 1):
+        tune.die(tune.start(), NODE_GONE)
+    assert tune.records == []
+    assert tune.ledger.unfinished[0].number == 0
+    assert tune.board.watch.aside == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("preempted", [False, True])
+def test_tune_starts_no_trial_anew_by_itself(tune: Tune, preempted: bool) -> None:
+    """It would tell nobody, and the ledger would not know."""
+    trial = tune.start()
+    tune.write_down(trial, RayActorError(preempted=preempted))
+    assert not trial.should_recover()
+
+
+def test_a_machine_that_cannot_train_is_set_aside_and_costs_no_trial_a_retry(tune: Tune) -> None:
+    calm: Any = tune.board.watch
+    calm.offer = Offer(nodes=(Node(cpus=8, gpus=0, memory=1000 * GB),) * 2, changes=True)
+    calm.name = "w1"
+    for _ in range(STRIKES):
+        assert calm.aside == []
+        tune.die(tune.start(), NO_RUN)
+    assert calm.aside == ["id of w1"]
+    assert tune.said[-1] == "w1 is given no more trials: it has lost 3 in a row, w1: no run directory here"
+    assert tune.records == []
+    assert tune.board.error is None
+
+
+@pytest.mark.parametrize("name", [None, "w1"])
+def test_where_no_machine_can_train_the_search_ends_with_the_reason(tune: Tune, name: str | None) -> None:
+    tune.board.watch.name = name  # type: ignore[attr-defined]
+    tune.die(tune.start(), NO_RUN)
+    with pytest.raises(SearchFailedError, match="there is no machine to train on: w1: no run directory here"):
+        tune.step()
+
+
+def test_where_nothing_can_run_it_is_said_why(tune: Tune) -> None:
+    calm: Any = tune.board.watch
+    calm.offer = Offer(nodes=(Node(cpus=0, gpus=0, memory=GB),), changes=True)
+    now = [0.0]
+    tune.board.waiting = Waiting(lambda: now[0])
+    for _ in range(3):
+        tune.step()
+        now[0] += PATIENCE
+    assert [said for said in tune.said if said.startswith("No trial runs, since ")] == tune.said
+    assert len(tune.said) == 1
+    assert tune.said[0].endswith("there is 0 CPU, 0 GPU, 1.0 GB; none that can be started has room either")
+
+
+def test_a_machine_that_has_reported_is_given_more(tune: Tune) -> None:
+    calm: Any = tune.board.watch
+    calm.offer = Offer(nodes=(Node(cpus=8, gpus=0, memory=1000 * GB),) * 2, changes=True)
+    calm.name = "w1"
+    for _ in range(STRIKES):
+        trial = tune.start()
+        tune.report(trial, 0.5, 0.6)
+        tune.die(trial)
+    assert calm.aside == []
 
 
 def test_a_trial_that_dies_before_it_starts_is_recorded(plan: Plan, clock: Clock) -> None:

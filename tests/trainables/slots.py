@@ -58,6 +58,8 @@ class Slot:
         torch.seed()
         self.told, self.steps = [], []
         changes = {"checkpoint_every": every, **({"run": str(run)} if run else {})}
+        (at := run or Path(self.setup.run)).mkdir(parents=True, exist_ok=True)
+        (at / "plan.json").touch()  # the driver has claimed it
         recipe = task.pop("recipe", self.recipe).to_json()
         config = {
             "setup": dataclasses.asdict(dataclasses.replace(self.setup, **changes)),
@@ -100,7 +102,7 @@ class Slot:
 
 def core(told: Told) -> list[dict[str, Any]]:
     """What of the reports does not depend on the machine or its speed."""
-    machine = {"seconds", "pid", "time", "spent"}
+    machine = {"seconds", "pid", "node", "time", "spent"}
     return [
         {key: value for key, value in values.items() if key not in machine}
         | {"metrics": {name: value for name, value in values["metrics"].items() if name != "peak_memory_mb"}}

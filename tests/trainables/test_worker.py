@@ -25,7 +25,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     for values in told:
         assert set(values) == {
             *("epoch", "samples", "step", "objective", "metrics", "partial", "cached_layers", "final"),
-            *("micro_batch", "device", "seconds", "pid", "time", "spent"),
+            *("micro_batch", "device", "seconds", "pid", "node", "time", "spent"),
         }
         assert values["objective"] == values["metrics"]["accuracy"]
         assert set(values["metrics"]) == {"accuracy", "macro_f1", "loss", "train_loss", "peak_memory_mb"}

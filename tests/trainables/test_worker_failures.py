@@ -13,7 +13,7 @@ import torch
 
 from tests.trainables.slots import FAMILY, NEVER, Slot, core, recorded
 from trainables import _checkpoint, _family, _worker
-from trainables._task import best_path, last_path
+from trainables._task import NodeError, best_path, last_path
 
 
 def test_a_loss_that_is_not_finite_is_a_failure(slot: Slot) -> None:
@@ -131,9 +131,9 @@ def _fill(disk: Path) -> None:
             file.write(b"x" * 4096)
 
 
-def test_a_file_that_this_machine_should_have_is_no_fault_of_the_recipe(slot: Slot) -> None:
+def test_what_this_machine_should_have_is_no_fault_of_the_recipe(slot: Slot) -> None:
     slot.change(entry=f"{slot.own.entry}-gone")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NodeError, match="are others here than at the driver"):
         slot.train()
     assert slot.told == []
 

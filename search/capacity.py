@@ -1,0 +1,170 @@
+"""How many trials fit: on what is there, and when the cluster has grown. Plain numbers, no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GB = 1e9
+
+_PROCESS_MEMORY = 1.2 * GB
+"""A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """What one machine offers."""
+
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes that trials may use."""
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPU, {self.gpus:g} GPU, {self.memory / GB:.1f} GB"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What one trial takes."""
+
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes of main memory: an estimate, reserved with Ray, so that no node is given more trials than it holds."""
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """As Ray reserves it."""
+        return {"CPU": self.cpus, "GPU": self.gpus, "memory": int(self.memory)}
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.cpus:g} CPU{gpus}, {self.memory / GB:.1f} GB"
+
+
+def fitting(node: Node, need: Need) -> int:
+    """How many trials fit on one node at once."""
+    limits = [node.cpus / need.cpus, node.memory / need.memory]
+    if need.gpus:
+        limits.append(node.gpus / need.gpus)
+    return math.floor(min(limits) + 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What a search may run on."""
+
+    nodes: tuple[Node, ...]
+    """There now."""
+    more: tuple[Node, ...] = ()
+    """That an autoscaler may add."""
+    changes: bool = False
+    """Whether nodes may come and go: a cluster, not this machine alone."""
+
+
+def fit(offer: Offer, need: Need) -> tuple[int, int]:
+    """How many trials fit now, and when the autoscaler has added all it may."""
+    now, more = (sum(fitting(node, need) for node in nodes) for nodes in (offer.nodes, offer.more))
+    return now, now + more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """How many trials run at once."""
+
+    now: int
+    most: int | None
+    """Never more than so many; None where only the cluster's size, which changes, says how many."""
+    grown: int
+    """That fit when the autoscaler has added all it may."""
+    reason: str
+    """The sum behind it, for people."""
+
+
+def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: int) -> Need:
+    """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, where there is one.
+
+    Args:
+        offer: what there is.
+        cpus: as asked for, None where nothing was.
+        gpus: likewise.
+        largest: parameters of the largest model.
+
+    Raises:
+        ValueError: a share that is not positive.
+    """
+    best = max((*offer.nodes, *offer.more), key=lambda node: (node.gpus, node.cpus))
+    gpus = float(best.gpus > 0) if gpus is None else gpus
+    if cpus is None:
+        cpus = max(1.0, min(4.0, best.cpus // max(1.0, best.gpus))) if gpus else 1.0
+    if not cpus > 0:
+        raise ValueError(f"--cpus-per-trial must be above 0, got {cpus:g}")
+    if not gpus >= 0:
+        raise ValueError(f"--gpus-per-trial must not be negative, got {gpus:g}")
+    # float32: weights, a pristine copy, gradients, and Adam's two moments.
+    memory = _PROCESS_MEMORY + 4 * largest * (2 if gpus else 5)
+    return Need(cpus=cpus, gpus=gpus, memory=memory)
+
+
+def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int | None = None) -> Places:
+    """How many trials run at once.
+
+    Args:
+        offer: what is there.
+        need: of one trial.
+        concurrent: at most so many, as asked for.
+        trials: of the whole search.
+
+    Raises:
+        ValueError: no node has what one trial needs, and none that may come; or `concurrent` is below 1.
+    """
+    if concurrent is not None and concurrent < 1:
+        raise ValueError(f"--concurrent must be at least 1, got {concurrent}")
+    now, grown = fit(offer, need)
+    if grown < 1:
+        there = "; ".join(str(node) for node in (*offer.nodes, *offer.more))
+        raise ValueError(f"no node can hold one trial: it needs {need}; there is {there}")
+    caps = [cap for cap in (concurrent, trials) if cap is not None] + ([] if offer.changes else [now])
+    most = min(caps, default=None)
+    reason = arithmetic(offer.nodes, need)
+    if grown > now:
+        reason += f"; up to {grown} when the cluster has grown: {arithmetic(offer.more, need)} more"
+    if most is not None and most < grown:
+        reason += f", at most {most}"
+    return Places(now=min(now, now if most is None else most), most=most, grown=grown, reason=reason)
+
+
+def lacking(offer: Offer, need: Need) -> str:
+    """Why no trial runs, for people."""
+    now, grown = fit(offer, need)
+    if now:
+        return "what is free of the cluster has no room for one: others work on it"
+    there = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "no node"
+    come = "a node that has room can be started" if grown else "none that can be started has room either"
+    return f"one needs {need}, there is {there}; {come}"
+
+
+def asked_for(now: int, grown: int, most: int | None) -> int:
+    """How many trials may have been asked for and not have ended.
+
+    As many as fit. Where the cluster can grow as many again, or one at least, wait for a node: what waits is what an
+    autoscaler sees. Not all that it could hold, since what is asked for later is chosen by what was found until then.
+    """
+    wanted = max(now, min(grown, now + max(1, now)))
+    return wanted if most is None else min(wanted, most)
+
+
+def arithmetic(nodes: Sequence[Node], need: Need) -> str:
+    """The sum of the trials that fit, for people; equal nodes stand together."""
+    parts = []
+    for node, count in Counter(nodes).items():
+        shares = [f"{node.cpus:g} CPU / {need.cpus:g}"]
+        if need.gpus:
+            shares.append(f"{node.gpus:g} GPU / {need.gpus:g}")
+        shares.append(f"{node.memory / GB:.1f} GB / {need.memory / GB:.1f} GB")
+        times = f"{count} × " if count > 1 else ""
+        parts.append(f"{times}min({', '.join(shares)}) = {count * fitting(node, need)}")
+    return " + ".join(parts)

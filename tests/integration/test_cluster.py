@@ -1,0 +1,220 @@
+"""A search on a cluster of several nodes, on one machine: nodes join and die, one of them is good for nothing."""
+
+import contextlib
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import cli, results
+from search import plan as planning
+from search.options import Options
+
+
+class Nodes:
+    """A head that runs no trials, and nodes of one CPU each with a data cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._folder, self._count = folder, 0
+        self.caches: list[Path] = []
+        """Where each keeps its data."""
+        # Linux ends a node's processes together with the thread that has started them (PR_SET_PDEATHSIG), so one
+        # thread, which lasts as long as the cluster, starts them all.
+        self._starter = ThreadPoolExecutor(1)
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.address = str(self._cluster.address)
+
+    def join(self, **variables: str) -> Any:
+        """One more node."""
+        self._count += 1
+        self.caches.append(self._folder / f"cache{self._count}")
+        given = {"FROSTLINE_CACHE": str(self.caches[-1]), **variables}
+        return self._starter.submit(self._cluster.add_node, num_cpus=1, memory=4 * 10**9, env_vars=given).result()
+
+    def announce(self, node: Any) -> None:
+        """Say that the node will be taken away, as a cloud says of a spot node."""
+        import ray._private.worker
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        client = ray._private.worker.global_worker.gcs_client
+        until = int(1000 * (time.time() + 120))
+        accepted, why = client.drain_node(node.node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "taken", until)
+        assert accepted, why
+
+    def kill(self, node: Any) -> None:
+        """At once, as when the power goes."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def leave(self) -> None:
+        """All of them."""
+        self.caches.clear()
+        for node in list(self._cluster.worker_nodes):
+            self.kill(node)
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+        self._starter.shutdown()
+
+
+@contextlib.contextmanager
+def time_limit() -> Iterator[None]:
+    """Ctrl-C for what hangs, and again where that does not help: a search then fails at once and says what it did."""
+    over = threading.Event()
+
+    def watch() -> None:
+        wait = LIMIT
+        while not over.wait(wait):
+            os.kill(os.getpid(), signal.SIGINT)
+            wait = 10.0
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+LIMIT = 70.0
+"""Seconds for one search."""
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    import ray
+
+    assert not ray.is_initialized(), "the Ray that other tests share"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # nobody else is on this machine's cluster
+        # A node that is started wants to clear up at SIGTERM, and says so, which only a main thread may.
+        patch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
+        made = Nodes(tmp_path_factory.mktemp("nodes"))
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def nodes(head: Nodes) -> Iterator[Nodes]:
+    yield head
+    head.leave()
+
+
+@pytest.fixture
+def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run a search on the nodes; `meanwhile` is called in a thread when the first trial has reported."""
+
+    def run(meanwhile: Callable[[], None] | None = None, **options: Any) -> dict[str, Any]:
+        from search import tuner
+
+        given = {
+            "model": str(tiny_model),
+            "dataset": str(tiny_csv),
+            "profile": "small",
+            "confirm_recipes": 0,
+            **options,
+        }
+        storage = tmp_path / "runs"
+        plan, corpus = planning.resolve(
+            Options(space="bert_imdb", name="over", storage=storage, address=nodes.address, **given)
+        )
+        planning.claim(plan)
+        over = threading.Event()
+
+        def watch() -> None:
+            path = plan.run / "trials.jsonl"
+            while not over.wait(0.05):
+                if path.exists() and path.stat().st_size:
+                    assert meanwhile
+                    meanwhile()
+                    return
+
+        thread = threading.Thread(target=watch)
+        if meanwhile:
+            thread.start()
+        text = io.StringIO()
+        try:
+            with time_limit():
+                found = tuner.run(plan, corpus, Console(file=text, width=200))
+        finally:
+            over.set()
+            if meanwhile:
+                thread.join()
+        assert not found["interrupted"], f"not over after {LIMIT:g} s:\n{text.getvalue()}"
+        return {**found, "printed": text.getvalue(), "slots": plan.slots}
+
+    return run
+
+
+def lines(found: dict[str, Any]) -> list[results.Line]:
+    return [line for trial in results.read(Path(found["run"], "trials.jsonl")) for line in trial.reports]
+
+
+def test_a_node_is_taken_another_joins_and_nothing_is_lost(
+    nodes: Nodes, search: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    first = nodes.join()
+
+    def meanwhile() -> None:
+        nodes.join()
+        nodes.announce(first)
+        until = time.monotonic() + 30
+        while not list(tmp_path.glob("runs/over/trials/*/last.safetensors")):
+            assert time.monotonic() < until, "no snapshot in the time that is left"
+            time.sleep(0.05)
+        nodes.kill(first)
+
+    found = search(meanwhile, trials=2, epochs=40, checkpoint_every=1e6)
+    assert found["slots"] == 1
+    assert (found["counts"]["FAIL"], found["counts"]["RUNNING"]) == (0, 0)
+    assert sum(found["counts"].values()) == 2
+    assert "trial 0: its node has gone; it goes on from its last checkpoint" in found["printed"]
+    assert "trial 0 goes on after epoch " in found["printed"]
+    assert len({line.pid for line in lines(found)}) >= 2
+    entries = [[path.name for path in (cache / "data").iterdir() if path.is_dir()] for cache in nodes.caches]
+    assert entries[0] == entries[1], "each has prepared the same data"
+    assert [len(found) for found in entries] == [1, 1], "once"
+
+
+def test_nodes_that_join_are_used_and_one_that_is_good_for_nothing_is_set_aside(
+    nodes: Nodes, search: Callable[..., dict[str, Any]]
+) -> None:
+    nodes.join()
+
+    def meanwhile() -> None:
+        nodes.join()
+        nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
+
+    found = search(meanwhile, trials=10, epochs=6)
+    assert found["slots"] == 1
+    assert found["counts"]["FAIL"] == 0
+    assert sum(found["counts"].values()) == 10
+    assert len({line.pid for line in lines(found)}) == 2, "the node that joined has trained too"
+    assert "is given no more trials: it has lost 3 in a row" in found["printed"]
+    assert "cannot write the data cache" in found["printed"]
+
+
+def test_what_cannot_be_is_refused_before_anything_starts(
+    nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes.join()
+    given = ["--space", "bert_imdb", "--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)]
+    given += ["--address", nodes.address]
+    for more, said in (
+        (["--storage", "runs"], "--storage runs is a folder of this machine; a cluster of several nodes needs one"),
+        (["--storage", str(tmp_path), "--cpus-per-trial", "3"], "no node can hold one trial: it needs 3 CPU"),
+    ):
+        assert cli.main([*given, *more]) == cli.USER_ERROR
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("bert_imdb*"))
