@@ -356,8 +356,6 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     before = (disk.seen / "full" / "trials.jsonl").read_bytes()
     assert before.endswith(b"\n") or not before, "no half line"
 
-    again = disk.run(*command, "--resume", str(disk.at / "full"))
-    assert again.returncode == 1, "still no room"
     ballast.unlink()
     done = disk.run(*command, "--resume", str(disk.at / "full"), "--json")
     assert done.returncode == 0, done.stderr
