@@ -76,10 +76,19 @@ class Switchboard:
     def places(self) -> int:
         """Trials that may have been asked for and not have ended: see `capacity.asked_for`."""
         plan, offer = self.ledger.plan, self.watch.offer
-        if offer is None:
-            return plan.slots
-        now, grown = capacity.fit(offer, plan.need)
-        return capacity.asked_for(now, grown, plan.most)
+        return capacity.asked_for(*capacity.fit(offer, plan.need), plan.most) if offer else plan.slots
+
+    @property
+    def room(self) -> int:
+        """Trials that fit on what is there now."""
+        plan, offer = self.ledger.plan, self.watch.offer
+        return capacity.fit(offer, plan.need)[0] if offer else plan.slots
+
+    @property
+    def usable(self) -> int:
+        """Machines that can hold a trial; a cluster's head often cannot."""
+        offer, need = self.watch.offer, self.ledger.plan.need
+        return sum(capacity.fitting(node, need) > 0 for node in offer.nodes) if offer else 1
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -140,6 +149,16 @@ class Stopper(FIFOScheduler):
     def __init__(self, board: Switchboard) -> None:
         super().__init__()
         self._board = board
+
+    @_guarded()
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Which waiting trial is the first to be given a process that has fallen free; None: the newest.
+
+        The oldest, where some wait for room. Else a process is being started for it, perhaps on a node that has just
+        joined: it would be thrown away, and where trials are shorter than such a start, no such node ever be used.
+        """
+        board = self._board
+        return super().choose_trial_to_run(tune_controller) if len(board.jobs) > board.room else None
 
     @_guarded(default=TrialScheduler.CONTINUE)
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -258,13 +277,11 @@ class Recorder(Callback):
             else:
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
-        if home is not None and fault is not Fault.NODE_GONE:
-            others = len(board.watch.offer.nodes) - 1 if board.watch.offer else 0
-            if board.health.lost(home.id, others):
-                board.watch.set_aside(home.id, board.ledger.plan.need)
-                board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
-                return
-        if fault is Fault.MACHINE and (home is None or not (board.watch.offer and len(board.watch.offer.nodes) > 1)):
+        if home is not None and fault is not Fault.NODE_GONE and board.health.lost(home.id, board.usable - 1):
+            board.watch.set_aside(home.id, board.ledger.plan.need)
+            board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
+            return
+        if fault is Fault.MACHINE and (home is None or board.usable < 2):
             raise SearchFailedError(f"there is no machine to train on: {reason}")
 
     def _keep_error(self, job: Job, text: str) -> None:
@@ -314,7 +331,7 @@ class Fault(enum.Enum):
 def died_of(text: str) -> tuple[str, Fault]:
     """One line of an error that Ray wrote down, and whose fault it was."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if "its node has died" in text or "the actor's node was" in text:
+    if any(said in text for said in ("its node has died", "the actor's node was", "Actor died by preemption")):
         return "its node has gone", Fault.NODE_GONE
     if re.search(r"The actor \w+ is unavailable: ", text):
         # A process's death is told by its node, at once; that of a node is certain only after 15 s, and Tune does not

@@ -66,28 +66,37 @@ class Nodes:
         self._starter.shutdown()
 
 
+LIMIT = 70.0
+"""Seconds for one search."""
+
+
 @contextlib.contextmanager
-def time_limit() -> Iterator[None]:
-    """Ctrl-C for what hangs, and again where that does not help: a search then fails at once and says what it did."""
-    over = threading.Event()
+def time_limit() -> Iterator[threading.Event]:
+    """Ctrl-C for what takes too long, and again where one does not help. What is yielded is set then."""
+    over, late = threading.Event(), threading.Event()
 
     def watch() -> None:
         wait = LIMIT
         while not over.wait(wait):
+            late.set()
             os.kill(os.getpid(), signal.SIGINT)
             wait = 10.0
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield
+        yield late
     finally:
         over.set()
         thread.join()
 
 
-LIMIT = 70.0
-"""Seconds for one search."""
+def wait_for(what: Callable[[], object], seconds: float = 50.0) -> None:
+    """Until it is there."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -112,96 +121,89 @@ def nodes(head: Nodes) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def run(tmp_path: Path) -> Path:
+    """The run directory."""
+    return tmp_path / "runs" / "over"
+
+
+@pytest.fixture
+def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, run: Path) -> Callable[..., dict[str, Any]]:
     """Run a search on the nodes; `meanwhile` is called in a thread when the first trial has reported."""
 
-    def run(meanwhile: Callable[[], None] | None = None, **options: Any) -> dict[str, Any]:
+    def go(meanwhile: Callable[[io.StringIO], None], **options: Any) -> dict[str, Any]:
         from search import tuner
 
-        given = {
-            "model": str(tiny_model),
-            "dataset": str(tiny_csv),
-            "profile": "small",
-            "confirm_recipes": 0,
-            **options,
-        }
-        storage = tmp_path / "runs"
-        plan, corpus = planning.resolve(
-            Options(space="bert_imdb", name="over", storage=storage, address=nodes.address, **given)
+        given: dict[str, Any] = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", **options}
+        asked = Options(
+            space="bert_imdb", name=run.name, storage=run.parent, address=nodes.address, confirm_recipes=0, **given
         )
+        plan, corpus = planning.resolve(asked)
         planning.claim(plan)
-        over = threading.Event()
-
-        def watch() -> None:
-            path = plan.run / "trials.jsonl"
-            while not over.wait(0.05):
-                if path.exists() and path.stat().st_size:
-                    assert meanwhile
-                    meanwhile()
-                    return
-
-        thread = threading.Thread(target=watch)
-        if meanwhile:
-            thread.start()
         text = io.StringIO()
-        try:
-            with time_limit():
-                found = tuner.run(plan, corpus, Console(file=text, width=200))
-        finally:
-            over.set()
-            if meanwhile:
-                thread.join()
-        assert not found["interrupted"], f"not over after {LIMIT:g} s:\n{text.getvalue()}"
+        with time_limit() as late, ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(lambda: (wait_for(lambda: results_of(run)), meanwhile(text)))
+            found = tuner.run(plan, corpus, Console(file=text, width=200))
+        assert not late.is_set(), text.getvalue()
+        doing.result()
         return {**found, "printed": text.getvalue(), "slots": plan.slots}
 
-    return run
+    return go
 
 
-def lines(found: dict[str, Any]) -> list[results.Line]:
-    return [line for trial in results.read(Path(found["run"], "trials.jsonl")) for line in trial.reports]
+def results_of(run: Path) -> list[results.Line]:
+    path = run / "trials.jsonl"
+    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
 
 
+@pytest.mark.parametrize(
+    ("announced", "said"),
+    [
+        pytest.param(True, "its node has gone", id="announced"),
+        pytest.param(False, "its node does not answer", id="at once"),
+    ],
+)
 def test_a_node_is_taken_another_joins_and_nothing_is_lost(
-    nodes: Nodes, search: Callable[..., dict[str, Any]], tmp_path: Path
+    nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, announced: bool, said: str
 ) -> None:
     first = nodes.join()
 
-    def meanwhile() -> None:
+    def meanwhile(text: io.StringIO) -> None:
         nodes.join()
-        nodes.announce(first)
-        until = time.monotonic() + 30
-        while not list(tmp_path.glob("runs/over/trials/*/last.safetensors")):
-            assert time.monotonic() < until, "no snapshot in the time that is left"
-            time.sleep(0.05)
+        if announced:
+            nodes.announce(first)
+        wait_for(lambda: list(run.glob("trials/00000/last.safetensors")))
         nodes.kill(first)
 
-    found = search(meanwhile, trials=2, epochs=40, checkpoint_every=1e6)
+    found = search(meanwhile, trials=2, epochs=40, checkpoint_every=1e6 if announced else 0.0)
     assert found["slots"] == 1
     assert (found["counts"]["FAIL"], found["counts"]["RUNNING"]) == (0, 0)
     assert sum(found["counts"].values()) == 2
-    assert "trial 0: its node has gone; it goes on from its last checkpoint" in found["printed"]
+    assert f"trial 0: {said}; it goes on from its last checkpoint" in found["printed"]
     assert "trial 0 goes on after epoch " in found["printed"]
-    assert len({line.pid for line in lines(found)}) >= 2
+    assert len({line.pid for line in results_of(run)}) >= 2
     entries = [[path.name for path in (cache / "data").iterdir() if path.is_dir()] for cache in nodes.caches]
     assert entries[0] == entries[1], "each has prepared the same data"
     assert [len(found) for found in entries] == [1, 1], "once"
 
 
-def test_nodes_that_join_are_used_and_one_that_is_good_for_nothing_is_set_aside(
-    nodes: Nodes, search: Callable[..., dict[str, Any]]
+def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside(
+    nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path
 ) -> None:
     nodes.join()
+    nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
 
-    def meanwhile() -> None:
+    def meanwhile(text: io.StringIO) -> None:
         nodes.join()
-        nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
+        wait_for(
+            lambda: "is given no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2
+        )
+        os.kill(os.getpid(), signal.SIGINT)  # this is all that was to be seen
 
-    found = search(meanwhile, trials=10, epochs=6)
-    assert found["slots"] == 1
+    found = search(meanwhile, trials=1000, epochs=6)
+    assert found["slots"] == 2
+    assert found["interrupted"]
     assert found["counts"]["FAIL"] == 0
-    assert sum(found["counts"].values()) == 10
-    assert len({line.pid for line in lines(found)}) == 2, "the node that joined has trained too"
-    assert "is given no more trials: it has lost 3 in a row" in found["printed"]
+    assert "is given no more trials: it has lost 3 in a row, " in found["printed"]
     assert "cannot write the data cache" in found["printed"]
 
 
@@ -215,6 +217,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
         (["--storage", "runs"], "--storage runs is a folder of this machine; a cluster of several nodes needs one"),
         (["--storage", str(tmp_path), "--cpus-per-trial", "3"], "no node can hold one trial: it needs 3 CPU"),
     ):
-        assert cli.main([*given, *more]) == cli.USER_ERROR
+        with time_limit():
+            assert cli.main([*given, *more]) == cli.USER_ERROR
         assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("bert_imdb*"))

@@ -165,6 +165,7 @@ def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], 
             "OSError: [Errno 5] Input/output error",
             Fault.PROCESS,
         ),
+        (f"{DIED}Actor died by preemption.", "its node has gone", Fault.NODE_GONE),
         (
             f"{DIED}The actor died because its node has died. Node Id: 0f\n\tthe actor's node was preempted: taken",
             "its node has gone",
@@ -349,7 +350,9 @@ def test_a_machine_that_cannot_train_is_set_aside_and_costs_no_trial_a_retry(tun
 
 @pytest.mark.parametrize("name", [None, "w1"])
 def test_where_no_machine_can_train_the_search_ends_with_the_reason(tune: Tune, name: str | None) -> None:
-    tune.board.watch.name = name  # type: ignore[attr-defined]
+    calm: Any = tune.board.watch
+    head = Node(cpus=0, gpus=0, memory=1000 * GB)
+    calm.name, calm.offer = name, Offer(nodes=(Node(cpus=8, gpus=0, memory=1000 * GB), head), changes=True)
     tune.die(tune.start(), NO_RUN)
     with pytest.raises(SearchFailedError, match="there is no machine to train on: w1: no run directory here"):
         tune.step()
@@ -366,6 +369,15 @@ def test_where_nothing_can_run_it_is_said_why(tune: Tune) -> None:
     assert [said for said in tune.said if said.startswith("No trial runs, since ")] == tune.said
     assert len(tune.said) == 1
     assert tune.said[0].endswith("there is 0 CPU, 0 GPU, 1.0 GB; none that can be started has room either")
+
+
+def test_a_trial_that_waits_takes_over_a_free_process_only_where_there_is_no_room_for_another(tune: Tune) -> None:
+    first, second = tune.start(), tune.start()
+    controller = SimpleNamespace(get_trials=lambda: [first, second])
+    assert tune.stopper.choose_trial_to_run(controller) is None
+    calm: Any = tune.board.watch
+    calm.offer = Offer(nodes=(Node(cpus=1, gpus=0, memory=1000 * GB),), changes=True)
+    assert tune.stopper.choose_trial_to_run(controller) is first
 
 
 def test_a_machine_that_has_reported_is_given_more(tune: Tune) -> None:
