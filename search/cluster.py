@@ -71,8 +71,22 @@ def without_sight_of(folder: Path) -> list[str]:
             )
             for node in alive
         ]
-        seen = ray.get(answers, timeout=_ANSWER)
-    return sorted(node["NodeManagerHostname"] for node, there in zip(alive, seen, strict=True) if not there)
+        ray.wait(answers, num_returns=len(answers), timeout=_ANSWER)
+        return sorted(node["NodeManagerHostname"] for node, told in zip(alive, answers, strict=True) if not _true(told))
+
+
+def _true(answer: Any) -> bool:
+    """What a node has answered; true of one that has gone meanwhile: Ray notices a dead one after 15 s only.
+
+    Raises:
+        GetTimeoutError: it has not answered.
+    """
+    import ray
+
+    try:
+        return bool(ray.get(answer, timeout=0.1))
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
+        return True
 
 
 _ANSWER = 120.0
@@ -198,6 +212,8 @@ class Watch:
 
         self._looked = time.monotonic()
         self._aside: dict[str, list[Any]] = {}
+        self.announced: set[str] = set()
+        """Ids of the nodes of which Ray was told that they will be taken."""
         self.offer = offered() if changes else None
         """What there was at the last look; None where it stays as planned."""
         # A private instance is made of our children; Ray itself notices their death only after 15 s.
@@ -212,6 +228,7 @@ class Watch:
         """
         import psutil
         import ray
+        from ray._private.state import state
 
         now = time.monotonic()
         if now - self._looked < self._EVERY:
@@ -221,7 +238,9 @@ class Watch:
             raise ClusterLostError("its node has died")
         try:
             alive = any(node["Alive"] for node in ray.nodes())
-            self.offer = offered(self._aside) if self.offer is not None else None
+            if self.offer is not None:
+                self.offer = offered(self._aside)
+                self.announced |= state.get_draining_nodes().keys()
         except Exception as error:  # whatever a broken connection raises
             raise ClusterLostError(str(error).splitlines()[0]) from error
         if not alive:

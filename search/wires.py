@@ -269,7 +269,7 @@ class Recorder(Callback):
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
         home = board.homes.pop(trial.trial_id, None)
         text = _error_of(trial)
-        reason, fault = died_of(text)
+        reason, fault = died_of(text, announced=home is not None and home.id in board.watch.announced)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
@@ -328,10 +328,16 @@ class Fault(enum.Enum):
     NODE_GONE = "the machine is gone"
 
 
-def died_of(text: str) -> tuple[str, Fault]:
-    """One line of an error that Ray wrote down, and whose fault it was."""
+def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
+    """One line of an error that Ray wrote down, and whose fault it was.
+
+    Args:
+        text: of the error, which does not tell that a node was taken that had been announced.
+        announced: its node had been.
+    """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if any(said in text for said in ("its node has died", "the actor's node was", "Actor died by preemption")):
+    died = "The actor died unexpectedly" in text
+    if "its node has died" in text or "the actor's node was" in text or (announced and died):
         return "its node has gone", Fault.NODE_GONE
     if re.search(r"The actor \w+ is unavailable: ", text):
         # A process's death is told by its node, at once; that of a node is certain only after 15 s, and Tune does not
@@ -339,6 +345,6 @@ def died_of(text: str) -> tuple[str, Fault]:
         return "its node does not answer", Fault.NODE_GONE
     if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
         return lines[-1].split(name, 1)[1], Fault.MACHINE
-    if not lines or "The actor died unexpectedly" in text:
+    if not lines or died:
         return "its process died", Fault.PROCESS
     return lines[-1], Fault.PROCESS

@@ -36,6 +36,7 @@ class _Calm:
     """Ray is there, and has room. The real watch asks Ray itself every 2 s, and here is none to ask."""
 
     offer = Offer(nodes=(Node(cpus=100, gpus=0, memory=1000 * GB),), changes=True)
+    announced: frozenset[str] = frozenset()
     name: str | None = None
     """Of the machine that every trial is on; None on one machine."""
 
@@ -165,7 +166,6 @@ def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], 
             "OSError: [Errno 5] Input/output error",
             Fault.PROCESS,
         ),
-        (f"{DIED}Actor died by preemption.", "its node has gone", Fault.NODE_GONE),
         (
             f"{DIED}The actor died because its node has died. Node Id: 0f\n\tthe actor's node was preempted: taken",
             "its node has gone",
@@ -325,6 +325,18 @@ def test_a_trial_whose_node_goes_again_and_again_goes_on(tune: Tune) -> None:
     assert tune.records == []
     assert tune.ledger.unfinished[0].number == 0
     assert tune.board.watch.aside == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("announced", "said"), [(frozenset({"id of w1"}), "its node has gone"), (frozenset(), "its process died")]
+)
+def test_a_node_that_was_announced_to_be_taken_is_known_by_that(
+    tune: Tune, announced: frozenset[str], said: str
+) -> None:
+    tune.board.watch.name = "w1"  # type: ignore[attr-defined]
+    tune.board.watch.announced = announced  # type: ignore[assignment]
+    tune.die(tune.start(), f"{DIED}Actor died by preemption.")
+    assert tune.said[-1] == f"trial 0: {said}; it goes on from its last checkpoint"
 
 
 @pytest.mark.parametrize("preempted", [False, True])
