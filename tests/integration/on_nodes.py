@@ -1,0 +1,240 @@
+"""A search on a cluster of several nodes, on one machine: nodes join and die, one of them is good for nothing.
+
+    python -m pytest tests/integration/on_nodes.py -k announced
+
+By hand, one test at a time (`announced`, `once`, `good_for_nothing`, `refused`), 40 to 60 s each on two idle cores: a
+node that is killed is known to be dead after 15 s only, which the next test would have to wait for.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import cli, results
+from search import plan as planning
+from search.options import Options
+
+
+class Nodes:
+    """A head that runs no trials, and nodes of one CPU each with a data cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._folder, self._count = folder, 0
+        self.caches: list[Path] = []
+        """Where each keeps its data."""
+        # Linux ends a node's processes together with the thread that has started them (PR_SET_PDEATHSIG), so one
+        # thread, which lasts as long as the cluster, starts them all.
+        self._starter = ThreadPoolExecutor(1)
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.address = str(self._cluster.address)
+
+    def join(self, **variables: str) -> Any:
+        """One more node."""
+        self._count += 1
+        self.caches.append(self._folder / f"cache{self._count}")
+        given = {"FROSTLINE_CACHE": str(self.caches[-1]), **variables}
+        return self._starter.submit(self._cluster.add_node, num_cpus=1, memory=4 * 10**9, env_vars=given).result()
+
+    def announce(self, node: Any) -> None:
+        """Say that the node will be taken away, as a cloud says of a spot node."""
+        import ray._private.worker
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        client = ray._private.worker.global_worker.gcs_client
+        until = int(1000 * (time.time() + 120))
+        accepted, why = client.drain_node(node.node_id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "taken", until)
+        assert accepted, why
+
+    def kill(self, node: Any) -> None:
+        """At once, as when the power goes."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def leave(self) -> None:
+        """All of them."""
+        self.caches.clear()
+        for node in list(self._cluster.worker_nodes):
+            self.kill(node)
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+        self._starter.shutdown()
+
+
+LIMIT = 70.0
+"""Seconds for one search."""
+
+
+@contextlib.contextmanager
+def time_limit() -> Iterator[threading.Event]:
+    """Ctrl-C for what takes too long, and again where one does not help. What is yielded is set then."""
+    over, late = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        wait = LIMIT
+        while not over.wait(wait):
+            late.set()
+            os.kill(os.getpid(), signal.SIGINT)
+            wait = 10.0
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield late
+    finally:
+        over.set()
+        thread.join()
+
+
+def wait_for(what: Callable[[], object], seconds: float = 50.0) -> None:
+    """Until it is there."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    import ray
+
+    assert not ray.is_initialized(), "the Ray that other tests share"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # nobody else is on this machine's cluster
+        # A node that is started wants to clear up at SIGTERM, and says so, which only a main thread may.
+        patch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
+        # The nodes do not see what the driver has prepared: its cache has a name that only its own process knows.
+        known = os.open(tmp_path_factory.mktemp("driver"), os.O_DIRECTORY)
+        cache = fcntl.fcntl(known, fcntl.F_DUPFD_CLOEXEC, 900)
+        patch.setenv("FROSTLINE_CACHE", f"/proc/self/fd/{cache}")
+        made = Nodes(tmp_path_factory.mktemp("nodes"))
+        yield made
+        ray.shutdown()
+        made.shutdown()
+        os.close(known)
+        os.close(cache)
+
+
+@pytest.fixture
+def nodes(head: Nodes) -> Iterator[Nodes]:
+    yield head
+    head.leave()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The run directory."""
+    return tmp_path / "runs" / "over"
+
+
+@pytest.fixture
+def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, run: Path) -> Callable[..., dict[str, Any]]:
+    """Run a search on the nodes; `meanwhile` is called in a thread when the first trial has reported."""
+
+    def go(meanwhile: Callable[[io.StringIO], None], **options: Any) -> dict[str, Any]:
+        from search import tuner
+
+        given: dict[str, Any] = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", **options}
+        asked = Options(
+            space="bert_imdb", name=run.name, storage=run.parent, address=nodes.address, confirm_recipes=0, **given
+        )
+        plan, corpus = planning.resolve(asked)
+        planning.claim(plan)
+        text = io.StringIO()
+        with time_limit() as late, ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(lambda: (wait_for(lambda: results_of(run)), meanwhile(text)))
+            found = tuner.run(plan, corpus, Console(file=text, width=200))
+        assert not late.is_set(), text.getvalue()[-4000:]
+        doing.result()
+        return {**found, "printed": text.getvalue(), "slots": plan.slots}
+
+    return go
+
+
+def results_of(run: Path) -> list[results.Line]:
+    path = run / "trials.jsonl"
+    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("announced", "said"),
+    [
+        pytest.param(True, "its node has gone", id="announced"),
+        pytest.param(False, "its node does not answer", id="at once"),
+    ],
+)
+def test_a_node_is_taken_another_joins_and_nothing_is_lost(
+    nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, announced: bool, said: str
+) -> None:
+    first = nodes.join()
+
+    def meanwhile(text: io.StringIO) -> None:
+        nodes.join()
+        if announced:
+            nodes.announce(first)
+        wait_for(lambda: list(run.glob("trials/00000/last.safetensors")))
+        nodes.kill(first)
+
+    found = search(meanwhile, trials=2, epochs=40, checkpoint_every=1e6 if announced else 0.0)
+    assert found["slots"] == 1
+    assert (found["counts"]["FAIL"], found["counts"]["RUNNING"]) == (0, 0)
+    assert sum(found["counts"].values()) == 2
+    assert f"trial 0: {said}; it goes on from its last checkpoint\n" in found["printed"], found["printed"]
+    assert "trial 0 goes on after epoch " in found["printed"]
+    assert len({line.pid for line in results_of(run)}) >= 2
+    entries = [[path.name for path in (cache / "data").iterdir() if path.is_dir()] for cache in nodes.caches]
+    assert entries[0] == entries[1], "each has prepared the same data"
+    assert [len(found) for found in entries] == [1, 1], "once"
+
+
+def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside(
+    nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("health", "wires"):  # each costs the start of a process, which is some 6 s
+        monkeypatch.setattr(f"search.{module}.STRIKES", 1)
+    nodes.join()
+    nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
+
+    def meanwhile(text: io.StringIO) -> None:
+        nodes.join()
+        wait_for(
+            lambda: "is given no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2
+        )
+        os.kill(os.getpid(), signal.SIGINT)  # this is all that was to be seen
+
+    found = search(meanwhile, trials=1000, epochs=6)
+    assert found["slots"] == 2
+    assert found["interrupted"]
+    failed = [trial for trial in results.read(run / "trials.jsonl") if trial.state == results.FAIL]
+    assert {trial.reason for trial in failed} <= {results.INTERRUPTED}
+    before, _, after = found["printed"].partition("is given no more trials: it has lost 1 in a row, ")
+    assert "cannot write the data cache" in before
+    assert after.count("cannot write the data cache") == 1, "as the reason, and in no trial more"
+
+
+def test_what_cannot_be_is_refused_before_anything_starts(
+    nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes.join()
+    given = ["--space", "bert_imdb", "--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)]
+    given += ["--address", nodes.address]
+    for more, said in (
+        (["--storage", "runs"], "--storage runs is a folder of this machine; a cluster of several nodes needs one"),
+        (["--storage", str(tmp_path), "--cpus-per-trial", "3"], "no node can hold one trial: it needs 3 CPU"),
+    ):
+        with time_limit():
+            assert cli.main([*given, *more]) == cli.USER_ERROR
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("bert_imdb*"))
