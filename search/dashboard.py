@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -236,6 +237,8 @@ def serve(run: Path) -> None:
         ValueError: as `server`.
     """
     with server(run) as made:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
+            signal.signal(number, signal.default_int_handler)
         print(f"Dashboard of {run}: http://127.0.0.1:{made.server_port} (Ctrl-C ends it)", flush=True)
         try:
             made.serve_forever()

@@ -274,7 +274,10 @@ def test_the_command_prints_the_address_and_ends_cleanly(tmp_path: Path) -> None
         (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
         assert len(Client(search, int(port)).study()["trials"]) == 10
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert (out.strip(), err) == ("", "")
     assert sorted(search.run.iterdir()) == before
