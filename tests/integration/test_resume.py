@@ -270,7 +270,7 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
     assert len(failed) == 5, "not thirty"
     console = io.StringIO()
     assert cli._close(found, Console(file=console, width=300)) == cli.NO_TRIAL_SUCCEEDED
-    assert "five trials in a row failed before their first report. The last one: loss is nan" in console.getvalue()
+    assert "5 trials in a row failed before their first report. The last one: loss is nan" in console.getvalue()
     assert f"--resume {found['run']}" in console.getvalue()
 
 
