@@ -124,7 +124,7 @@ def _write_page(plan: Plan, console: Console) -> None:
     except OSError:
         raise
     except Exception as error:
-        console.print(f"report.html could not be made: {error}; the result stands in summary.json.", markup=False)
+        say(console, f"report.html could not be made: {error}; the result stands in summary.json.")
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
