@@ -27,6 +27,9 @@ MODULES["FN"] = MODULES["F"]
 AT_ONCE = {"R", "Y", "F", "FN"}
 """Systems that run a trial per core, each with one thread; the others run one trial with all cores."""
 
+ON_RAY = {"R", "F", "FN"}
+"""Systems that start a Ray instance."""
+
 WORKLOADS = {"fixed": ("S", "R", "O", "OL", "Y", "F"), "target": ("R", "Y", "F"), "probe": ("F", "FN")}
 """Workload -> the systems it is made for."""
 

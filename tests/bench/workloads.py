@@ -8,13 +8,14 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tests.bench import process
 from tests.bench.data import Prepared
 from tests.bench.job import Job, Report, final_scores, read_reports
-from tests.bench.settings import AT_ONCE, MODULES, Settings, fixed_recipes, order
+from tests.bench.settings import AT_ONCE, MODULES, ON_RAY, Settings, fixed_recipes, order
 from tests.bench.table import Run
 
 MARGIN = 0.003
@@ -34,7 +35,7 @@ class RunFailedError(Exception):
 
 
 class Bench:
-    """Runs jobs, one at a time."""
+    """Runs jobs."""
 
     def __init__(self, settings: Settings, prepared: Prepared, say: Say) -> None:
         self.settings, self.prepared, self._say = settings, prepared, say
@@ -190,11 +191,19 @@ def _run(system: str, repeat: int, usage: process.Usage, **more: Any) -> Run:
 
 def _all(bench: Bench, one: Callable[[str, str, int], Run]) -> tuple[list[Run], list[RunFailedError]]:
     """Every run in its order; a system that fails does not end the others."""
-    runs, failed = [], []
-    for number, system in order(bench.settings.peers, bench.settings.repeat):
+
+    def attempt(number: int, system: str) -> Run | RunFailedError:
         try:
-            runs.append(one(system, f"{number}-{system}", number))
+            return one(system, f"{number}-{system}", number)
         except RunFailedError as error:
             bench._say(str(error))
-            failed.append(error)
-    return runs, failed
+            return error
+
+    runs = order(bench.settings.peers, bench.settings.repeat)
+    # The quick times are not looked at, so there the others run beside those on Ray: two of its instances on a machine
+    # get into each other's way.
+    lanes = [[run for run in runs if (run[1] in ON_RAY) == on_ray] for on_ray in (True, False)]
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda lane: [attempt(*run) for run in lane], lanes if bench.settings.quick else [runs])
+        found = [result for lane in done for result in lane]
+    return [run for run in found if isinstance(run, Run)], [run for run in found if isinstance(run, RunFailedError)]
