@@ -73,8 +73,9 @@ def planned(
         )
         # They share the room: each is as likely as any other to be the one that a trial takes.
         room = limit / len(folders)
+        inputs = family.inputs(folder, data)  # before a look at the model with inputs that it may not take
         kept, dtype = prefix.planned(options, family, folder, data, corpus, device, work, room)
-        found[name] = _now(family, folder, infos[name], data, kept, dtype)
+        found[name] = _now(folder, infos[name], inputs, kept, dtype)
     return found
 
 
@@ -87,19 +88,19 @@ def again(
 ) -> dict[str, ModelPlan]:
     """All models of a search that goes on, as they are now, started from where its trials did when it began."""
     return {
-        name: _now(family, folder, infos[name], data, began[name].prefix, began[name].cache_dtype)
+        name: _now(folder, infos[name], family.inputs(folder, data), began[name].prefix, began[name].cache_dtype)
         for name, folder in folders.items()
     }
 
 
-def _now(family: Family, folder: Path, info: ModelInfo, data: Data, kept: prefix.Decision, dtype: str) -> ModelPlan:
+def _now(folder: Path, info: ModelInfo, inputs: str, kept: prefix.Decision, dtype: str) -> ModelPlan:
     from trainables import _sources
 
     return ModelPlan(
         blocks=info.blocks,
         parameters=info.parameters,
         weights=_sources.digest(folder),
-        inputs=family.inputs(folder, data),
+        inputs=inputs,
         cache_dtype=dtype,
         prefix=kept,
     )

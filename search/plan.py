@@ -313,7 +313,8 @@ def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
     said = []
     if corpus.skipped:
         more = ", ..." if len(corpus.skipped) > _NAMED else ""
-        said.append(f"{len(corpus.skipped)} inputs cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
+        inputs = "input" if len(corpus.skipped) == 1 else "inputs"
+        said.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
     labels = corpus.labels["train"].tolist()
     counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
     (fewest, rare), (most, common) = counts[0], counts[-1]

@@ -193,6 +193,12 @@ def code_version(*functions: Callable[..., Any]) -> str:
     return hashlib.sha256("".join(inspect.getsource(f) for f in functions).encode()).hexdigest()[:16]
 
 
+def entry_of(key: Mapping[str, Any]) -> Path:
+    """Where `cached` keeps what belongs to `key`, whether it is there or not."""
+    text = json.dumps(key, sort_keys=True)
+    return cache_root() / "data" / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) -> Path:
     """The folder of files that belongs to `key`, made by `make` if there is none yet.
 
@@ -206,8 +212,7 @@ def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) 
     Raises:
         ValueError: the cache folder cannot be written.
     """
-    text = json.dumps(key, sort_keys=True)
-    entry = cache_root() / "data" / hashlib.sha256(text.encode()).hexdigest()[:32]
+    entry = entry_of(key)
     if entry.is_dir():
         return entry
     try:
@@ -218,11 +223,11 @@ def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) 
     try:
         for name, array in make(aside).items():
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
-        (aside / "key.json").write_text(text)
+        (aside / "key.json").write_text(json.dumps(key, sort_keys=True))
         aside.rename(entry)
     except OSError as error:
         if not entry.is_dir():  # not a lost race: another search has not put it there
-            raise ValueError(f"cannot write the data cache {entry}: {error.strerror}") from error
+            raise ValueError(f"cannot write the data cache {entry}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return entry

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.datasets import folder as image_folder
 from torchvision.transforms import InterpolationMode, v2
 
@@ -31,8 +31,17 @@ from trainables._vision import Transform
 DIGITS = "package:scikit_learn_digits"
 """The 1,797 handwritten digits, 8 x 8 pixels of 17 greys, that come with scikit-learn."""
 
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-"""Folder at the top of a tree -> split."""
+_SPLITS = {
+    name + suffix: split
+    for split, names in {
+        "train": ("train", "training"),
+        "validation": ("val", "valid", "validation"),
+        "test": ("test", "testing"),
+    }.items()
+    for name in names
+    for suffix in ("", "_set")
+}
+"""Folder at the top of a tree, in small letters -> split."""
 
 _BAD_SHARE = 0.01
 """More pictures than this share that cannot be read are an error, not something to skip."""
@@ -67,7 +76,9 @@ def decode(encoded: bytes) -> Image.Image:
     """
     try:
         return rgb(Image.open(io.BytesIO(encoded)))
-    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # Pillow's readers meet any bytes with any error: of syntax, value, type, size
         raise OSError(str(error)) from error
 
 
@@ -144,12 +155,21 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _picture(name: str, read: Callable[[], bytes]) -> Picture:
-    return Picture(digest=hashlib.sha256(read()).hexdigest(), name=name, read=read)
+    try:
+        digest = hashlib.sha256(read()).hexdigest()
+    except OSError as error:  # a link that leads nowhere, no permission: left out with those that cannot be decoded
+        digest = hashlib.sha256(f"{name}: {error}".encode()).hexdigest()
+    return Picture(digest=digest, name=name, read=read)
 
 
 def _read_tree(root: Path) -> dict[str, Rows]:
     """`root/<class>/...`, or `root/train/<class>/...` with `val` and `test` beside it."""
-    splits = {_SPLITS[path.name]: path for path in sorted(root.iterdir()) if path.is_dir() and path.name in _SPLITS}
+    splits: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and (split := _SPLITS.get(path.name.lower())):
+            if split in splits:
+                raise ValueError(f"data set {root} has two folders for {split}: {splits[split].name} and {path.name}")
+            splits[split] = path
     if splits and "train" not in splits:
         raise ValueError(f"data set {root} has {min(splits)} but no train folder")
     return {split: _read_classes(path, root) for split, path in (splits or {"train": root}).items()}
@@ -266,11 +286,13 @@ def pixels_fit(pictures: Iterable[Picture], transform: Transform, disk: float, m
     return needed <= min(0.2 * disk, 0.5 * memory), needed
 
 
-def storage(corpus: Corpus, transform: Transform) -> tuple[bool, str]:
-    """`pixels_fit` on this machine, and the decision in words."""
+def storage(corpus: Corpus, transform: Transform, entry: Path | None = None) -> tuple[bool, str]:
+    """`pixels_fit` on this machine, and the decision in words; what is in `entry` already has been decided."""
     root = next(path for path in (_data.cache_root(), *_data.cache_root().parents) if path.exists())
     pictures = [picture for split in corpus.inputs.values() for picture in split]
     fits, needed = pixels_fit(pictures, transform, shutil.disk_usage(root).free, psutil.virtual_memory().total)
+    if entry is not None and entry.is_dir():
+        fits = bool(_data.open_array(entry, "train-shapes").any())
     size = f"{needed / 1e6:.0f} MB as pixels"
     if fits:
         return True, f"pictures are decoded and resized once ({size}, memory-mapped)"

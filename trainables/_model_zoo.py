@@ -69,7 +69,10 @@ def _hub_name(name: str) -> str:
     """timm's own record of where the weights of `name` are; a name without a tag has a default one."""
     if not timm.is_model(name):
         raise _unknown(_TIMM + name, list(map(_TIMM.__add__, _timm_names())))
-    config = timm.models.get_pretrained_cfg(name)
+    try:
+        config = timm.models.get_pretrained_cfg(name)
+    except RuntimeError:  # the architecture is known, its tag is not
+        raise _unknown(_TIMM + name, list(map(_TIMM.__add__, _timm_names()))) from None
     if config is None or not config.hf_hub_id:
         raise ValueError(f"timm has no pretrained weights of {name!r} on the hub")
     given = str(config.hf_hub_id)

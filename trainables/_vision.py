@@ -6,6 +6,7 @@ model's says the name that torchvision builds it by.
 
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,15 +107,16 @@ def build(folder: Path, classes: int) -> nn.Module:
             model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=classes)
     except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{folder} does not load as an image classifier: {str(error).splitlines()[0]}") from error
-    if getattr(model, "aux_logits", False):
-        raise ValueError(f"{config['architecture']} trains with auxiliary classifiers, which are not supported")
     return cast(nn.Module, model.float().to(memory_format=torch.channels_last))
 
 
 def _build_torchvision(folder: Path, name: str, classes: int) -> nn.Module:
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes)
-    state = safetensors.torch.load_file(folder / "model.safetensors")
+    if getattr(model, "aux_logits", False):
+        raise ValueError("it trains with auxiliary classifiers, which are not supported")
     own, prefix = model.state_dict(), f"{head_of(model)[0]}."
+    state = OrderedDict(safetensors.torch.load_file(folder / "model.safetensors"))
+    state._metadata = own._metadata  # type: ignore[attr-defined]  # versions of the layers (MNASNet), which no file has
     for key in [key for key in state if key.startswith(prefix) and state[key].shape != own[key].shape]:
         del state[key]  # a head for another number of classes is drawn anew
     missing, unexpected = model.load_state_dict(state, strict=False)
@@ -175,7 +177,7 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module]:
     """Name and module of the layer that scores the classes: timm knows; else it is the last one with weights.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: there is none, more than one, or one with weights that cannot be drawn anew.
     """
     if hasattr(model, "get_classifier"):
         head = model.get_classifier()
@@ -184,7 +186,22 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module]:
         named = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1:]
     if len(named) != 1 or not any(True for _ in named[0][1].parameters()):
         raise ValueError(f"cannot tell the head of a {type(model).__name__}")
-    return named[0]
+    name, head = named[0]
+    drawn = {id(p) for module in head.modules() if _draws(module) for p in module.parameters(recurse=False)}
+    if isinstance(head, nn.ModuleList) or not all(id(p) in drawn for p in head.parameters()):
+        raise ValueError(f"cannot draw the head of a {type(model).__name__} anew: it is a {type(head).__name__}")
+    return name, head
+
+
+def draw_anew(head: nn.Module) -> None:
+    """Fresh weights for a head, from torch's random state, each layer's in its own way."""
+    for module in head.modules():
+        if _draws(module):
+            module.reset_parameters()  # type: ignore[operator]
+
+
+def _draws(module: nn.Module) -> bool:
+    return callable(getattr(module, "reset_parameters", None))
 
 
 def blocks_of(model: nn.Module) -> list[Block]:
@@ -194,14 +211,22 @@ def blocks_of(model: nn.Module) -> list[Block]:
         ValueError: fewer than two.
     """
     found = _timm_blocks(model) if hasattr(model, "group_matcher") else _blocks_in_order(model)
-    if len(found) < 2:
+    weights = [id(p) for block in found for part in block for p in _weights(part)]
+    if len(found) < 2 or len(set(weights)) < len(weights):
         raise ValueError(f"cannot tell the blocks of a {type(model).__name__}")
     return found
 
 
+def _weights(part: nn.Module | nn.Parameter) -> Iterator[nn.Parameter]:
+    return part.parameters() if isinstance(part, nn.Module) else iter([part])
+
+
 def _timm_blocks(model: nn.Module) -> list[Block]:
     """Of each of timm's groups the largest modules that lie in it whole, and parameters that no module owns."""
-    groups = _manipulate.group_parameters(model, model.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
+    try:
+        groups = _manipulate.group_parameters(model, model.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
+    except AssertionError:  # RDNet's knows single layers only
+        return _blocks_in_order(model)
     head = f"{head_of(model)[0]}."
     group_of = {name: group for name, group in groups.items() if not name.startswith(head)}
     found: dict[int, Block] = {}

@@ -68,28 +68,22 @@ class ImageClassification(Family):
                 self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels: {reason}") from error
+            own = _vision.transform_of(folder).crop
+            advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
+            raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels{advice}: {reason}") from error
         return f"{transform.crop} x {transform.crop} pixels"
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
-        return [_images.storage(corpus, _vision.transform_of(folder).at(data.image_size))[1]]
+        transform = _vision.transform_of(folder).at(data.image_size)
+        return [_images.storage(corpus, transform, _data.entry_of(_key(corpus, transform)))[1]]
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = _vision.transform_of(folder).at(data.image_size)
-        as_pixels, _ = _images.storage(corpus, transform)
-        record = dataclasses.asdict(transform)
-        key = {
-            "family": "image_classification",
-            "data": corpus.fingerprint,
-            "transform": record,
-            "as_pixels": as_pixels,
-            "library": [version("pillow")],
-            "code": _data.code_version(_images.arrays, *_images.CODE),
-        }
+        key = _key(corpus, transform)
 
         def make(entry: Path) -> dict[str, Array]:
-            (entry / "transform.json").write_text(json.dumps(record), encoding="utf-8")
-            return _images.arrays(corpus, transform, as_pixels, entry)
+            (entry / "transform.json").write_text(json.dumps(dataclasses.asdict(transform)), encoding="utf-8")
+            return _images.arrays(corpus, transform, _images.storage(corpus, transform)[0], entry)
 
         return _data.cached(key, make)
 
@@ -128,7 +122,7 @@ class ImageClassification(Family):
         dropout.p = dropout.pretrained if recipe.dropout is None else recipe.dropout  # type: ignore[union-attr]
 
     def reset_head(self, model: nn.Module) -> None:
-        _vision.head_of(model)[1].reset_parameters()  # type: ignore[operator]
+        _vision.draw_anew(_vision.head_of(model)[1])
 
     def blocks(self, model: nn.Module) -> list[Block]:
         return _vision.blocks_of(model)
@@ -151,6 +145,17 @@ class ImageClassification(Family):
             'classify = load("MODEL_FOLDER")\n'
             'print(classify(Image.new("RGB", (300, 200))))'
         )
+
+
+def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:
+    """What decides the pictures as they are seen; not how they are kept, since each machine has its own room."""
+    return {
+        "family": "image_classification",
+        "data": corpus.fingerprint,
+        "transform": dataclasses.asdict(transform),
+        "library": [version("pillow")],
+        "code": _data.code_version(_images.arrays, *_images.CODE),
+    }
 
 
 class Classifier:

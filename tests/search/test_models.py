@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import timm
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -14,7 +15,7 @@ from search import report
 from search.options import Options
 from search.plan import Plan
 from search.prefix import Decision
-from spaces import Recipe, Space, bert_imdb
+from spaces import Recipe, Space, bert_imdb, load
 from tests import tiny
 from tests.search.made import Clock, said, session, taken, train, with_budget
 from trainables import _family
@@ -45,6 +46,15 @@ def both(models: tuple[Path, Path], options: Options, monkeypatch: pytest.Monkey
     space = space_of(*models)
     monkeypatch.setattr(bert_imdb, "SPACE", space)
     return planning.resolve(dataclasses.replace(options, model=None), space)[0]
+
+
+def test_a_size_that_the_model_does_not_take_is_one_line(tmp_path: Path) -> None:
+    """Said before the look at what its blocks put out, which would fail in its own words."""
+    vit = timm.create_model("vit_tiny_patch16_224", depth=2)
+    timm.models.save_for_hf(vit, tmp_path / "vit", safe_serialization=True, model_args={"depth": 2})
+    options = Options(space="efficientnet_digits", model=str(tmp_path / "vit"), storage=tmp_path / "runs")
+    with pytest.raises(ValueError, match=r"does not take pictures of 64 pixels .* own size is 224"):
+        planning.resolve(options, load("efficientnet_digits"))
 
 
 def test_the_plan_has_the_facts_of_each(both: Plan, models: tuple[Path, Path]) -> None:

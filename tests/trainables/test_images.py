@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +46,18 @@ def test_sixteen_bits_are_scaled_not_cut_off() -> None:
     assert np.asarray(_images.decode(_encoded(deep)))[0, :, 0].tolist() == [0, 0, 127, 255]
 
 
-@pytest.mark.parametrize("broken", [b"", b"not a picture", _encoded(Image.new("RGB", (50, 50)), "jpeg")[:300]])
+_TIFF = _encoded(Image.new("RGB", (8, 8)), "tiff")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"not a picture",
+        _encoded(Image.new("RGB", (50, 50)), "jpeg")[:300],
+        _TIFF[:72] + bytes([2]) + _TIFF[73:],  # a tag of another type, at which Pillow has a TypeError
+    ],
+)
 def test_what_cannot_be_read_is_one_kind_of_error(broken: bytes) -> None:
     with pytest.raises(OSError):
         _images.decode(broken)
@@ -161,6 +173,31 @@ def test_a_hub_data_set_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch
     assert asked == ["microsoft/cats_vs_dogs"]
 
 
+def test_a_link_that_leads_nowhere_is_named_and_left_out(tmp_path: Path) -> None:
+    tree = tiny.make_pictures(tmp_path / "tree", {"cat": 100, "dog": 100})
+    (tree / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    rows = _images.read_rows(Data(source=str(tree)))["train"]
+    assert (len(rows.inputs), rows.skipped) == (200, ("cat/gone.png",))
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Val"), ("training_set", "valid")])
+def test_folders_of_slices_by_other_names(tmp_path: Path, train: str, test: str) -> None:
+    for name in (train, test):
+        tiny.make_pictures(tmp_path / "tree" / name, {"cat": 3, "dog": 3})
+    rows = _images.read_rows(Data(source=str(tmp_path / "tree")))
+    assert {split: sorted(set(found.labels)) for split, found in rows.items()} == {
+        "train": ["cat", "dog"],
+        "validation": ["cat", "dog"],
+    }
+
+
+def test_two_folders_for_one_slice_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        tiny.make_pictures(tmp_path / "tree" / name, {"cat": 3, "dog": 3})
+    with pytest.raises(ValueError, match="two folders for validation: val and valid"):
+        _images.read_rows(Data(source=str(tmp_path / "tree")))
+
+
 def test_the_same_picture_twice_is_one_example(tmp_path: Path) -> None:
     tree = tiny.make_pictures(tmp_path / "tree", {"cat": 20, "dog": 20})
     (tree / "dog" / "copy.png").write_bytes((tree / "dog" / "000.png").read_bytes())
@@ -177,6 +214,26 @@ def test_pixels_are_kept_where_a_fifth_of_the_disk_and_half_the_memory_hold_them
     assert _images.pixels_fit(pictures, _SQUARE, 5 * needed, 2 * needed) == (True, needed)
     assert not _images.pixels_fit(pictures, _SQUARE, 5 * needed - 5, 1e12)[0]
     assert not _images.pixels_fit(pictures, _SQUARE, 1e12, 2 * needed - 2)[0]
+
+
+def test_what_is_kept_already_is_used_whatever_room_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a node that has less room than the driver's: the entry has the same name there."""
+    from trainables.image_classification import FAMILY
+
+    tree, model = tiny.make_pictures(tmp_path / "tree", {"cat": 20, "dog": 20}), tiny.make_vision_model(tmp_path / "m")
+    data = Data(source=str(tree))
+    corpus = cut_corpus(data, _images.read_rows(data), 8)
+    roomy = FAMILY.prepare(model, data, corpus)
+    monkeypatch.setattr(_images.psutil, "virtual_memory", lambda: SimpleNamespace(total=0))
+    assert "decoded and resized once" in FAMILY.remarks(model, data, corpus)[0]
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "node"))
+    assert "decoded anew at each look" in FAMILY.remarks(model, data, corpus)[0]
+    narrow = FAMILY.prepare(model, data, corpus)
+    assert (narrow.name, narrow == roomy) == (roomy.name, False)
+    some = np.arange(3)
+    seen = [FAMILY.open(entry, "train").batch(some)["pixels"] for entry in (roomy, narrow)]
+    assert torch.equal(*seen)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_kept_as_pixels_or_as_bytes_a_picture_is_the_same(tmp_path: Path) -> None:

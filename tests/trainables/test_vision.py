@@ -3,9 +3,9 @@
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import timm
 import timm.models
 import torch
@@ -110,8 +110,44 @@ def test_weights_that_lack_something_are_named(tmp_path: Path) -> None:
         _vision.build(folder, 2)
 
 
-def test_a_model_with_auxiliary_classifiers_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_with_auxiliary_classifiers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"library": "torchvision", "architecture": "googlenet"}')
-    monkeypatch.setattr(_vision, "_build_torchvision", lambda *_: SimpleNamespace(aux_logits=True))
     with pytest.raises(ValueError, match="auxiliary classifiers"):
         _vision.build(tmp_path, 2)
+
+
+def test_layers_that_know_versions_of_themselves_are_loaded(tmp_path: Path) -> None:
+    """MNASNet takes weights without one for its first version, with other channels."""
+    folder = tiny.make_vision_model(tmp_path / "model", "mnasnet0_5")
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    assert torch.equal(_vision.build(folder, 2).state_dict()["layers.0.weight"], state["layers.0.weight"])
+
+
+def test_a_head_of_several_layers_is_drawn_anew_as_a_whole() -> None:
+    torch.manual_seed(0)
+    head = _vision.head_of(timm.create_model("repvit_m0_9", num_classes=3))[1]
+    before = {name: weights.clone() for name, weights in head.named_parameters() if weights.ndim > 1}
+    assert len(before) > 1
+    _vision.draw_anew(head)
+    assert not any(torch.equal(before[name], weights) for name, weights in head.named_parameters() if name in before)
+
+
+def test_a_head_that_is_no_one_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot draw the head of a CrossVit anew: it is a ModuleList"):
+        _vision.head_of(timm.create_model("crossvit_tiny_240"))
+    with pytest.raises(ValueError, match="cannot draw the head of a Sequential anew: it is a _Own"):
+        _vision.head_of(nn.Sequential(nn.Linear(2, 2), _Own()))
+
+
+class _Own(nn.Linear):
+    """A layer whose weights nobody knows how to draw."""
+
+    reset_parameters = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.weight = nn.Parameter(torch.zeros(2, 2))
+
+
+def test_timms_groups_where_it_has_none_by_stage() -> None:
+    assert len(_vision.blocks_of(timm.create_model("rdnet_tiny"))) == 8
