@@ -368,7 +368,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
 
 def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
     """The short form of `python -m tests.bench.chaos`."""
-    run = chaos.Chaos(tmp_path, seed=2, trials=10, epochs=6)
+    run = chaos.Chaos(tmp_path, seed=2, trials=7, epochs=5)
     outcome = run.run(kills=1)
     assert len(outcome.kills) == 1
     chaos.check(outcome)

@@ -247,8 +247,8 @@ def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     process = subprocess.Popen(
         command(
             *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv), "--json"),
-            *("--trials", "6", "--storage", str(tmp_path / "runs"), "--name", "killed", "--confirm", "0"),
-            *("--epochs", "20", "--checkpoint-every", "0"),
+            *("--trials", "4", "--storage", str(tmp_path / "runs"), "--name", "killed", "--confirm", "0"),
+            *("--epochs", "12", "--checkpoint-every", "0"),
         ),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -263,7 +263,7 @@ def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     found = json.loads(out)
     assert found == json.loads((records.parent / "summary.json").read_text())
     trials = results.read(records)
-    assert len(trials) == 6
+    assert len(trials) == 4
     assert (found["counts"]["RUNNING"], found["counts"]["FAIL"]) == (0, 0)
     events = [json.loads(text) for text in (records.parent / "log.jsonl").read_text().splitlines()]
     lost = [event for event in events if event["event"] == "lost"]
