@@ -139,7 +139,7 @@ class Mirror:
         while True:
             closing = self._closing.is_set()
             try:
-                if self._taken is not None:
+                if self._taken is not None or self._ended.is_set():
                     return
                 if self._carry(closing) and closing:
                     self._ended.set()

@@ -56,7 +56,8 @@ def place(text: str) -> Path | str:
     """A folder, or the URL of what is none; `file://` is a folder."""
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
-    return text.rstrip("/") if "://" in text else Path(text)
+    protocol, found, rest = text.partition("://")
+    return f"{protocol}://{rest.rstrip('/')}" if found else Path(text)
 
 
 def adjusted(profile: Profile, options: Options) -> Profile:

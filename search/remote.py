@@ -41,8 +41,6 @@ def store(url: str, option: str) -> Store:
     if not rest.strip("/"):
         raise ValueError(f"{option} {url}: the name of a bucket is missing")
     try:
-        if protocol == "memory":
-            raise ValueError(f"{option} {url}: a process's own memory is not storage")
         return Store(url)
     except ImportError:
         package = _PACKAGES.get(protocol, f"fsspec's package for {protocol}")
@@ -89,6 +87,8 @@ def check(url: str) -> None:
     Raises:
         ValueError: it cannot, and why: no such protocol, bucket, permission, credentials, or no answer within 10 s.
     """
+    if url.startswith("memory://"):
+        raise ValueError(f"--storage {url}: no other process sees this one's memory")
     there = store(url, "--storage")
     asked(there.try_out, f"--storage {url}")
 

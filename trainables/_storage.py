@@ -158,7 +158,7 @@ class Store:
         mark = f".frostline-{uuid.uuid4().hex}"
         self.write(mark, b"frostline", new=True)
         try:
-            if self.read(mark) != b"frostline" or mark not in self.files():
+            if self.read(mark) != b"frostline" or mark not in self.files(mark):
                 raise StorageError("what was written there cannot be read", lasting=True)
         finally:
             self.remove(mark)
