@@ -101,7 +101,7 @@ def copies() -> Path:
 
 def copy_of(url: str) -> Path:
     """This machine's working copy of the run directory at a URL; it need not be there."""
-    return copies().resolve() / hashlib.sha256(url.encode()).hexdigest()[:12] / url.rpartition("/")[2]
+    return copies().absolute() / hashlib.sha256(url.encode()).hexdigest()[:12] / url.rpartition("/")[2]
 
 
 def locate(url: str, name: str) -> str:
@@ -328,7 +328,7 @@ class Look:
             ValueError: there is no run directory at the URL, or the storage cannot be read.
         """
         self.store = store(url, option)
-        self.folder = copies().resolve() / "looked-at" / hashlib.sha256(url.encode()).hexdigest()[:12]
+        self.folder = copies().absolute() / "looked-at" / hashlib.sha256(url.encode()).hexdigest()[:12]
         self.folder /= url.rpartition("/")[2]
         self._seen: dict[str, Entry] = {}
         what = f"cannot read {url}"
