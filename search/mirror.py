@@ -89,7 +89,9 @@ class Mirror:
         self._next: dict[str, float] = {}
         self._notes: list[str] = []
         self._taken: TakenOverError | None = None
-        self._failing, self._progress, self._closing = "", time.monotonic(), threading.Event()
+        self._failing: dict[str, str] = {}
+        """What of the two threads fails now, and why."""
+        self._progress, self._closing = time.monotonic(), threading.Event()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
@@ -130,7 +132,8 @@ class Mirror:
             self._ended.set()
         if self._taken is not None:
             return str(self._taken)
-        return self._failing or f"no progress for {patience:.0f} s" if self._thread.is_alive() else ""
+        why = next(iter([*self._failing.values()]), f"no progress for {patience:.0f} s")
+        return why if self._thread.is_alive() else ""
 
     # --- the thread's side -----------------------------------------------------------------------
 
@@ -146,10 +149,10 @@ class Mirror:
                     self._keeper.join()
                     self._lease.release()
                     return
-                self._said("")
+                self._said("carrying")
                 wait = 0.25
             except StorageError as error:
-                self._said(str(error))
+                self._said("carrying", str(error))
                 wait = min(max(1.0, 2 * wait), 2.0 if closing else 30.0)
             (self._ended if closing else self._closing).wait(wait)
 
@@ -158,18 +161,24 @@ class Mirror:
         while not self._ended.wait(wait):
             try:
                 self._lease.renew()
+                self._said("lease")
                 wait = EVERY
-            except StorageError:
+            except StorageError as error:
+                self._said("lease", str(error))
                 wait = 2.0
             except TakenOverError as error:
                 self._taken = error
                 return
 
-    def _said(self, reason: str) -> None:
-        if bool(reason) == bool(self._failing):
-            return
-        self._failing = reason
+    def _said(self, doing: str, reason: str = "") -> None:
+        """Note that something begins to fail, or that nothing does any more."""
         with self._lock:
+            before = bool(self._failing)
+            self._failing.pop(doing, None)
+            if reason:
+                self._failing[doing] = reason
+            if before == bool(self._failing):
+                return
             self._notes.append(
                 f"Storage {self._store.url}: {reason}. The search goes on, and all is kept in {self._run} meanwhile"
                 if reason

@@ -1,6 +1,7 @@
 """A search whose run directory is on S3: killed with its machine, gone on elsewhere, while the storage is away too."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
 
     running = second.search("--resume", url)
     try:
-        wait_for(lambda: second.said.count(" epoch ") >= 2, running, second)
+        wait_for(lambda: len(re.findall(r"trial \d+ epoch ", second.said)) >= 2, running, second)
         s3.stop()
         try:
             wait_for(lambda: f"Storage {url}: " in second.said, running, second)
