@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from search import dashboard
 
             if isinstance(arguments.dashboard, str):
-                from search import remote
+                from search import look
 
-                look = remote.Look(arguments.dashboard, "--dashboard")
-                look.follow()
-                dashboard.serve(look.folder, arguments.dashboard)
+                seen = look.Look(arguments.dashboard, "--dashboard")
+                seen.follow()
+                dashboard.serve(seen.folder, arguments.dashboard)
             else:
                 dashboard.serve(arguments.dashboard)
             return OK
@@ -119,11 +119,11 @@ def _report(run: Path | str, argv: Sequence[str]) -> int:
     from search import page
 
     if isinstance(run, str):
-        from search import remote
+        from search import look, remote
 
-        look = remote.Look(run, "--report")
-        remote.asked(lambda: look.store.put(page.write(look.folder), page.NAME), f"cannot write {run}")
-        print(f"Report: {run}/{page.NAME}; here: {look.folder / page.NAME}")
+        seen = look.Look(run, "--report")
+        remote.asked(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
+        print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
     else:
         print(f"Report: {page.write(run)}")
     return OK
@@ -205,9 +205,9 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _recipe(place: Path | str) -> Recipe:
     if isinstance(place, Path):
         return recipe_in(place)
-    from search import remote
+    from search import look
 
-    return remote.recipe(place)
+    return look.recipe(place)
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:

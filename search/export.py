@@ -63,11 +63,11 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         watch.look()
     found: dict[str, Any] = ray.get(running)
     if store:
-        _storage.patiently(partial(_fetch, store, plan.run), plan.url)
+        _storage.patiently(partial(fetch, store, plan.run), plan.url)
     return found
 
 
-def _fetch(store: _storage.Store, run: Path) -> None:
+def fetch(store: _storage.Store, run: Path) -> None:
     """What a node has put at the URL as `best.part/`; from there it goes up again as `best/`, its recipe last."""
     exported = store.files("best.part")
     store.get(exported, run)

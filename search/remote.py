@@ -17,9 +17,7 @@ from typing import TypeVar
 from search import lease, results, rundir
 from search.lease import Lease
 from search.mirror import RECIPE, RECORDS, Mirror, whole_lines
-from search.options import recipe_of
 from search.rundir import Log
-from spaces import Recipe
 from trainables._storage import Entry, StorageError, Store
 
 _T = TypeVar("_T")
@@ -189,12 +187,12 @@ def fetch(url: str, say: Callable[[str], None]) -> Path:
         if loses and (aside := _set_aside(run)):
             say(f"What this machine had of {url} and never sent is kept in {aside}: another machine has gone on since.")
         shutil.rmtree(run, ignore_errors=True)
-        with _told(what):
-            _get(there, {name: entry for name, entry in names.items() if not _stays(name)}, run)
+        with told(what):
+            get(there, {name: entry for name, entry in names.items() if not is_elsewhere(name)}, run)
     return run
 
 
-def _get(there: Store, names: Mapping[str, Entry], folder: Path) -> None:
+def get(there: Store, names: Mapping[str, Entry], folder: Path) -> None:
     """Fetch files with their times: a summary that is older than the last session is none of it."""
     there.get(names, folder)
     for name, entry in names.items():
@@ -206,14 +204,14 @@ def _records(there: Store, what: str) -> dict[str, bytes]:
     return {name: asked(lambda name=name: there.read(name), what) or b"" for name in RECORDS}  # type: ignore[misc]
 
 
-def _stays(name: str) -> bool:
+def is_elsewhere(name: str) -> bool:
     """Whether a file at the URL is no part of a working copy: weights, which slots fetch, and the lock."""
     weights = name.startswith(("trials/", "confirm/")) and name.endswith(".safetensors")
     return weights or name == lease.NAME or name.startswith((".", "best.part/"))
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def told(what: str) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
@@ -302,7 +300,7 @@ def _sent(there: Store, run: Path, what: str) -> dict[str, int]:
             name.startswith(("trials/", "confirm/")) and folder not in known
         )
         if stray:
-            with _told(what):
+            with told(what):
                 there.remove(name)
         else:
             sent[name] = entry.size
@@ -313,85 +311,3 @@ def _sent(there: Store, run: Path, what: str) -> dict[str, int]:
 
 def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-# --- looking ---------------------------------------------------------------------------------------
-
-
-class Look:
-    """A copy to look at, of all but weights; a search that runs or goes on is followed, and nothing is changed."""
-
-    def __init__(self, url: str, option: str) -> None:
-        """Fetch it.
-
-        Raises:
-            ValueError: there is no run directory at the URL, or the storage cannot be read.
-        """
-        self.store = store(url, option)
-        self.folder = copies().absolute() / "looked-at" / hashlib.sha256(url.encode()).hexdigest()[:12]
-        self.folder /= url.rpartition("/")[2]
-        self._seen: dict[str, Entry] = {}
-        what = f"cannot read {url}"
-        if "plan.json" not in asked(self.store.files, what):
-            raise ValueError(f"{url} is not a run directory: it has no plan.json")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with _told(what):
-            self.refresh()
-
-    def refresh(self) -> None:
-        """Fetch what has changed.
-
-        Raises:
-            StorageError: the storage does not answer.
-        """
-        names = self.store.files()
-        changed = {
-            name: entry
-            for name, entry in names.items()
-            if self._seen.get(name) != entry and not _stays(name) and not name.endswith(".safetensors")
-        }
-        grown = {name for name in changed if name.endswith((".jsonl", ".journal")) and (self.folder / name).exists()}
-        _get(self.store, {name: entry for name, entry in changed.items() if name not in grown}, self.folder)
-        for name in grown:
-            _grow(self.folder / name, self.store.read(name) or b"")
-        self._seen |= changed
-
-    def follow(self) -> None:
-        """Refresh every few seconds from now on."""
-
-        def again() -> None:
-            while True:
-                time.sleep(_FOLLOW)
-                with contextlib.suppress(StorageError):
-                    self.refresh()
-
-        threading.Thread(target=again, daemon=True).start()
-
-
-_FOLLOW = 3.0
-"""Seconds between two looks."""
-
-
-def _grow(path: Path, now: bytes) -> None:
-    """Make a journal what it is now: longer, so that who reads on in it goes on, or another file."""
-    before = path.read_bytes()
-    if now.startswith(before):
-        with path.open("ab") as file:
-            file.write(now[len(before) :])
-    else:
-        aside = path.with_name(f".{path.name}.new")
-        aside.write_bytes(now)
-        aside.replace(path)
-
-
-def recipe(url: str) -> Recipe:
-    """The winner's recipe of the run directory at a URL.
-
-    Raises:
-        ValueError: there is none, or the storage cannot be read.
-    """
-    there = store(url, "--retrain")
-    text = asked(lambda: there.read(RECIPE), f"cannot read {url}")
-    if text is None:
-        raise ValueError(f"{url} holds no {RECIPE}: has the search in it finished?")
-    return recipe_of(text.decode(errors="replace"), f"{url}/{RECIPE}")

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 # Inside search: module -> the modules of search it may import, at the top or late.
 INSIDE_SEARCH = {
     "run": {"cli"},
-    "cli": {"cluster", "dashboard", "lease", "options", "page", "plan", "remote", "report", "rundir", "tuner"},
+    "cli": {"cluster", "dashboard", "lease", "look", "options", "page", "plan", "remote", "report", "rundir", "tuner"},
     "prefix": {"options", "parameters", "scheduler"},
     "models": {"options", "prefix"},
     "sweep": {"plan", "results"},
@@ -40,7 +40,8 @@ INSIDE_SEARCH = {
         "scheduler",
     },
     "mirror": {"lease"},
-    "remote": {"lease", "mirror", "options", "results", "rundir"},
+    "remote": {"lease", "mirror", "results", "rundir"},
+    "look": {"mirror", "options", "remote"},
     "rundir": {"results"},
     "scheduler": {"results"},
     "confirm": {"results"},

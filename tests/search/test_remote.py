@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search import cli, remote, rundir
+from search import cli, look, remote, rundir
 from search.lease import Lease
 from search.options import place
 from search.remote import Newer, newer
@@ -170,29 +170,29 @@ def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store
     store.write("trials/00000/last.safetensors", b"weights")
     store.write("best/model.safetensors", b"weights")
     before = store.files()
-    look = remote.Look(url, "--dashboard")
-    assert {path.name for path in look.folder.rglob("*") if path.is_file()} == {
+    seen = look.Look(url, "--dashboard")
+    assert {path.name for path in seen.folder.rglob("*") if path.is_file()} == {
         "plan.json",
         "log.jsonl",
         "study.journal",
     }
-    with (look.folder / "study.journal").open("rb") as follower:
+    with (seen.folder / "study.journal").open("rb") as follower:
         follower.read()
         store.write("study.journal", b"one\ntwo\n")
-        look.refresh()
+        seen.refresh()
         assert follower.read() == b"two\n", "the same file, longer"
     store.write("study.journal", b"quite another\n")
-    look.refresh()
-    assert (look.folder / "study.journal").read_bytes() == b"quite another\n"
+    seen.refresh()
+    assert (seen.folder / "study.journal").read_bytes() == b"quite another\n"
     assert store.files().keys() == before.keys()
     with pytest.raises(ValueError, match=r"is not a run directory: it has no plan\.json"):
-        remote.Look(f"{url}/best", "--report")
+        look.Look(f"{url}/best", "--report")
 
 
 def test_the_winner_s_recipe_is_read_from_the_url(begun: Path, url: str, store: Store) -> None:
     with pytest.raises(ValueError, match=f"^{url} holds no best/recipe.json: has the search in it finished"):
-        remote.recipe(url)
+        look.recipe(url)
     store.write("best/recipe.json", json.dumps({"no": "recipe"}).encode())
     with pytest.raises(ValueError, match=f"^{url}/best/recipe.json is not a recipe: "):
-        remote.recipe(url)
+        look.recipe(url)
     shutil.rmtree(begun)

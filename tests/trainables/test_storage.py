@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from search import export
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
 from tests.trainables.slots import NEVER, Slot, core, recorded
-from trainables import _checkpoint, _storage
+from trainables import _checkpoint, _storage, _worker
 from trainables._storage import Home, StorageError, Store
 from trainables._task import NodeError, best_path, last_path
 
@@ -134,3 +135,19 @@ def test_a_trial_goes_on_elsewhere_and_says_again_what_nobody_has_recorded(
     kept, best = _checkpoint.load_file(cache / here["best"]), _checkpoint.load_file(slot.best())
     assert kept.keys() == best.keys()
     assert all(kept[name].equal(best[name]) for name in kept)
+
+
+def test_a_node_exports_the_winner_and_the_driver_fetches_it(slot: Slot, store: Store, cache: Path) -> None:
+    slot.train()
+    store.write("plan.json", b"{}")
+    store.put(slot.best(), "trials/00000/best.safetensors")
+    run = Path(slot.setup.run)
+    elsewhere = dataclasses.replace(slot.setup, url=store.url)
+    found = _worker.finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
+    assert found == _worker.finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
+    assert not (run / "best.part").exists()
+    export.fetch(store, run)
+    exported = {path.name: path.read_bytes() for path in (run / "here").iterdir()}
+    assert {path.name: path.read_bytes() for path in (run / "best.part").iterdir()} == exported
+    assert store.files("best.part") == {}
+    assert not list((cache / "scratch").iterdir())
