@@ -269,15 +269,19 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.json:
         print(report.dump(found))
     console.quiet = arguments.quiet and arguments.json  # the JSON is the result
-    code = _close(found, console)
+    return _close(found, console)
+
+
+def _close(found: dict[str, Any], console: Console) -> int:
+    """Say what came out, and whether all of it is where it should be; returns the exit code."""
+    code = _tell(found, console)
     if found.get("unsent"):
         print(f"frostline: {found['unsent']}", file=sys.stderr)
         return FAILED
     return code
 
 
-def _close(found: dict[str, Any], console: Console) -> int:
-    """Say what came out; returns the exit code."""
+def _tell(found: dict[str, Any], console: Console) -> int:
     from search import report
 
     console.print()

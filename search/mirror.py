@@ -92,7 +92,7 @@ class Mirror:
         self._failing: dict[str, str] = {}
         """What of the two threads fails now, and why."""
         self._progress, self._closing = time.monotonic(), threading.Event()
-        self._lock = threading.Lock()
+        self._lock, self._done = threading.Lock(), False
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
@@ -132,8 +132,7 @@ class Mirror:
             self._ended.set()
         if self._taken is not None:
             return str(self._taken)
-        why = next(iter([*self._failing.values()]), f"no progress for {patience:.0f} s")
-        return why if self._thread.is_alive() else ""
+        return "" if self._done else next(iter([*self._failing.values()]), f"no progress for {patience:.0f} s")
 
     # --- the thread's side -----------------------------------------------------------------------
 
@@ -148,11 +147,12 @@ class Mirror:
                     self._ended.set()
                     self._keeper.join()
                     self._lease.release()
+                    self._done = True
                     return
                 self._said("carrying")
                 wait = 0.25
-            except StorageError as error:
-                self._said("carrying", str(error))
+            except Exception as error:  # the storage's, or this disk's: what is not carried now is carried later
+                self._said("carrying", str(error) or type(error).__name__)
                 wait = min(max(1.0, 2 * wait), 2.0 if closing else 30.0)
             (self._ended if closing else self._closing).wait(wait)
 
@@ -163,12 +163,12 @@ class Mirror:
                 self._lease.renew()
                 self._said("lease")
                 wait = EVERY
-            except StorageError as error:
-                self._said("lease", str(error))
-                wait = 2.0
             except TakenOverError as error:
                 self._taken = error
                 return
+            except Exception as error:  # as above; who does not renew it loses it
+                self._said("lease", str(error) or type(error).__name__)
+                wait = 2.0
 
     def _said(self, doing: str, reason: str = "") -> None:
         """Note that something begins to fail, or that nothing does any more."""

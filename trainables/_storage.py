@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import functools
 import os
 import shutil
@@ -23,6 +24,8 @@ from typing import Any, TypeVar
 from trainables._task import NodeError
 
 _T = TypeVar("_T")
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 PATIENCE = 900.0
 """Seconds for which a slot waits for storage that does not answer, before its trial is lost there."""
@@ -187,6 +190,8 @@ def _said(missing: bool = False) -> Iterator[None]:
         if not missing or "bucket" in str(error).lower():
             raise StorageError(_line(error), lasting=True) from error
     except Exception as error:  # each has its own, beside OSError
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise  # this machine's disk, to which a file was fetched
         lasting = isinstance(error, PermissionError) or "Credential" in type(error).__name__
         raise StorageError(_line(error), lasting=lasting) from error
 
