@@ -27,6 +27,9 @@ _SHARE = 20.0
 _PATIENCE = 60.0
 """Seconds without progress after which the end of a search no longer waits."""
 
+_SLOWEST = 0.5e6
+"""Bytes per second that count as progress where a file goes up in one piece."""
+
 Stamp = tuple[int, int, int]
 
 
@@ -70,6 +73,10 @@ def _stamp(path: Path) -> Stamp | None:
     return None if path.is_symlink() else (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def whole_lines(path: Path) -> bytes:
     """A journal as far as its last line is whole."""
     data = path.read_bytes() if path.exists() else b""
@@ -85,6 +92,8 @@ class Mirror:
         self._records = {name: sent[name] for name in RECORDS if name in sent}
         self._known = {name: stamp for name, stamp in files(run) if sent.get(name) == stamp[1]}
         self._best = _stamp(run / RECIPE) if RECIPE in sent else None
+        self._looked: dict[str, int] = {}
+        """How long the journals were when they were last carried."""
         self._unneeded: list[tuple[str, dict[str, int]]] = []
         self._next: dict[str, float] = {}
         self._notes: list[str] = []
@@ -103,7 +112,7 @@ class Mirror:
 
     def remove(self, path: Path) -> None:
         """A file that nobody needs any more, by its path in the working copy; it goes when the records say so."""
-        needed = {name: (self._run / name).stat().st_size for name in RECORDS if (self._run / name).exists()}
+        needed = {name: _size(self._run / name) for name in RECORDS}
         with self._lock:
             self._unneeded.append((path.relative_to(self._run).as_posix(), needed))
 
@@ -215,7 +224,9 @@ class Mirror:
     def _carry_records(self, closing: bool) -> bool:
         if not self._due("records", closing):
             return False
-        began = time.monotonic()
+        began, sizes = time.monotonic(), {name: _size(self._run / name) for name in RECORDS}
+        if sizes == self._looked:
+            return True
         # Read from the last to the first, put from the first to the last: the log is never behind the others.
         read = {name: whole_lines(self._run / name) for name in reversed(RECORDS)}
         changed = [name for name in RECORDS if len(read[name]) != self._records.get(name, 0)]
@@ -223,6 +234,7 @@ class Mirror:
             self._store.write(name, read[name])
             self._records[name] = len(read[name])
             self._moves()
+        self._looked = sizes
         if changed:
             self._paced("records", began)
         return True
@@ -249,11 +261,14 @@ class Mirror:
         """Put a file; False where it has gone meanwhile."""
         path = self._run / name
         try:
+            if not self._failing:
+                self._progress = time.monotonic() + path.stat().st_size / _SLOWEST
             self._store.put(path, name, self._moves)
-        except StorageError:
+        except (StorageError, FileNotFoundError):
             if path.exists():
                 raise
             return False
+        self._moves()
         return True
 
     def _carry_best(self) -> bool:

@@ -152,8 +152,10 @@ def test_where_it_stays_away_the_end_does_not_wait_for_ever(carried: Mirror, sto
     until(lambda: store.read("log.jsonl"))
     s3.stop()
     try:
-        append(run, "log.jsonl", '{"event": "start"}\n')
-        assert carried.close(patience=0.5)
+        (run / "report.html").write_bytes(b"x" * 100_000)
+        began = time.monotonic()
+        assert carried.close(patience=0.5).startswith("Could not connect")
+        assert time.monotonic() - began < 20
     finally:
         s3.start()
 
