@@ -1,7 +1,9 @@
 """An S3 that runs here (moto's server, with fsspec's real client before it), and that can be away for a while."""
 
 import os
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -45,6 +47,20 @@ class S3:
     def start(self) -> None:
         """It answers again."""
         self._server = self._serve(self._port)
+
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        """Meanwhile who asks needs to be known, and to have the right; nobody is, and has."""
+        self._free_requests("0")
+        try:
+            yield
+        finally:
+            self._free_requests("inf")
+
+    def _free_requests(self, number: str) -> None:
+        address = f"{self.environment['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        request = urllib.request.Request(address, data=number.encode(), headers={"Content-Type": "text/plain"})
+        urllib.request.urlopen(request).close()
 
 
 @pytest.fixture(scope="session")

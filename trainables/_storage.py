@@ -250,7 +250,7 @@ class Home:
 
     def path(self, path: Path) -> Path:
         """Where this machine has a path of the run directory."""
-        return self._here / path.relative_to(self._run)
+        return self._here / path.relative_to(self._run) if self._store else path
 
     def get(self, path: Path) -> Path:
         """Fetch a file of the run directory, if it is there; returns where it is here.

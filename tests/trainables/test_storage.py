@@ -54,6 +54,10 @@ def test_what_storage_says_is_one_line_and_whether_waiting_helps(s3: S3, monkeyp
     assert missing.value.lasting
     Store(f"s3://{BUCKET}/fine").try_out()
     assert Store(f"s3://{BUCKET}/fine").files() == {}, "no trace of it"
+    with s3.strict(), pytest.raises(StorageError, match=r"^Forbidden$|Access") as forbidden:
+        Store(f"s3://{BUCKET}/fine").try_out()
+    assert forbidden.value.lasting
+    Store(f"s3://{BUCKET}/fine").try_out()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     store = Store(f"s3://{BUCKET}/fine")
