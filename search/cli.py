@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
+from search.options import Options, place, recipe_in
+from spaces import Recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from search.options import Options
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 OK, FAILED, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -34,7 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.dashboard is not None:
             from search import dashboard
 
-            dashboard.serve(arguments.dashboard)
+            if isinstance(arguments.dashboard, str):
+                from search import look
+
+                seen = look.Look(arguments.dashboard, "--dashboard")
+                seen.follow()
+                dashboard.serve(seen.folder, arguments.dashboard)
+            else:
+                dashboard.serve(arguments.dashboard)
             return OK
         return _run(arguments, sys.argv[1:] if argv is None else argv)
     except ValueError as error:
@@ -61,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
     add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
-    add("--resume", type=Path, metavar="RUN", help="go on with the search in this run directory")
-    add("--retrain", type=Path, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
-    add("--dashboard", type=Path, metavar="RUN", help="look at the search in this run directory in a browser")
-    add("--report", type=Path, metavar="RUN", help="write its report.html again, also while it runs, and stop")
+    add("--resume", type=place, metavar="RUN", help="go on with the search in this run directory")
+    add("--retrain", type=place, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
+    add("--dashboard", type=place, metavar="RUN", help="look at the search in this run directory in a browser")
+    add("--report", type=place, metavar="RUN", help="write its report.html again, also while it runs, and stop")
     add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
     add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
@@ -83,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--cache-size", metavar="SIZE", help="of the prefix cache of a machine (default: a fifth of the free disk)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
-    add("--storage", type=Path, metavar="FOLDER", help="where run directories go (default: runs)")
+    add(
+        "--storage",
+        type=place,
+        metavar="FOLDER|URL",
+        help="where run directories go: a folder, s3://... (default: runs)",
+    )
     add("--name", help="of the run directory (default: the space and the UTC time)")
     add("--wandb", choices=("online", "offline", "off"), help="Weights & Biases (default: online where it has a key)")
     add("--wandb-artifact", action="store_true", help="upload the best model to it, as an artifact")
@@ -99,14 +111,21 @@ def _list() -> int:
     return OK
 
 
-def _report(run: Path, argv: Sequence[str]) -> int:
+def _report(run: Path | str, argv: Sequence[str]) -> int:
     """Write report.html of a run directory; `--report` stands alone."""
     given = [word for word in argv if word.startswith("--")]
     if others := [word for word in given if not word.startswith("--rep")]:
         raise ValueError(f"--report makes a page of what is there: {others[0]} has no part in it")
     from search import page
 
-    print(f"Report: {page.write(run)}")
+    if isinstance(run, str):
+        from search import look, remote
+
+        seen = look.Look(run, "--report")
+        remote.asked(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
+        print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
+    else:
+        print(f"Report: {page.write(run)}")
     return OK
 
 
@@ -148,8 +167,6 @@ def _check(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> Options:
     import os
 
-    from search.options import Options, recipe_in
-
     columns = None
     if arguments.columns is not None:
         names = arguments.columns.split(",")
@@ -175,21 +192,35 @@ def _options(arguments: argparse.Namespace) -> Options:
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=arguments.gpus_per_trial,
         seed=arguments.seed,
-        storage=arguments.storage or Path("runs"),
+        storage=arguments.storage if isinstance(arguments.storage, Path) else Path("runs"),
+        url=next((place for place in (arguments.resume, arguments.storage) if isinstance(place, str)), ""),
         name=arguments.name,
         wandb=arguments.wandb,
         wandb_artifact=arguments.wandb_artifact,
         address=arguments.address or os.environ.get("RAY_ADDRESS") or None,
-        retrain=None if arguments.retrain is None else recipe_in(arguments.retrain),
+        retrain=None if arguments.retrain is None else _recipe(arguments.retrain),
     )
+
+
+def _recipe(place: Path | str) -> Recipe:
+    if isinstance(place, Path):
+        return recipe_in(place)
+    from search import look
+
+    return look.recipe(place)
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     options = _options(arguments)
-    if arguments.resume is not None and not arguments.dry_run:
+    run = arguments.resume
+    if isinstance(run, str):
+        from search import remote
+
+        run = remote.fetch(run, lambda text: print(text, file=sys.stderr))
+    elif run is not None and not arguments.dry_run:
         from search import rundir
 
-        rundir.check_free(arguments.resume)  # said before torch is imported
+        rundir.check_free(run)  # said before torch is imported
     from rich.console import Console
 
     from search import cluster, report
@@ -197,8 +228,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     console.quiet = arguments.quiet and not arguments.dry_run
-    if arguments.resume is not None:
-        plan, corpus = planning.resume(arguments.resume, options)
+    if run is not None:
+        plan, corpus = planning.resume(run, options)
     else:
         plan, corpus = planning.resolve(options)
     if arguments.dry_run:
@@ -212,10 +243,11 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         console.print(f"Data: {remark}.", markup=False)
     console.print(f"W&B: {plan.wandb}: {plan.wandb_reason}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
-    console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.run}", markup=False)
-    console.print(f"Watch it: frostline --dashboard {plan.run}", markup=False)
+    console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.place}", markup=False)
+    console.print(f"Watch it: frostline --dashboard {plan.place}", markup=False)
 
     from search import tuner
+    from search.lease import TakenOverError
 
     # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
     try:
@@ -225,9 +257,14 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         if error.errno not in _DISK:
             raise
         what = f"{error.strerror}: {error.filename or plan.run}"
-        raise OSError(error.errno, f"{what}; what is recorded is whole: make room, then --resume {plan.run}") from None
+        raise OSError(
+            error.errno, f"{what}; what is recorded is whole: make room, then --resume {plan.place}"
+        ) from None
     except cluster.ClusterLostError as error:
-        print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.run}", file=sys.stderr)
+        print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.place}", file=sys.stderr)
+        return FAILED
+    except TakenOverError as error:
+        print(f"frostline: {error}; this one ends here", file=sys.stderr)
         return FAILED
     if arguments.json:
         print(report.dump(found))
@@ -236,7 +273,15 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _close(found: dict[str, Any], console: Console) -> int:
-    """Say what came out; returns the exit code."""
+    """Say what came out, and whether all of it is where it should be; returns the exit code."""
+    code = _tell(found, console)
+    if found.get("unsent"):
+        print(f"frostline: {found['unsent']}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def _tell(found: dict[str, Any], console: Console) -> int:
     from search import report
 
     console.print()
@@ -250,7 +295,7 @@ def _close(found: dict[str, Any], console: Console) -> int:
     console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)
     if found.get("wandb"):
         console.print(f"W&B sweep: {found['wandb']}", markup=False)
-    if (report_file := Path(found["run"]) / "report.html").is_file():
+    if (report_file := Path(found.get("copy", found["run"])) / "report.html").is_file():
         console.print(f"Report: {report_file}", markup=False)
     if found["interrupted"]:
         console.print("Interrupted: this is what was found so far; no model was exported and no test set was read.")

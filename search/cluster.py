@@ -8,12 +8,14 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from search.capacity import Need, Node, Offer, fitting
+from trainables import _storage
 
 
 def local_node() -> Node:
@@ -28,12 +30,13 @@ def local_node() -> Node:
     )
 
 
-def offer(address: str | None, storage: Path) -> Offer:
+def offer(address: str | None, storage: Path, url: str = "") -> Offer:
     """What a search would run on: the cluster at `address`, else this machine.
 
     Args:
         address: of the cluster.
         storage: where its run directory is to be.
+        url: the same, where that is no folder.
 
     Raises:
         ValueError: no cluster answers at `address`, or not all its nodes share the storage.
@@ -43,6 +46,10 @@ def offer(address: str | None, storage: Path) -> Offer:
     with connect(address):
         found = offered()
         if len(found.nodes) + len(found.more) > 1:
+            if url:
+                if blind := without_use_of(url):
+                    raise ValueError(f"--storage {url} cannot be used by all nodes: {'; '.join(blind)}")
+                return found
             if not storage.is_absolute():
                 raise ValueError(
                     f"--storage {storage} is a folder of this machine; a cluster of several nodes needs one that all "
@@ -58,35 +65,45 @@ def offer(address: str | None, storage: Path) -> Offer:
 
 def without_sight_of(folder: Path) -> list[str]:
     """Names of the nodes that do not see what this machine writes in a folder, or in the one it would be made in."""
+    place = next(path for path in (folder, *folder.parents) if path.is_dir())
+    with tempfile.NamedTemporaryFile(prefix=".frostline-", dir=place) as mark:
+        return sorted(name for name, sees in _of_each_node(os.path.exists, mark.name) if not sees)
+
+
+def without_use_of(url: str) -> list[str]:
+    """Names of the nodes that cannot read what this process writes at a URL, or write there, and why; a clause each."""
+    store, mark = _storage.Store(url), f".frostline-{uuid.uuid4().hex}"
+    store.write(mark, b"frostline")
+    try:
+        return sorted(f"{name}: {why}" for name, why in _of_each_node(_storage.blind, url, mark) if why)
+    finally:
+        store.remove(mark)
+
+
+def _of_each_node(ask: Callable[..., Any], *of: Any) -> list[tuple[str, Any]]:
+    """What a function answers on each node, with the node's name; not of one that has gone meanwhile.
+
+    Ray notices a dead one after 15 s only.
+
+    Raises:
+        GetTimeoutError: one has not answered.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    place = next(path for path in (folder, *folder.parents) if path.is_dir())
-    with tempfile.NamedTemporaryFile(prefix=".frostline-", dir=place) as mark:
-        sees = ray.remote(num_cpus=0, max_retries=0)(os.path.exists)
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        answers = [
-            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                mark.name
-            )
-            for node in alive
-        ]
-        ray.wait(answers, num_returns=len(answers), timeout=_ANSWER)
-        return sorted(node["NodeManagerHostname"] for node, told in zip(alive, answers, strict=True) if not _true(told))
-
-
-def _true(answer: Any) -> bool:
-    """What a node has answered; true of one that has gone meanwhile: Ray notices a dead one after 15 s only.
-
-    Raises:
-        GetTimeoutError: it has not answered.
-    """
-    import ray
-
-    try:
-        return bool(ray.get(answer, timeout=0.1))
-    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
-        return True
+    remote = ray.remote(num_cpus=0, max_retries=0)(ask)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    answers = [
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(*of)
+        for node in alive
+    ]
+    ray.wait(answers, num_returns=len(answers), timeout=_ANSWER)
+    told = []
+    for node, answer in zip(alive, answers, strict=True):
+        gone = (ray.exceptions.TaskUnschedulableError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+        with contextlib.suppress(*gone):
+            told.append((node["NodeManagerHostname"], ray.get(answer, timeout=0.1)))
+    return told
 
 
 _ANSWER = 120.0

@@ -230,8 +230,8 @@ def server(run: Path, port: int = PORT) -> WSGIServer:
     return made
 
 
-def serve(run: Path) -> None:
-    """Serve the dashboard of a run directory until Ctrl-C.
+def serve(run: Path, name: str = "") -> None:
+    """Serve the dashboard of a run directory until Ctrl-C; `name` is what a user calls it.
 
     Raises:
         ValueError: as `server`.
@@ -239,7 +239,7 @@ def serve(run: Path) -> None:
     with server(run) as made:
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
             signal.signal(number, signal.default_int_handler)
-        print(f"Dashboard of {run}: http://127.0.0.1:{made.server_port} (Ctrl-C ends it)", flush=True)
+        print(f"Dashboard of {name or run}: http://127.0.0.1:{made.server_port} (Ctrl-C ends it)", flush=True)
         try:
             made.serve_forever()
         except KeyboardInterrupt:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import gc
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from search import rundir
 from search.cluster import Watch
 from search.plan import Plan
 from search.results import Trial
 from spaces import Recipe
-from trainables import _task, _worker
+from trainables import _storage, _task, _worker
 from trainables._task import Setup
 
 
@@ -43,18 +45,34 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     if not plan.need.gpus:
         cpus = min(cpus * max(1, plan.slots), max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
-    weights = str(_task.best_path(plan.run, folder))
+    weights = _task.best_path(plan.run, folder)
+    store, name = (_storage.Store(plan.url), weights.relative_to(plan.run).as_posix()) if plan.url else (None, "")
     if not (plan.need.gpus or plan.address):
         try:
-            return _worker.finish(setup, recipe_of(plan, best), weights, str(aside))
+            if store:
+                _storage.patiently(partial(store.get, [name], plan.run), plan.url)
+            return _worker.finish(dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside))
         finally:
+            if store:
+                rundir.remove(weights)
             gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
     run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(_worker.finish)
-    watch, running = Watch(plan.address is not None), run.remote(setup, recipe_of(plan, best), weights, str(aside))
+    watch = Watch(plan.address is not None)
+    running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
     while not ray.wait([running], timeout=1)[0]:
         watch.look()
     found: dict[str, Any] = ray.get(running)
+    if store:
+        _storage.patiently(partial(fetch, store, plan.run), plan.url)
     return found
+
+
+def fetch(store: _storage.Store, run: Path) -> None:
+    """What a node has put at the URL as `best.part/`; from there it goes up again as `best/`, its recipe last."""
+    exported = store.files("best.part")
+    store.get(exported, run)
+    for name in exported:
+        store.remove(name)
 
 
 def publish(plan: Plan, best: Trial, card: str) -> Path:

@@ -378,7 +378,7 @@ class Ledger:
             OSError: the disk can only be read.
         """
         while self._unneeded:
-            rundir.remove(self._unneeded[0])
+            self._log.remove(self._unneeded[0])
             self._unneeded.pop(0)
 
     # --- the winner ----------------------------------------------------------------------------
@@ -408,6 +408,14 @@ class Ledger:
     def add_test(self, best: Trial, folder: str, found: Mapping[str, Any]) -> None:
         """Record that the test set was read with this training."""
         self._log.append("test", number=best.number, seed=best.seed, folder=folder, **found)
+
+    def news(self) -> list[str]:
+        """What a user should know of where the run directory is kept.
+
+        Raises:
+            TakenOverError: it was lost to another process.
+        """
+        return self._log.news()
 
     def test_reads(self) -> int:
         """How many times the test set has been read for this search."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from spaces import Budget, Data, Profile, Recipe
 
@@ -39,6 +40,8 @@ class Options:
     gpus_per_trial: float | None = None
     seed: int | None = None
     storage: Path = Path("runs")
+    url: str = ""
+    """Where run directories go instead, or of a search that goes on where its own is, if it is in no folder."""
     name: str | None = None
     address: str | None = None
     wandb: str | None = None
@@ -47,6 +50,14 @@ class Options:
     """Whether the winner's model goes up to W&B."""
     retrain: Recipe | None = None
     """Instead of a space: the one recipe to train."""
+
+
+def place(text: str) -> Path | str:
+    """A folder, or the URL of what is none; `file://` is a folder."""
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    protocol, found, rest = text.partition("://")
+    return f"{protocol}://{rest.rstrip('/')}" if found else Path(text)
 
 
 def adjusted(profile: Profile, options: Options) -> Profile:
@@ -158,6 +169,19 @@ def recipe_in(path: Path) -> Recipe:
     if found is None:
         raise ValueError(f"{path} holds no best/recipe.json: has the search in it finished?")
     try:
-        return Recipe.from_json(found.read_text(encoding="utf-8"))
+        text = found.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ValueError(f"{found} is not a recipe: {error}") from error
+    return recipe_of(text, str(found))
+
+
+def recipe_of(text: str, origin: str) -> Recipe:
+    """The recipe of a `recipe.json`.
+
+    Raises:
+        ValueError: it is not a recipe; the message names `origin`.
+    """
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{origin} is not a recipe: {error}") from error

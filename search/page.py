@@ -326,7 +326,7 @@ def command(plan: Plan) -> str:
 
     base, budget, data = plan.base, plan.base.budget, plan.base.data
     if plan.space == RETRAIN:
-        return f"frostline --retrain {shlex.quote(str(plan.run))} --seed {plan.seed}"
+        return f"frostline --retrain {shlex.quote(plan.place)} --seed {plan.seed}"
     words = ["frostline", "--space", plan.space, "--profile", plan.profile, "--seed", str(plan.seed)]
     if "model" not in plan.distributions:
         words += ["--model", base.model]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spaces
-from search import account, capacity, cluster, models, parameters, prefix, rundir, scheduler
+from search import account, capacity, cluster, models, parameters, prefix, remote, rundir, scheduler
 from search.models import ModelPlan
 from search.options import Options, adjusted, changed, size
 from spaces import Budget, Profile, Recipe, Space
@@ -91,12 +91,20 @@ class Plan:
     """Seconds between two snapshots of a trial, at least."""
     seed: int
     run: Path
+    """Where this process works: the run directory, or its working copy where that is at a URL."""
     address: str | None
     wandb: str
     """`online`, `offline` or `off`."""
     wandb_reason: str
     wandb_artifact: bool
     """Whether the winner's model goes up to W&B."""
+    url: str = ""
+    """Of the run directory, where it is in no folder."""
+
+    @property
+    def place(self) -> str:
+        """The run directory, as a user names it."""
+        return self.url or str(self.run)
 
     @property
     def device(self) -> str:
@@ -143,7 +151,9 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     Raises:
         ValueError: anything a user got wrong, as one line with the value and the choices.
     """
-    offer = cluster.offer(options.address, options.storage.expanduser())
+    if options.url:
+        remote.check(options.url)
+    offer = cluster.offer(options.address, options.storage.expanduser(), options.url)
     if options.retrain is None:
         space = space or spaces.load(options.space)
         name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
@@ -152,15 +162,20 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
         options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
     profile = adjusted(space.profile(name), options)
     now = datetime.datetime.now(datetime.UTC)
-    run = rundir.locate(options.storage, options.name or rundir.default_name(space.name, now))
+    called = options.name or rundir.default_name(space.name, now)
+    url = remote.locate(options.url, called) if options.url else ""
+    run = remote.copy_of(url) if url else rundir.locate(options.storage, called)
     wandb = account.resolve(options.wandb, None)
     if options.wandb_artifact and wandb[0] == "off":
         raise ValueError(f"--wandb-artifact: W&B is off: {wandb[1]}")
+    options = dataclasses.replace(options, url=url)
     return _plan(space, name, reason, profile, run, options, offer, options.seed or 0, wandb)
 
 
 def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     """The plan by which the search in `run` goes on: its models, data, epochs and seed; the space as it is now.
+
+    Where the run directory is at a URL, that stands in the options, and `run` is its working copy.
 
     Raises:
         ValueError: no search is there, its data or model has changed, or the space no longer holds a
@@ -189,7 +204,7 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
     options = dataclasses.replace(options, **{k: v for k, v in saved.items() if getattr(options, k) is None})
     options = dataclasses.replace(options, wandb_artifact=artifact)
     space = spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name)
-    offer = cluster.offer(options.address, run)
+    offer = cluster.offer(options.address, run, options.url)
     budget = changed(base.budget, options, of_old=True)
     profile = Profile(model=base.model, data=base.data, budget=budget, models=searched)
     space = dataclasses.replace(space, full=profile, small=profile)  # refused where it has another kind of depth now
@@ -304,6 +319,7 @@ def _plan(
         wandb=wandb[0],
         wandb_reason=wandb[1],
         wandb_artifact=options.wandb_artifact,
+        url=options.url,
     )
     return plan, corpus
 
@@ -345,7 +361,10 @@ def claim(plan: Plan) -> None:
     Raises:
         ValueError: it holds a search already, or files that are not ours, or cannot be written.
     """
-    rundir.claim(plan.run, plan.to_json())
+    if plan.url:
+        remote.claim(plan.url, plan.run, plan.to_json())
+    else:
+        rundir.claim(plan.run, plan.to_json())
 
 
 def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:

@@ -58,7 +58,8 @@ def summary(
         "failure": failure,
         "seconds": round(ledger.seconds, 1),
         "seed": plan.seed,
-        "run": str(plan.run),
+        "run": plan.place,
+        **({"copy": str(plan.run)} if plan.url else {}),
         "load": family.load_line().replace("MODEL_FOLDER", str(plan.run / "best")) if won else None,
         "versions": versions(),
     }
@@ -251,7 +252,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"a snapshot of each trial every {plan.checkpoint_every:g} s; "
             f"a trial whose process dies goes on from it, up to {plan.retries} times",
         ),
-        ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.run}"),
+        ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.place}"),
         *(("cache", text) for text in _prefix(plan)),
         (
             "wandb",

@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,7 @@ def locate(storage: Path, name: str) -> Path:
     Raises:
         ValueError: the name leads out of the storage, or the storage cannot be written.
     """
-    if name in {".", ".."} or Path(name).name != name:
-        raise ValueError(f"--name is a folder name without slashes, got {name!r}")
+    check_name(name)
     run = storage.expanduser().resolve() / name
     there = next(parent for parent in (run, *run.parents) if parent.exists())
     if not there.is_dir():
@@ -42,13 +41,23 @@ def locate(storage: Path, name: str) -> Path:
     return run
 
 
+def check_name(name: str) -> None:
+    """Refuse what is not the name of one folder.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name in {".", ".."} or Path(name).name != name:
+        raise ValueError(f"--name is a folder name without slashes, got {name!r}")
+
+
 def default_name(space: str, now: datetime.datetime) -> str:
     """`<space>-<UTC time>`."""
     return f"{space}-{now:%Y%m%dT%H%M%SZ}"
 
 
 _OF_THE_MACHINE = {
-    *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "versions"),
+    *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "url", "versions"),
     *("cache_limit", "wandb", "wandb_reason", "wandb_artifact"),
 }
 
@@ -63,10 +72,8 @@ def claim(run: Path, plan: str) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         if found.exists():
-            same = _search_of(found.read_text(encoding="utf-8", errors="replace")) == _search_of(plan)
-            done = "finished" if (run / "summary.json").is_file() else "unfinished"
-            what = f"this very search, {done}" if same else "a search with another plan"
-            raise ValueError(f"{run} holds {what}: {another}, or go on with it by --resume {run}")
+            old = found.read_text(encoding="utf-8", errors="replace")
+            raise ValueError(taken(str(run), old, plan, finished=(run / "summary.json").is_file()))
         if any(run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no search: {another}")
         with found.open("x", encoding="utf-8") as file:
@@ -75,6 +82,13 @@ def claim(run: Path, plan: str) -> None:
         raise ValueError(f"{run} was taken by another search just now: {another}") from None
     except OSError as error:
         raise ValueError(f"cannot write {run}: {error.strerror}") from error
+
+
+def taken(place: str, old: str, new: str, finished: bool) -> str:
+    """What to say where a run directory with the plan `old` is to be made with the plan `new`."""
+    done = "finished" if finished else "unfinished"
+    what = f"this very search, {done}" if _search_of(old) == _search_of(new) else "a search with another plan"
+    return f"{place} holds {what}: choose another --name, or go on with it by --resume {place}"
 
 
 def _search_of(text: str) -> dict[str, Any] | None:
@@ -141,6 +155,12 @@ class Log:
     def __init__(self, run: Path) -> None:
         self._path = run / LOG
         self._journal = Journal(self._path)
+        self.remove: Callable[[Path], None] = remove
+        """Removes a file of a training, wherever the run directory is kept."""
+        self.news: Callable[[], list[str]] = list
+        """What a user should know of where it is kept; raises where it was lost to another process."""
+        self.unsent = ""
+        """What to say where not everything has come to where it is kept; empty where it has."""
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event.

@@ -267,8 +267,8 @@ class Tracker:
 
     @property
     def _later(self) -> str:
-        run = self._plan.run
-        return f"Send it later: frostline --resume {run} --wandb online; or wandb sync {run}/wandb/offline-run-*"
+        place, run = self._plan.place, self._plan.run
+        return f"Send it later: frostline --resume {place} --wandb online; or wandb sync {run}/wandb/offline-run-*"
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)

@@ -9,13 +9,14 @@ import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray.tune
 from rich.console import Console
 
-from search import cluster, export, report, results, rundir, scheduler
+from search import cluster, export, remote, report, results, rundir, scheduler
 from search.ledger import Ledger
 from search.plan import Plan
 from search.progress import Progress, say
@@ -46,10 +47,11 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
 
     Raises:
         ValueError: another process works in the run directory.
+        TakenOverError: another process has begun to, at its URL.
         OSError: the disk is full; what is recorded is whole, and the search can go on.
         ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
     """
-    with rundir.hold(plan.run, command) as log:
+    with remote.hold(plan.url, plan.run, command, partial(say, console)) as log:
         rundir.put(plan.run / "plan.json", plan.to_json())
         family = load(plan.base.family)
         setup = Setup(
@@ -64,6 +66,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
             },
             classes=plan.classes,
             run=str(plan.run),
+            url=plan.url,
             report_at=plan.report_at,
             validate_on=plan.validate_on,
             metric=plan.metric,
@@ -75,7 +78,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
             cache_limit=plan.cache_limit,
         )
         with Tracker(plan, console) as tracker:
-            return _run(plan, corpus, setup, log, console, tracker)
+            found = _run(plan, corpus, setup, log, console, tracker)
+    return {**found, "unsent": log.unsent} if log.unsent else found
 
 
 def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
@@ -220,13 +224,15 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
     """Where Tune keeps its own records, which repeat ours and are thrown away.
 
     On a cluster all nodes must see it, so there it is in the run directory; else it is not, so that a full
-    disk is found by us, at a point where nothing is half written.
+    disk is found by us, at a point where nothing is half written. Where nodes share a URL only, each has this folder
+    for itself: what Tune would share are its checkpoints, and there are none.
     """
-    folder = plan.run if plan.address else Path(tempfile.mkdtemp(prefix=cluster.scratch_prefix(), dir="/tmp"))
+    shared = plan.address and not plan.url
+    folder = plan.run if shared else Path(tempfile.mkdtemp(prefix=cluster.scratch_prefix(), dir="/tmp"))
     try:
         yield folder
     finally:
-        shutil.rmtree(plan.run / "tune" if plan.address else folder, ignore_errors=True)
+        shutil.rmtree(plan.run / "tune" if shared else folder, ignore_errors=True)
 
 
 @contextmanager

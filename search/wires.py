@@ -193,10 +193,13 @@ class Recorder(Callback):
             KeyboardInterrupt: someone asked for the end.
             SearchFailedError: trials only fail.
             ClusterLostError: Ray has gone.
+            TakenOverError: another process works in the run directory.
             Exception: what a hook raised.
         """
         board = self._board
         board.watch.look()
+        for text in board.ledger.news():
+            board.note(text)
         if board.error is not None:
             raise board.error
         if board.stop:

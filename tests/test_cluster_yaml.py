@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,18 @@ def test_ray_and_ec2_take_it() -> None:
     check(read())
 
 
-def test_ray_and_ec2_take_it_with_a_role_for_the_bucket() -> None:
+def test_workers_may_use_the_bucket_by_the_role_that_the_file_says_how_to_make() -> None:
     text = (ROOT / "cluster.yaml").read_text()
-    config = yaml.safe_load(text.replace("# IamInstanceProfile", "IamInstanceProfile"))
-    check(config)
-    roles = [kind["node_config"].get("IamInstanceProfile") for kind in config["available_node_types"].values()]
+    roles = [kind["node_config"].get("IamInstanceProfile") for kind in read()["available_node_types"].values()]
     assert roles == [None, {"Name": "frostline-worker"}, {"Name": "frostline-worker"}]  # Ray gives the head its own
+    check(yaml.safe_load("\n".join(line for line in text.splitlines() if "IamInstanceProfile:" not in line)))
+    commands = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
+    policies = [json.loads(found) for found in re.findall(r"'(\{\"Version\".*?\})'", commands, flags=re.DOTALL)]
+    trust, bucket, head = (policy["Statement"][0] for policy in policies)
+    assert trust["Action"] == "sts:AssumeRole"
+    assert {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"} <= set(bucket["Action"])
+    assert bucket["Resource"] == ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"]
+    assert (head["Action"], head["Resource"]) == ("iam:PassRole", "arn:aws:iam::*:role/frostline-worker")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spaces import Data, Recipe
-from trainables import _data
+from trainables import _data, _storage
 from trainables._family import Family
 from trainables._task import NodeError, Setup
 
@@ -48,12 +48,20 @@ def entry(setup: Setup, recipe: Recipe, family: Family) -> Path:
     Raises:
         NodeError: this machine does not see the run directory, or cannot come by the model or by the same data.
     """
-    if setup.run and not (Path(setup.run) / "plan.json").is_file():
+    if setup.url:
+        _see(setup.url)
+    elif setup.run and not (Path(setup.run) / "plan.json").is_file():
         raise _error(f"no run directory {setup.run} here; --storage must be a folder that all machines share")
     try:
         return _entry(Path(setup.models[recipe.model].entry), recipe.model, recipe.data, family)
     except ValueError as error:
         raise _error(error) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _see(url: str) -> None:
+    if _storage.patiently(functools.partial(_storage.Store(url).read, "plan.json"), url) is None:
+        raise _error(f"no run directory {url}")
 
 
 @functools.lru_cache(maxsize=8)

@@ -65,6 +65,8 @@ class Setup:
     """Part of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
+    url: str = ""
+    """Where the run directory is kept, if in no folder; `run` is then the driver's working copy."""
     nodes_may_go: bool = False
     """Whether it runs on a cluster, whose nodes can be taken away."""
     cache_limit: float = math.inf

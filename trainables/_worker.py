@@ -26,9 +26,9 @@ from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
-from trainables import _boundary, _checkpoint, _device, _features, _freezing, _loop, _node
+from trainables import _boundary, _checkpoint, _data, _device, _features, _freezing, _loop, _node, _storage
 from trainables._family import Examples, Family, load
-from trainables._task import Setup, Task, best_path, last_path
+from trainables._task import NodeError, Setup, Task, best_path, last_path
 
 
 def train(config: dict[str, Any]) -> None:
@@ -71,6 +71,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
             began = time.monotonic()
             with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
                 attempt.spends({"data": time.monotonic() - began})
+                attempt.say_again()
                 _loop.fit(
                     model,
                     started,
@@ -94,7 +95,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
             attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
-        except ray.exceptions.RayError:
+        except (ray.exceptions.RayError, NodeError):
             raise
         except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
             attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)
@@ -152,11 +153,12 @@ class _Attempt:
     ) -> None:
         self._setup, self._task, self._model, self._tell = setup, task, model, tell
         self._best = task.best if task.best is not None else float("-inf")
-        self._last = {"epoch": 0.0, "samples": 0, "step": 0}
-        folder = Path(setup.run) / task.folder
+        self._last, self._said = {"epoch": 0.0, "samples": 0, "step": 0}, task.samples
+        self._home, self._told = _home(setup), list[dict[str, Any]]()
+        folder = self._home.path(Path(setup.run) / task.folder)
         for torn in folder.glob(".*.safetensors.*"):
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
-        snapshot = _checkpoint.read(last_path(setup.run, task.folder))
+        snapshot = _checkpoint.read(self._home.get(last_path(setup.run, task.folder)))
         usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
         self.snapshot = snapshot if usable else None
         before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
@@ -175,6 +177,7 @@ class _Attempt:
     def __exit__(self, *exception: object) -> None:
         self._thread.shutdown()
         self._candidate.unlink(missing_ok=True)
+        self._home.close()
 
     def _written_out(self) -> None:
         """Wait for the file that is being written.
@@ -196,7 +199,25 @@ class _Attempt:
             self._written_out()  # the trial may end here, and its files be removed
         seconds = time.time() - self._started
         here = {"seconds": seconds, "pid": os.getpid(), "node": _node.name(), "time": time.time()}
-        self._tell({**self._last, **values, **here})
+        said = {**self._last, **values, **here}
+        if "objective" in values:
+            self._told.append(said)
+        self._tell(said)
+
+    def say_again(self) -> None:
+        """Say what the snapshot's process has said and nobody has recorded.
+
+        In a folder everything is on record before training goes on. At a URL the records follow within seconds, and
+        the driver's machine may be lost meanwhile.
+        """
+        for said in self.snapshot.numbers.get("told", ()) if self.snapshot else ():
+            self._told.append(said)
+            if said["samples"] > self._said:
+                self._said = said["samples"]
+                self._last.update({name: said[name] for name in self._last})
+                if not said["partial"]:
+                    self._best = max(self._best, said["objective"])
+                self._tell(said)
 
     def before_report(self, partial: bool) -> None:
         """Begin to write the weights, which stand still while they are measured."""
@@ -211,13 +232,15 @@ class _Attempt:
         """
         self._written_out()
         self.spends(report.spent)
-        if report.samples <= self._task.samples:
+        if report.samples <= self._said:
             return  # said before the trial was interrupted
         self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
         objective = report.metrics[self._setup.metric]
         if not report.partial and objective > self._best:
             self._best = objective
-            self._candidate.replace(best_path(self._setup.run, self._task.folder))
+            best = best_path(self._setup.run, self._task.folder)
+            self._candidate.replace(self._home.path(best))
+            self._home.put(best)
         metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(self._setup.device)}
         spent, self._spent = dict(self._spent), Counter()
         self.tell(
@@ -245,26 +268,39 @@ class _Attempt:
         snapshot = take()
         copied = {name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}
         numbers = {**snapshot.numbers, "seconds": time.time() - self._started}
+        if self._setup.url:
+            numbers["told"] = list(self._told)
         snapshot = _checkpoint.Snapshot(tensors=copied, numbers=numbers)
-        path = last_path(self._setup.run, self._task.folder)
-        self._writing = self._thread.submit(_checkpoint.write, snapshot, path)
+        self._writing = self._thread.submit(self._keep, snapshot)
         self._written = time.monotonic()
         self._cost = self._written - began
+
+    def _keep(self, snapshot: _checkpoint.Snapshot) -> None:
+        path = last_path(self._setup.run, self._task.folder)
+        _checkpoint.write(snapshot, self._home.path(path))
+        self._home.offer(path)
+
+
+def _home(setup: Setup) -> _storage.Home:
+    return _storage.Home(setup.run, setup.url, _data.cache_root() / "scratch")
 
 
 def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str, Any]:
     """Load the winner as its checkpoint has it, export it to the folder `out`, and read the test set.
 
+    Both are paths of the run directory.
+
     Returns:
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
         of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
     """
-    with _slot(setup, recipe) as (family, model, device):
+    with _slot(setup, recipe) as (family, model, device), _home(setup) as home:
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
-        _checkpoint.load(model, Path(checkpoint))
+        _checkpoint.load(model, home.get(Path(checkpoint)))
         entry = _node.entry(setup, recipe, family)
         logits, labels = _loop.predict(model, family, family.open(entry, "test"), device)
-        family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, Path(out))
+        family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
+        home.put(Path(out))
     return {
         "metrics": family.metrics(logits, labels),
         "interval": bootstrap_interval(lambda rows, of: family.metrics(rows, of)[setup.metric], logits, labels),

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.cluster_file import ROOT, read
 
-PROFILE = "ray-autoscaler-v1"
+PROFILE, WORKER = "ray-autoscaler-v1", "frostline-worker"
 IMAGE = "ami-0123456789abcdef0"
 
 SSH = """#!/bin/sh
@@ -70,7 +70,7 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """An empty account in which the role that Ray makes on its first visit exists (making it, Ray sleeps 30 s)."""
+    """An account with two roles: Ray's own (making it at its first visit, Ray sleeps 30 s) and the workers'."""
     folder = tmp_path_factory.mktemp("aws")
     home, kept, programs = (folder / name for name in ("home", "kept", "bin"))
     for path in (home / ".ray", kept, programs):
@@ -102,9 +102,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     }
     cloud = Cloud(environment=environment, home=home, kept=kept)
     iam = cloud.client("iam")
-    iam.create_role(RoleName=PROFILE, AssumeRolePolicyDocument="{}")
-    iam.create_instance_profile(InstanceProfileName=PROFILE)
-    iam.add_role_to_instance_profile(InstanceProfileName=PROFILE, RoleName=PROFILE)
+    for name in (PROFILE, WORKER):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     yield cloud
     server.stop()
     mine.undo()
@@ -147,6 +148,7 @@ def test_up_workers_down(cloud: Cloud) -> None:
     for worker in (spot, other):
         assert worker["InstanceType"] == written["available_node_types"]["spot"]["node_config"]["InstanceType"]
         assert worker["ImageId"] == IMAGE
+        assert worker["IamInstanceProfile"]["Arn"].endswith(f"/{WORKER}")
         assert worker["SecurityGroups"] == head["SecurityGroups"]
     assert spot["InstanceLifecycle"] == "spot"
     assert "InstanceLifecycle" not in other

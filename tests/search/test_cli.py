@@ -227,3 +227,11 @@ def test_how_a_search_ended_is_said_and_is_its_exit_code(found: dict[str, Any], 
     assert said in text.getvalue()
     assert "4 COMPLETE, 7 PRUNED, 1 FAIL; 384 s; records in runs/r" in text.getvalue()
     assert ("Model:" in text.getvalue()) is (code == cli.OK)
+
+
+def test_what_could_not_be_sent_is_said_last_and_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    found = summary(run="s3://bucket/r", copy="/cache/r", unsent="not everything has come to s3://bucket/r: away")
+    assert cli._close(found, Console(width=200)) == cli.FAILED
+    told = capsys.readouterr()
+    assert "Model: s3://bucket/r/best" in told.out
+    assert told.err == "frostline: not everything has come to s3://bucket/r: away\n"

@@ -21,6 +21,7 @@ from search import results, wires
 from search.capacity import GB, Need, Node, Offer
 from search.cluster import Home
 from search.health import PATIENCE, STRIKES, Waiting
+from search.lease import TakenOverError
 from search.plan import Plan
 from search.progress import Progress
 from search.results import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED
@@ -506,3 +507,22 @@ def test_files_are_removed_when_the_slot_that_fell_free_has_its_next_trial(
             tune.report(trial, 1, 0.5)
             tune.recorder.on_trial_complete(iteration=step, trials=[trial], trial=trial)
     assert tidied == [1, 2, 3, 5]
+
+
+def test_what_happens_to_the_storage_is_said_and_the_loss_of_its_lock_ends_the_search(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    news = [["Storage s3://bucket/r: away"], []]
+    monkeypatch.setattr(tune.board, "note", noted.append)
+    tune.ledger._log.news = lambda: news.pop(0)
+    tune.step()
+    tune.step()
+    assert noted == ["Storage s3://bucket/r: away"]
+
+    def lost() -> list[str]:
+        raise TakenOverError("s3://bucket/r was taken over")
+
+    tune.ledger._log.news = lost
+    with pytest.raises(TakenOverError):
+        tune.step()

@@ -1,0 +1,74 @@
+"""A search on several nodes that share an S3 only, on one machine: one of them dies, one cannot use the storage.
+
+    python -m pytest tests/integration/on_nodes_s3.py -k dies
+
+By hand, one test at a time (`dies`, `refused`), for the reasons that on_nodes.py gives. The driver's working copy has a
+name that only its own process knows, so no node sees it.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search import cli, results
+from search import plan as planning
+from search.options import Options
+from tests.integration.on_nodes import Nodes, head, nodes, time_limit, wait_for
+from tests.s3 import S3, s3, s3_server, store, url
+from trainables._storage import Store
+
+__all__ = ["head", "nodes", "s3", "s3_server", "store", "url"]
+
+
+def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
+    s3: S3, nodes: Nodes, url: str, store: Store, tiny_model: Path, tiny_csv: Path
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from search import tuner
+
+    first = nodes.join(**s3.environment)
+    given: dict[str, Any] = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "trials": 2}
+    given |= {"epochs": 40, "checkpoint_every": 0.0, "confirm_recipes": 0, "address": nodes.address}
+    above, _, name = url.rpartition("/")
+    plan, corpus = planning.resolve(Options(space="bert_imdb", name=name, url=above, **given))
+    planning.claim(plan)
+    assert plan.url == url
+    text = io.StringIO()
+
+    def meanwhile() -> None:
+        wait_for(lambda: any(each.endswith("last.safetensors") for each in store.files("trials")))
+        nodes.join(**s3.environment)
+        nodes.kill(first)
+
+    with time_limit() as late, ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(meanwhile)
+        found = tuner.run(plan, corpus, Console(file=text, width=200))
+    assert not late.is_set(), text.getvalue()[-4000:]
+    doing.result()
+    assert "unsent" not in found
+    assert found["counts"]["FAIL"] == found["counts"]["RUNNING"] == 0
+    assert "trial 0: its node does not answer; it goes on from its last checkpoint\n" in text.getvalue()
+    assert "goes on after epoch " in text.getvalue()
+    trials = results.read(plan.run / "trials.jsonl")
+    kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best("accuracy")}
+    assert store.files("trials").keys() == kept
+    assert store.files("best").keys() == {f"best/{path.name}" for path in (plan.run / "best").iterdir()}
+    assert "lock.json" not in store.files()
+    assert not [path for cache in nodes.caches[1:] for path in cache.glob("scratch/*")]
+
+
+def test_storage_that_a_node_cannot_use_is_refused(
+    s3: S3, nodes: Nodes, url: str, tiny_csv: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes.join(**s3.environment)
+    nodes.join(**{**s3.environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    given = ["--space", "bert_imdb", "--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)]
+    with time_limit():
+        assert cli.main([*given, "--address", nodes.address, "--storage", url]) == cli.USER_ERROR
+    said = capsys.readouterr().err
+    assert f"--storage {url} cannot be used by all nodes: " in said
+    assert "Could not connect to the endpoint URL" in said

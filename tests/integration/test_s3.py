@@ -1,0 +1,132 @@
+"""A search whose run directory is on S3: killed with its machine, gone on elsewhere, while the storage is away too."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from search import remote, results, rundir
+from search.mirror import RECORDS
+from tests.s3 import S3, s3, s3_server, store, url
+from trainables._storage import Store
+
+__all__ = ["s3", "s3_server", "store", "url"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LIMIT = 120.0
+"""Seconds for one session of the search."""
+
+
+class Machine:
+    """One that searches: its own cache, in which its working copies are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder
+        folder.mkdir()
+        self._said = (folder / "said.txt").open("w+")
+
+    def search(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a session."""
+        command = [sys.executable, str(ROOT / "search" / "run.py"), *arguments]
+        environment = {**os.environ, "FROSTLINE_CACHE": str(self.cache)}
+        return subprocess.Popen(
+            command, stdout=self._said, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+        )
+
+    @property
+    def said(self) -> str:
+        """All that it has printed."""
+        return Path(self._said.name).read_text()
+
+
+def wait_for(what: Callable[[], Any], running: "subprocess.Popen[str]", machine: Machine) -> None:
+    over = time.monotonic() + LIMIT
+    while not what():
+        assert running.poll() is None, machine.said
+        assert time.monotonic() < over, machine.said
+        time.sleep(0.1)
+
+
+def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_while(
+    s3: S3, url: str, store: Store, tiny_model: Path, tiny_csv: Path, tmp_path: Path
+) -> None:
+    first, second = Machine(tmp_path / "first"), Machine(tmp_path / "second")
+    above, _, name = url.rpartition("/")
+    given = ["--space", "bert_imdb", "--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)]
+    given += ["--trials", "6", "--epochs", "6", "--checkpoint-every", "0", "--confirm", "0", "--prefix-cache", "off"]
+    running = first.search(*given, "--storage", above, "--name", name)
+    try:
+        wait_for(
+            lambda: (
+                (store.read("trials.jsonl") or b"").count(b"RUNNING") >= 3
+                and any(file.endswith("last.safetensors") for file in store.files())
+            ),
+            running,
+            first,
+        )
+        with pytest.raises(ValueError, match=f"^{url} is in use by process {running.pid} on "):
+            remote.fetch(url, print)
+    finally:
+        running.kill()
+        running.wait()
+    time.sleep(1.5)  # Ray's own processes end with it
+    left = store.files()
+    assert "lock.json" in left, "it had no time to let go of it"
+    before = (store.read("trials.jsonl") or b"").splitlines()
+
+    running = second.search("--resume", url)
+    try:
+        wait_for(lambda: len(re.findall(r"trial \d+ epoch ", second.said)) >= 2, running, second)
+        s3.stop()
+        try:
+            wait_for(lambda: f"Storage {url}: " in second.said, running, second)
+        finally:
+            s3.start()
+        assert running.wait(LIMIT) == 0, second.said
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGINT)
+            running.wait()
+    assert "goes on after epoch " in second.said
+    assert f"Storage {url} answers again" in second.said
+    assert f"records in {url}\n" in second.said
+
+    store.get(store.files(), tmp_path / "there")
+    there, here = tmp_path / "there", next(second.cache.glob("runs/*/run"))
+    assert all((there / each).read_bytes() == (here / each).read_bytes() for each in RECORDS if each != "confirm.jsonl")
+    assert (there / "trials.jsonl").read_bytes().splitlines()[: len(before)] == before
+    lines = list(rundir.read_lines(there / "trials.jsonl"))
+    ends = Counter(fields["number"] for fields in lines if fields["state"] != results.RUNNING)
+    assert ends == dict.fromkeys(range(6), 1), "every trial has ended, and once"
+    told = Counter((fields["number"], fields["samples"]) for fields in lines if fields["state"] == results.RUNNING)
+    assert set(told.values()) == {1}, "nothing is said twice"
+    trials = results.read(there / "trials.jsonl")
+    [reports] = {len(trial.reports) for trial in trials if trial.state == results.COMPLETE}
+    assert reports == max(len(trial.reports) for trial in trials) >= 6, "and none is missing"
+    backend = optuna.storages.journal.JournalFileBackend(str(there / "study.journal"))
+    study = optuna.load_study(study_name="bert_imdb", storage=optuna.storages.JournalStorage(backend))
+    assert [trial.state.name for trial in study.trials] == [trial.state for trial in trials]
+    assert [dict(trial.params) for trial in study.trials] == [
+        {parameter: trial.params[parameter] for parameter in told_to.params}
+        for trial, told_to in zip(trials, study.trials, strict=True)
+    ]
+
+    from transformers import AutoModelForSequenceClassification
+
+    AutoModelForSequenceClassification.from_pretrained(there / "best")
+    kept = {rundir.folder(trial.number) + "/best.safetensors" for trial in results.top(trials, "accuracy", 3)}
+    names = store.files().keys()
+    assert {each for each in names if each.startswith("trials/")} == kept, "no strays"
+    assert {each for each in names if "/" not in each} == {
+        *("log.jsonl", "plan.json", "report.html", "study.journal", "summary.json", "trials.jsonl")
+    }, "and the lock is gone"
+    assert not any(path.is_file() for path in (second.cache / "scratch").rglob("*"))

@@ -1,0 +1,299 @@
+"""Whole files at a URL (s3://bucket/prefix, or what else fsspec knows), where a run directory is in no shared folder.
+
+A slot trains in a folder of its own machine, and what others need is put to the URL as a whole: nobody ever sees half
+a file. Credentials and endpoint are those of the environment, as fsspec's implementations take them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import functools
+import os
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from trainables._task import NodeError
+
+_T = TypeVar("_T")
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+PATIENCE = 900.0
+"""Seconds for which a slot waits for storage that does not answer, before its trial is lost there."""
+
+
+class StorageError(Exception):
+    """The storage has not done what was asked; one line of what it said."""
+
+    def __init__(self, reason: str, lasting: bool) -> None:
+        """`lasting`: waiting does not help (no credentials, no permission)."""
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A file as a listing has it."""
+
+    size: int
+    modified: datetime.datetime | None
+    """By the storage's clock; None where it does not say."""
+
+
+class Store:
+    """The files below one URL, by their names relative to it."""
+
+    def __init__(self, url: str) -> None:
+        """Reaches nobody yet.
+
+        Raises:
+            ValueError: no such protocol.
+            ImportError: its package is not installed.
+        """
+        import fsspec
+
+        self.url = url
+        self._fs, root = fsspec.url_to_fs(url)
+        self._root = root.rstrip("/")
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def write(self, name: str, data: bytes, new: bool = False) -> None:
+        """Put bytes; `new`: only where there is no such file, which one of several writers finds.
+
+        Raises:
+            FileExistsError: there is one already (`new`).
+            StorageError: it could not be put.
+        """
+        with _said():
+            self._fs.pipe_file(self._path(name), data, mode="create" if new else "overwrite")
+
+    def put(self, local: Path, name: str, progress: Callable[[], None] | None = None) -> None:
+        """Put a file; `progress` is called as it goes.
+
+        Raises:
+            StorageError: it could not be put.
+        """
+        from fsspec.callbacks import Callback
+
+        hooks = {"progress": lambda size, value: value and progress()} if progress else {}
+        with _said():
+            self._fs.put_file(str(local), self._path(name), callback=Callback(hooks=hooks))
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file; None where there is none.
+
+        Raises:
+            StorageError: it could not be read.
+        """
+        with _said(missing=True):
+            found: bytes = self._fs.cat_file(self._path(name))
+            return found
+        return None
+
+    def get(self, names: Iterable[str], folder: Path) -> None:
+        """Fetch files to their names below a folder; those that are not there are left out.
+
+        Raises:
+            StorageError: they could not be read.
+        """
+        for name in names:
+            local = folder / name
+            local.parent.mkdir(parents=True, exist_ok=True)
+            aside = local.with_name(f".{local.name}.{os.getpid()}")
+            try:
+                with _said(missing=True):
+                    self._fs.get_file(self._path(name), str(aside))
+                    aside.replace(local)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there.
+
+        Raises:
+            StorageError: it could not be removed.
+        """
+        with _said(missing=True):
+            self._fs.rm_file(self._path(name))
+
+    def files(self, below: str = "") -> dict[str, Entry]:
+        """All files, or those below a folder, by name. Names that would lead out of a folder are left out.
+
+        Raises:
+            StorageError: they could not be listed.
+        """
+        with _said(missing=True):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._path(below) if below else self._root, detail=True)
+            names = {path[len(self._root) + 1 :]: info for path, info in found.items()}
+            return {name: _entry(info) for name, info in names.items() if _leads_inside(name)}
+        return {}
+
+    def modified(self, name: str) -> datetime.datetime | None:
+        """When a file was written, by the storage's clock; None where there is none.
+
+        Raises:
+            StorageError: it did not answer.
+        """
+        with _said(missing=True):
+            self._fs.invalidate_cache()
+            found: datetime.datetime = self._fs.modified(self._path(name))
+            return found
+        return None
+
+    def try_out(self) -> None:
+        """Write, list, read and remove a file.
+
+        Raises:
+            StorageError: one of these cannot be done.
+        """
+        mark = f".frostline-{uuid.uuid4().hex}"
+        self.write(mark, b"frostline", new=True)
+        try:
+            if self.read(mark) != b"frostline" or mark not in self.files(mark):
+                raise StorageError("what was written there cannot be read", lasting=True)
+        finally:
+            self.remove(mark)
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    modified = info.get("LastModified") or info.get("mtime") or info.get("created")
+    return Entry(
+        size=int(info.get("size") or 0), modified=modified if isinstance(modified, datetime.datetime) else None
+    )
+
+
+def _leads_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return bool(parts) and ".." not in parts and not name.startswith("/") and "\\" not in name and "\0" not in name
+
+
+@contextlib.contextmanager
+def _said(missing: bool = False) -> Iterator[None]:
+    """Turn what an implementation of fsspec raises into a `StorageError`; `missing`: no such file is no error."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except FileNotFoundError as error:
+        if not missing or "bucket" in str(error).lower():
+            raise StorageError(_line(error), lasting=True) from error
+    except Exception as error:  # each has its own, beside OSError
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise  # this machine's disk, to which a file was fetched
+        lasting = isinstance(error, PermissionError) or "Credential" in type(error).__name__
+        raise StorageError(_line(error), lasting=lasting) from error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def patiently(do: Callable[[], _T], url: str, patience: float = PATIENCE) -> _T:
+    """Do it, again and again for so many seconds while the storage does not answer.
+
+    Raises:
+        NodeError: it never did, or waiting would not help: this machine cannot use the storage.
+    """
+    until, wait = time.monotonic() + patience, 1.0
+    while True:
+        try:
+            return do()
+        except StorageError as error:
+            if error.lasting or time.monotonic() + wait > until:
+                raise NodeError(f"{socket.gethostname()}: storage {url}: {error}") from error
+        time.sleep(wait)
+        wait = min(2 * wait, 30.0)
+
+
+def blind(url: str, mark: str) -> str:
+    """Why this machine cannot use what another has put there as `mark`, or put something itself; empty if it can."""
+    try:
+        store = Store(url)
+        if store.read(mark) is None:
+            return "it does not see what the driver writes there"
+        store.try_out()
+    except (StorageError, ImportError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+class Home:
+    """The files of a run directory as a slot has them: in the folder itself, or here for as long as it needs them."""
+
+    def __init__(self, run: str, url: str, scratch: Path) -> None:
+        """`scratch`: the folder of this machine in which there is room for what is at a URL."""
+        self._run, self._url = Path(run), url
+        self._store = Store(url) if url else None
+        self._here = self._run
+        if url:
+            _sweep(scratch)
+            scratch.mkdir(parents=True, exist_ok=True)
+            self._here = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}-{os.getpid()}-", dir=scratch))
+
+    def __enter__(self) -> Home:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def path(self, path: Path) -> Path:
+        """Where this machine has a path of the run directory."""
+        return self._here / path.relative_to(self._run) if self._store else path
+
+    def get(self, path: Path) -> Path:
+        """Fetch a file of the run directory, if it is there; returns where it is here.
+
+        Raises:
+            NodeError: the storage cannot be used from here.
+        """
+        if self._store:
+            store, name = self._store, self._name(path)
+            patiently(functools.partial(store.get, [name], self._here), self._url)
+        return self.path(path)
+
+    def put(self, path: Path) -> None:
+        """Put a file, or all of a folder, that is here.
+
+        Raises:
+            NodeError: the storage cannot be used from here.
+        """
+        if self._store:
+            store, here = self._store, self.path(path)
+            for file in sorted(here.rglob("*")) if here.is_dir() else [here]:
+                if file.is_file():
+                    name = file.relative_to(self._here).as_posix()
+                    patiently(functools.partial(store.put, file, name), self._url)
+
+    def offer(self, path: Path) -> None:
+        """Put a file if the storage answers now; another like it comes soon."""
+        if self._store:
+            with contextlib.suppress(StorageError):
+                self._store.put(self.path(path), self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._run).as_posix()
+
+    def close(self) -> None:
+        """Remove what was here for a while."""
+        if self._store:
+            shutil.rmtree(self._here, ignore_errors=True)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what slots of this machine that were killed have left."""
+    for folder in scratch.glob(f"{socket.gethostname()}-*-*"):
+        owner = folder.name.split("-")[-2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
