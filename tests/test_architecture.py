@@ -50,10 +50,11 @@ INSIDE_SEARCH = {
         *("timeline", "view", "words"),
     },
     "export": {"cluster", "plan", "results"},
-    "wires": {"capacity", "cluster", "health", "ledger", "results", "rundir", "scheduler"},
+    "wires": {"capacity", "cluster", "health", "ledger", "reaper", "results", "rundir", "scheduler"},
+    "trial": {"groups"},
     "tuner": {
         *("cluster", "export", "ledger", "page", "plan", "progress", "report", "results", "rundir", "scheduler"),
-        *("tracking", "trial", "wires"),
+        *("reaper", "tracking", "trial", "wires"),
     },
 }
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.trainables.slots import STEPS, Slot, core, recorded
-from trainables import _checkpoint, _data, _freezing, _loop, _worker
+from trainables import _checkpoint, _data, _evaluation, _freezing, _worker
 from trainables._task import Task
 
 # --- a trial that runs to its end
@@ -65,7 +65,7 @@ def score(slot: Slot, content: bytes) -> float:
     with _worker._slot(slot.setup, slot.recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         _checkpoint.load(model, path)
-        return _loop.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
+        return _evaluation.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
 
 
 def test_a_report_that_is_no_better_than_what_is_on_record_leaves_the_weights(slot: Slot) -> None:

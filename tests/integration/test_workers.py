@@ -1,0 +1,117 @@
+"""Searches whose trials have two workers, on a Ray that outlives them: what they find, and that nothing stays."""
+
+import io
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from rich.console import Console
+
+from search import plan as planning
+from search import results
+from search.options import Options
+
+GONE = 10.0
+"""Seconds after the end of a search by which all that its trials had is free again."""
+
+Search = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Search:
+    """Run a search with two workers a trial; `meanwhile` is called in a thread, with the run directory."""
+
+    def run(meanwhile: Callable[[Path], None] = lambda run: None, **options: Any) -> dict[str, Any]:
+        from search import tuner
+
+        given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": tmp_path}
+        given |= {"confirm_recipes": 0, "workers_per_trial": 2, **options}
+        plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        planning.claim(plan)
+        text = io.StringIO()
+        doing = threading.Thread(target=meanwhile, args=(plan.run,))
+        doing.start()
+        found = tuner.run(plan, corpus, Console(file=text, width=200))
+        ended = time.monotonic()
+        doing.join()
+        all_is_free(ended + GONE)
+        return {**found, "printed": text.getvalue(), "lines": lines_of(plan.run)}
+
+    return run
+
+
+def lines_of(run: Path) -> list[results.Line]:
+    path = run / "trials.jsonl"
+    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
+
+
+def all_is_free(until: float) -> None:
+    """All resources, no placement group, no actor, none of a trial's processes."""
+    while left := what_is_left():
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def what_is_left() -> list[str]:
+    whole, free = ray.cluster_resources(), ray.available_resources()
+    left = [f"{name}: {free.get(name)} of {whole[name]}" for name in ("CPU", "memory") if free.get(name) != whole[name]]
+    groups = ray.util.placement_group_table().values()
+    left += [f"placement group {group}" for group in groups if group["state"] != "REMOVED"]
+    from ray._private.state import actors
+
+    left += [
+        f"actor {actor['ActorClassName']}"
+        for actor in actors().values()
+        if actor["State"] != "DEAD"
+        and "AutoscalingCoordinator" not in actor["ActorClassName"]  # Ray's own, one for all
+    ]
+    return left + [f"process {name}" for name in names() if "RayTrainWorker" in name or "TrainController" in name]
+
+
+def names() -> list[str]:
+    return [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True) if alive(process)]
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
+
+
+def test_eight_trials_train_in_one_group_and_leave_nothing(search: Search) -> None:
+    found = search(name="eight", trials=8, seed=5)
+    counts = found["counts"]
+    print(found["printed"], json.dumps(counts))
+    assert counts["PRUNED"] >= 2
+    assert counts["COMPLETE"] >= 2
+    assert found["best"]
+    assert len({line.pid for line in found["lines"]}) == 1, "no early stop has ended a process"
+
+
+def test_a_worker_that_is_killed_costs_no_trial_and_ctrl_c_leaves_nothing(search: Search) -> None:
+    def meanwhile(run: Path) -> None:
+        wait_for(lambda: lines_of(run))
+        first = lines_of(run)[0].pid
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: {line.pid for line in lines_of(run)} - {first})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    found = search(meanwhile, name="killed", trials=50, epochs=40, checkpoint_every=0.0)
+    print(found["printed"])
+    assert found["interrupted"]
+    assert "one of its workers died; it goes on from its last checkpoint" in found["printed"]
+    assert len({line.pid for line in found["lines"]}) == 2
+    assert "goes on after epoch" in found["printed"]
