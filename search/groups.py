@@ -21,9 +21,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-from trainables import _group
-from trainables._peers import PeerLostError
-from trainables._task import GroupLostError, NodeError, NodeGoneError, Setup
+from trainables._mailbox import Mailbox
+from trainables._task import GroupLostError, NodeError, NodeGoneError, PeerLostError, Setup
 
 _SETTINGS = {
     # Seconds between two looks of the controller at its workers: what an idle group's dead worker waits for.
@@ -80,7 +79,7 @@ class _Group:
 
     def __init__(self, setup: Setup, bundle: Mapping[str, float], storage: str) -> None:
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        self._mailbox = ray.remote(num_cpus=0, label_selector=here)(_group.Mailbox).remote(setup.workers)
+        self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote(setup.workers)
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         resources = {name: amount for name, amount in bundle.items() if amount}
@@ -158,6 +157,8 @@ def _answers(node: str) -> bool:
 
 def _work(config: dict[str, Any]) -> None:
     """What each worker runs."""
+    from trainables import _group  # what trains is loaded where it is trained, not in the slot
+
     mailbox = config["mailbox"]
 
     def ask(method: str, *values: Any) -> Any:

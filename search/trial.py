@@ -9,7 +9,6 @@ from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from search import groups
-from trainables import _worker
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -25,6 +24,8 @@ def run_trial(config: dict[str, Any]) -> None:
     if config["setup"]["workers"] > 1:
         groups.run(config, ray.tune.report)
         return
+    from trainables import _worker  # a slot with workers need not load it
+
     TorchTrainer(
         _worker.train,
         train_loop_config={"tasks": config["tasks"], "setup": config["setup"]},

@@ -115,7 +115,7 @@ def fit(
     Raises:
         NonFiniteLossError: names the step (on a GPU it is seen within 20 steps).
         _device.DoesNotFitError: a single example needs more memory than the device has.
-        _peers.PeerLostError: another process has gone.
+        PeerLostError: another process has gone.
         ValueError: the model has fewer blocks than the recipe freezes, or `resume` is of another recipe.
     """
     blocks = family.blocks(model)

@@ -16,13 +16,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainables._data import Array
+from trainables._task import PeerLostError
 
 _BUCKET = 2**23
 """Numbers that are sent at once: 32 MB, about as much as DDP sends."""
-
-
-class PeerLostError(Exception):
-    """Another process of the group has gone, or does not answer: no recipe's fault."""
 
 
 class Peers:

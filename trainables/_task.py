@@ -17,6 +17,10 @@ class NodeGoneError(Exception):
     """A machine that a trial's workers ran on is gone, or does not answer."""
 
 
+class PeerLostError(Exception):
+    """Another process that trains the same trial has gone, or does not answer."""
+
+
 class GroupLostError(Exception):
     """The workers that trained a trial are gone, not by a machine's fault."""
 

@@ -29,7 +29,7 @@ from spaces import Recipe
 from trainables import _boundary, _checkpoint, _device, _evaluation, _features, _freezing, _loop, _node, _peers
 from trainables._family import Examples, Family, load
 from trainables._peers import Peers
-from trainables._task import Setup, Task, best_path, last_path
+from trainables._task import PeerLostError, Setup, Task, best_path, last_path
 
 
 def train(config: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], pee
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
             attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
-        except (ray.exceptions.RayError, _peers.PeerLostError):
+        except (ray.exceptions.RayError, PeerLostError):
             raise
         except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
             attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)

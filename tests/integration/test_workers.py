@@ -1,7 +1,7 @@
 """Searches whose trials have two workers, on a Ray that outlives them: what they find, and that nothing stays."""
 
+import dataclasses
 import io
-import json
 import os
 import signal
 import threading
@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from optuna.distributions import FloatDistribution
 from rich.console import Console
 
 from search import plan as planning
@@ -29,12 +30,17 @@ Search = Callable[..., dict[str, Any]]
 def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Search:
     """Run a search with two workers a trial; `meanwhile` is called in a thread, with the run directory."""
 
-    def run(meanwhile: Callable[[Path], None] = lambda run: None, **options: Any) -> dict[str, Any]:
+    def run(
+        meanwhile: Callable[[Path], None] = lambda run: None,
+        change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan,
+        **options: Any,
+    ) -> dict[str, Any]:
         from search import tuner
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": tmp_path}
         given |= {"confirm_recipes": 0, "workers_per_trial": 2, **options}
         plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        plan = change(plan)
         planning.claim(plan)
         text = io.StringIO()
         doing = threading.Thread(target=meanwhile, args=(plan.run,))
@@ -43,7 +49,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
         ended = time.monotonic()
         doing.join()
         all_is_free(ended + GONE)
-        return {**found, "printed": text.getvalue(), "lines": lines_of(plan.run)}
+        return {**found, "printed": text.getvalue()}
 
     return run
 
@@ -91,27 +97,56 @@ def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+def worker_pids() -> list[int]:
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if alive(process) and "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+
+
+def groups_made() -> int:
+    """Worker groups that Ray has started, dead ones too."""
+    from ray._private.state import actors
+
+    return sum("TrainController" in actor["ActorClassName"] for actor in actors().values())
+
+
+def with_one_that_fails(plan: planning.Plan) -> planning.Plan:
+    wild = {**plan.recipes["default"], "learning_rate": 1e30}
+    return dataclasses.replace(
+        plan,
+        recipes={**plan.recipes, "wild": wild},
+        distributions={**plan.distributions, "learning_rate": FloatDistribution(1e-6, 1e30, log=True)},
+    )
+
+
 def test_eight_trials_train_in_one_group_and_leave_nothing(search: Search) -> None:
-    found = search(name="eight", trials=8, seed=5)
-    counts = found["counts"]
-    print(found["printed"], json.dumps(counts))
-    assert counts["PRUNED"] >= 2
-    assert counts["COMPLETE"] >= 2
+    before = groups_made()
+    found = search(change=with_one_that_fails, name="eight", trials=8, seed=5)
+    assert sum(found["counts"].values()) == 8
+    assert found["counts"]["FAIL"] >= 1
+    assert "is nan at step" in found["printed"] or "is inf at step" in found["printed"]
+    assert found["counts"]["PRUNED"] >= 1
+    assert found["counts"]["COMPLETE"] >= 2
     assert found["best"]
-    assert len({line.pid for line in found["lines"]}) == 1, "no early stop has ended a process"
+    assert (Path(found["run"]) / "best" / "recipe.json").is_file()
+    assert groups_made() == before + 1, "no early stop and no failure has ended the group"
+    assert not {path.name for path in Path(found["run"]).iterdir()} & {"tune"}
 
 
 def test_a_worker_that_is_killed_costs_no_trial_and_ctrl_c_leaves_nothing(search: Search) -> None:
+    before = groups_made()
+
     def meanwhile(run: Path) -> None:
         wait_for(lambda: lines_of(run))
         first = lines_of(run)[0].pid
-        os.kill(first, signal.SIGKILL)
+        os.kill(worker_pids()[0], signal.SIGKILL)
         wait_for(lambda: {line.pid for line in lines_of(run)} - {first})
         os.kill(os.getpid(), signal.SIGINT)
 
     found = search(meanwhile, name="killed", trials=50, epochs=40, checkpoint_every=0.0)
-    print(found["printed"])
     assert found["interrupted"]
-    assert "one of its workers died; it goes on from its last checkpoint" in found["printed"]
-    assert len({line.pid for line in found["lines"]}) == 2
+    assert "one of its workers died; it goes on from its last checkpoint" in found["printed"], found["printed"]
     assert "goes on after epoch" in found["printed"]
+    assert groups_made() == before + 2

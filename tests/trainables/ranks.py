@@ -20,8 +20,8 @@ import torch.distributed as dist
 from spaces import Recipe
 from trainables import _checkpoint, _family, _loop
 from trainables._checkpoint import Snapshot
-from trainables._peers import PeerLostError, Peers
-from trainables._task import Setup
+from trainables._peers import Peers
+from trainables._task import PeerLostError, Setup
 
 CPU = torch.device("cpu")
 BROKEN_OFF = 5
