@@ -361,7 +361,7 @@ def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
         # wait for that.
         return "its node does not answer", Fault.NODE_GONE
     if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
-        return lines[-1].split(name, 1)[1], Fault.MACHINE
+        return re.sub(r" \(node \w+\)$", "", lines[-1].split(name, 1)[1]), Fault.MACHINE
     if not lines or died:
         return "its process died", Fault.PROCESS
     return lines[-1], Fault.PROCESS
