@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -23,8 +24,9 @@ class Reaper:
         """Look, if it is time to."""
         if time.monotonic() - self._looked >= self._EVERY:
             self._looked = time.monotonic()
-            for _, group in _made(dead=True):
-                _remove(group)
+            with contextlib.suppress(Exception):  # with Ray gone, so are they, and `Watch` says it
+                for _, group in _made(dead=True):
+                    _remove(group)
 
     def close(self) -> None:
         """Wait until none is left, the slots being over; what has not gone by itself in 10 s is removed."""

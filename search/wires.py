@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 
 from search import capacity, results
 from search.cluster import Home, Watch
-from search.health import STRIKES, Health, Waiting
+from search.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from search.ledger import Ledger
 from search.reaper import Reaper
 from search.results import Line
@@ -64,8 +64,10 @@ class Switchboard:
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
         self.homes: dict[str, Home] = {}
         """Where Tune's trials run that have started, on a cluster, by trial id."""
-        self.health, self.waiting = Health(), Waiting()
-        self.reaper = Reaper() if ledger.plan.need.workers > 1 else None
+        several = ledger.plan.need.workers > 1
+        self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
+        self.reaper = Reaper() if several else None
+        """Clears up after worker groups, where there are any."""
         self.freed = -1
         """Tune's step in which a slot last fell free."""
 
