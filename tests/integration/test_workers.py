@@ -4,9 +4,9 @@ import dataclasses
 import io
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,23 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
         plan = change(plan)
         planning.claim(plan)
         text = io.StringIO()
-        doing = threading.Thread(target=meanwhile, args=(plan.run,))
-        doing.start()
-        found = tuner.run(plan, corpus, Console(file=text, width=200))
-        ended = time.monotonic()
-        doing.join()
-        all_is_free(ended + GONE)
+        with ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(meanwhile_or_end, meanwhile, plan.run)
+            found = tuner.run(plan, corpus, Console(file=text, width=200))
+            all_is_free(time.monotonic() + GONE)
+        doing.result()
         return {**found, "printed": text.getvalue()}
 
     return run
+
+
+def meanwhile_or_end(meanwhile: Callable[[Path], None], run: Path) -> None:
+    """A search of which nothing more can be seen is not waited for."""
+    try:
+        meanwhile(run)
+    except BaseException:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
 
 
 def lines_of(run: Path) -> list[results.Line]:
@@ -90,7 +98,7 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it does not come"
