@@ -12,6 +12,7 @@ import torch
 
 from tests.trainables.slots import STEPS, Slot, core, recorded
 from trainables import _checkpoint, _data, _evaluation, _freezing, _worker
+from trainables._peers import Peers
 from trainables._task import Task
 
 # --- a trial that runs to its end
@@ -247,3 +248,25 @@ def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:
     slot.change(weights="none of it")
     slot.setup = dataclasses.replace(slot.setup, cache_limit=10.0)
     assert core(slot.train(recipe=dataclasses.replace(slot.recipe, cached_layers=1))) == core(whole)
+
+
+class NotTheFirst(Peers):
+    """One of several, without the others."""
+
+    leads = False
+
+
+def test_of_several_workers_only_the_first_writes_and_does_what_is_for_one(slot: Slot) -> None:
+    alone = Task(folder="trials/00000", recipe=slot.recipe.to_json(), alone=True)
+    expected = core(slot.train())
+    slot.best().unlink()
+    _worker.run(slot.setup, [alone], slot.told.append, Peers(1, 2))
+    assert core(slot.told) == expected, "nothing more"
+    _worker.run(slot.setup, [alone], slot.told.append, Peers(0, 2))
+    assert core(slot.told) == expected * 2
+    assert slot.best().exists()
+    slot.best().unlink()
+    setup = dataclasses.replace(slot.setup, checkpoint_every=0.0)
+    _worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.told.append, NotTheFirst())
+    assert core(slot.told) == expected * 3
+    assert list(slot.best().parent.iterdir()) == []
