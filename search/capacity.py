@@ -13,6 +13,10 @@ _PROCESS_MEMORY = 1.2 * GB
 """A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
 
 
+_GROUP_MEMORY = 1.6 * GB
+"""What a trial with several workers has beside them: the slot, the mailbox, Ray Train's controller."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """What one machine offers."""
@@ -34,19 +38,32 @@ class Need:
     gpus: float
     memory: float
     """Bytes of main memory: an estimate, reserved with Ray, so that no node is given more trials than it holds."""
+    workers: int = 1
+    """Processes that train it together; cpus, gpus and memory are those of each."""
 
     @property
     def bundle(self) -> dict[str, float]:
-        """As Ray reserves it."""
-        return {"CPU": self.cpus, "GPU": self.gpus, "memory": int(self.memory)}
+        """As Ray reserves it, for each worker."""
+        return {"CPU": self.cpus, "GPU": self.gpus, "memory": int(self.memory) - _SLOT * (self.workers > 1)}
+
+    @property
+    def slot(self) -> dict[str, float]:
+        """As Ray reserves it for the process that Tune starts, which trains where there is one worker only."""
+        return self.bundle if self.workers == 1 else {"memory": _SLOT}
 
     def __str__(self) -> str:
         gpus = f", {self.gpus:g} GPU" if self.gpus else ""
-        return f"{self.cpus:g} CPU{gpus}, {self.memory / GB:.1f} GB"
+        one = f"{self.cpus:g} CPU{gpus}, {self.memory / GB:.1f} GB"
+        return one if self.workers == 1 else f"{self.workers} × ({one})"
+
+
+_SLOT = 1_000_000
+"""Bytes of each worker's memory that are reserved by the slot instead: Tune starts no process that asks for nothing.
+What the slot really takes is part of what its workers need."""
 
 
 def fitting(node: Node, need: Need) -> int:
-    """How many trials fit on one node at once."""
+    """How many trials fit on one node at once; how many workers where a trial has several."""
     limits = [node.cpus / need.cpus, node.memory / need.memory]
     if need.gpus:
         limits.append(node.gpus / need.gpus)
@@ -68,7 +85,9 @@ class Offer:
 def fit(offer: Offer, need: Need) -> tuple[int, int]:
     """How many trials fit now, and when the autoscaler has added all it may."""
     now, more = (sum(fitting(node, need) for node in nodes) for nodes in (offer.nodes, offer.more))
-    return now, now + more
+    # Workers of a trial may be on several nodes. Ray reserves the places of all of them at once or of none (a placement
+    # group), so that no two trials wait for each other with half of theirs (ray#47440).
+    return now // need.workers, (now + more) // need.workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +103,7 @@ class Places:
     """The sum behind it, for people."""
 
 
-def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: int) -> Need:
+def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: int, workers: int = 1) -> Need:
     """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, where there is one.
 
     Args:
@@ -92,9 +111,10 @@ def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: in
         cpus: as asked for, None where nothing was.
         gpus: likewise.
         largest: parameters of the largest model.
+        workers: processes of a trial; the rest is that of each.
 
     Raises:
-        ValueError: a share that is not positive.
+        ValueError: a share that is not positive, or workers that would share a GPU.
     """
     best = max((*offer.nodes, *offer.more), key=lambda node: (node.gpus, node.cpus))
     gpus = float(best.gpus > 0) if gpus is None else gpus
@@ -104,9 +124,15 @@ def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: in
         raise ValueError(f"--cpus-per-trial must be above 0, got {cpus:g}")
     if not gpus >= 0:
         raise ValueError(f"--gpus-per-trial must not be negative, got {gpus:g}")
+    if workers < 1:
+        raise ValueError(f"--workers-per-trial must be at least 1, got {workers}")
+    if workers > 1 and gpus not in (0, 1):
+        raise ValueError(f"with --workers-per-trial {workers} each has a GPU of its own: --gpus-per-trial {gpus:g}")
     # float32: weights, a pristine copy, gradients, and Adam's two moments.
     memory = _PROCESS_MEMORY + 4 * largest * (2 if gpus else 5)
-    return Need(cpus=cpus, gpus=gpus, memory=memory)
+    if workers > 1:
+        memory += _GROUP_MEMORY / workers
+    return Need(cpus=cpus, gpus=gpus, memory=memory, workers=workers)
 
 
 def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int | None = None) -> Places:
@@ -126,7 +152,8 @@ def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int 
     now, grown = fit(offer, need)
     if grown < 1:
         there = "; ".join(str(node) for node in (*offer.nodes, *offer.more))
-        raise ValueError(f"no node can hold one trial: it needs {need}; there is {there}")
+        who = "no node can" if need.workers == 1 else "the nodes cannot"
+        raise ValueError(f"{who} hold one trial: it needs {need}; there is {there}")
     caps = [cap for cap in (concurrent, trials) if cap is not None] + ([] if offer.changes else [now])
     most = min(caps, default=None)
     reason = arithmetic(offer.nodes, need)
@@ -167,4 +194,8 @@ def arithmetic(nodes: Sequence[Node], need: Need) -> str:
         shares.append(f"{node.memory / GB:.1f} GB / {need.memory / GB:.1f} GB")
         times = f"{count} × " if count > 1 else ""
         parts.append(f"{times}min({', '.join(shares)}) = {count * fitting(node, need)}")
-    return " + ".join(parts)
+    total = " + ".join(parts)
+    if need.workers > 1:
+        whole = sum(fitting(node, need) for node in nodes)
+        total += f" workers, {need.workers} a trial = {whole // need.workers}"
+    return total

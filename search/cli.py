@@ -79,8 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: 3; 0 turns it off)")
     add("--seed", type=int, metavar="N", help="of the sampler and the trials (default: 0)")
     add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
-    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial")
-    add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial; may be a fraction")
+    add("--workers-per-trial", type=int, metavar="N", help="processes that train a trial together (default: 1)")
+    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial, of each worker if it has several")
+    add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial, likewise; may be a fraction for one worker")
     add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
     add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add(
@@ -189,6 +190,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         prefix_cache=arguments.prefix_cache,
         cache_size=arguments.cache_size,
         concurrent=arguments.concurrent,
+        workers_per_trial=arguments.workers_per_trial,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=arguments.gpus_per_trial,
         seed=arguments.seed,

@@ -43,7 +43,8 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     shutil.rmtree(aside, ignore_errors=True)
     cpus = plan.need.cpus
     if not plan.need.gpus:
-        cpus = min(cpus * max(1, plan.slots), max(node["Resources"].get("CPU", 0.0) for node in ray.nodes()))
+        largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes())
+        cpus = min(cpus * plan.need.workers * max(1, plan.slots), largest)
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
     weights = _task.best_path(plan.run, folder)
     store, name = (_storage.Store(plan.url), weights.relative_to(plan.run).as_posix()) if plan.url else (None, "")

@@ -36,15 +36,16 @@ class Health:
         return True
 
 
-PATIENCE = 20.0
-"""Seconds without a running trial after which a user should know why."""
+PATIENCE, PATIENCE_OF_WORKERS = 20.0, 90.0
+"""Seconds without a running trial after which a user should know why; of trials with several workers, which take up to
+40 s to start on busy cores."""
 
 
 class Waiting:
     """Since when trials wait and none runs."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.time, patience: float = PATIENCE) -> None:
+        self._clock, self._patience = clock, patience
         self._since: float | None = None
         self._said = False
 
@@ -59,7 +60,7 @@ class Waiting:
             self._since, self._said = None, False
         elif self._since is None:
             self._since = now
-        if self._said or self._since is None or now - self._since < PATIENCE:
+        if self._said or self._since is None or now - self._since < self._patience:
             return None
         self._said = True
         return time.strftime("%H:%M:%S", time.localtime(self._since))

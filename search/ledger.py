@@ -216,6 +216,7 @@ class Ledger:
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
             best=best.metrics[self.plan.metric] if best else None,
             micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
+            alone=self._headed(job.params) is not None,
         )
 
     # --- what came of it ---------------------------------------------------------------------

@@ -36,7 +36,9 @@ class Options:
     cache_size: str | None = None
     """Bytes that the prefix cache may take, such as `20GB`."""
     concurrent: int | None = None
+    workers_per_trial: int | None = None
     cpus_per_trial: float | None = None
+    """Of each worker, as is the next."""
     gpus_per_trial: float | None = None
     seed: int | None = None
     storage: Path = Path("runs")

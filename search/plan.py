@@ -193,6 +193,7 @@ def resume(run: Path, options: Options) -> tuple[Plan, Corpus]:
         saved: dict[str, Any] = {
             "cpus_per_trial": float(fields["need"]["cpus"]),  # threads decide the last bits of a result
             "gpus_per_trial": float(fields["need"]["gpus"]),
+            "workers_per_trial": int(fields["need"].get("workers", 1)),
             "retries": int(fields["retries"]),
             "checkpoint_every": float(fields["checkpoint_every"]),
             "cache_size": str(int(fields["cache_limit"])),
@@ -251,7 +252,9 @@ def _plan(
     blocks = {model: info.blocks for model, info in infos.items()}
     distributions, recipes = parameters.searched(space, profile, blocks)
     corpus = _data.cut_corpus(profile.data, rows, parameters.largest(distributions["batch_size"]))
-    need = capacity.trial_need(offer, options.cpus_per_trial, options.gpus_per_trial, largest)
+    workers = 1 if options.workers_per_trial is None else options.workers_per_trial
+    need = capacity.trial_need(offer, options.cpus_per_trial, options.gpus_per_trial, largest, workers)
+    _check_batch_norm(infos, workers)
     cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
         device = "cuda" if need.gpus else "cpu"
@@ -338,6 +341,20 @@ def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
         ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
         said.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
     return tuple(dict.fromkeys([*said, *of_family]))
+
+
+def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:
+    """Refuse several workers where each would take its own share of a batch for all of it.
+
+    Raises:
+        ValueError: names the model.
+    """
+    for model, info in infos.items():
+        if workers > 1 and info.batch_norm:
+            raise ValueError(
+                f"--workers-per-trial {workers}: {model} has batch norm, which looks at a whole batch; each worker "
+                "would count its share of it alone. Take a model without (a transformer, ConvNeXt), or one worker"
+            )
 
 
 def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:

@@ -1,13 +1,14 @@
-"""The Tune trainable: task -> `TorchTrainer(...).fit()`."""
+"""The Tune trainable: task -> `TorchTrainer(...).fit()`, here or in a worker group that stays."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import ray.tune
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from trainables import _worker
+from search import groups
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -17,8 +18,14 @@ def run_trial(config: dict[str, Any]) -> None:
     process, instead of in a worker group of its own (three more processes, 22 s and more to start).
 
     Args:
-        config: `tasks` from the ledger and `setup` from the plan, dicts of their fields.
+        config: `tasks` from the ledger and `setup` from the plan, dicts of their fields; and what `groups.run` needs
+            where a trial has several workers.
     """
+    if config["setup"]["workers"] > 1:
+        groups.run(config, ray.tune.report)
+        return
+    from trainables import _worker  # a slot with workers need not load it
+
     TorchTrainer(
         _worker.train,
         train_loop_config={"tasks": config["tasks"], "setup": config["setup"]},

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.tune
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from search import cluster, export, remote, report, results, rundir, scheduler
 from search.ledger import Ledger
 from search.plan import Plan
 from search.progress import Progress, say
+from search.reaper import Reaper
 from search.results import Line
 from search.rundir import Log
 from search.tracking import Tracker
@@ -76,6 +78,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
             checkpoint_every=plan.checkpoint_every,
             nodes_may_go=plan.address is not None,
             cache_limit=plan.cache_limit,
+            workers=plan.need.workers,
         )
         with Tracker(plan, console) as tracker:
             found = _run(plan, corpus, setup, log, console, tracker)
@@ -102,9 +105,7 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
             continue
         finally:
             ledger.close()
-        # A search broken off leaves Tune's handles on its actors in cycles; where the Ray is the caller's,
-        # they would go on holding its CPUs.
-        gc.collect()
+        _clear_up(plan)
         if plan.wandb_artifact and (won := ledger.winner()) and export.is_of(plan, won[0]):
             tracker.publish(won[0], plan.run / "best")
         found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
@@ -190,8 +191,12 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             return
         board = Switchboard(ledger, rungs, followers, stop)
         tuner = ray.tune.Tuner(
-            ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.need.bundle])),
-            param_space={"setup": dataclasses.asdict(setup)},
+            ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.need.slot])),
+            param_space={
+                "setup": dataclasses.asdict(setup),
+                "bundle": plan.need.bundle,
+                "storage": str(folder / "tune"),
+            },
             tune_config=ray.tune.TuneConfig(
                 search_alg=Asker(board),
                 scheduler=Stopper(board),
@@ -209,8 +214,19 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             raise
         finally:
             board.watch.release()
+        _clear_up(plan)
         if board.error is not None:  # in Tune's very last step
             raise board.error
+
+
+def _clear_up(plan: Plan) -> None:
+    """Free what slots have held, where the Ray is the caller's, or still needed.
+
+    A search broken off leaves Tune's handles on its actors in cycles; they would go on holding its CPUs.
+    """
+    gc.collect()
+    if plan.need.workers > 1 and ray.is_initialized():
+        Reaper().close()
 
 
 def _tell_ends(followers: Sequence[Follower], lines: Sequence[Line]) -> None:

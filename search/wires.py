@@ -21,8 +21,9 @@ from ray.tune.search import Searcher
 
 from search import capacity, results
 from search.cluster import Home, Watch
-from search.health import STRIKES, Health, Waiting
+from search.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from search.ledger import Ledger
+from search.reaper import Reaper
 from search.results import Line
 from search.rundir import Job
 from search.scheduler import Rungs
@@ -63,7 +64,10 @@ class Switchboard:
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
         self.homes: dict[str, Home] = {}
         """Where Tune's trials run that have started, on a cluster, by trial id."""
-        self.health, self.waiting = Health(), Waiting()
+        several = ledger.plan.need.workers > 1
+        self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
+        self.reaper = Reaper() if several else None
+        """Clears up after worker groups, where there are any."""
         self.freed = -1
         """Tune's step in which a slot last fell free."""
 
@@ -200,6 +204,8 @@ class Recorder(Callback):
         board.watch.look()
         for text in board.ledger.news():
             board.note(text)
+        if board.reaper:
+            board.reaper.look()
         if board.error is not None:
             raise board.error
         if board.stop:
@@ -219,7 +225,8 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
-        if home := self._board.watch.home(trial.temporary_state.ray_actor):
+        alone = self._board.ledger.plan.need.workers == 1  # else the slot's process is not where it is trained
+        if alone and (home := self._board.watch.home(trial.temporary_state.ray_actor)):
             self._board.homes[trial.trial_id] = home
         for job in self._board.jobs[trial.trial_id].values():
             for follower in self._board.followers:
@@ -235,6 +242,8 @@ class Recorder(Callback):
             OSError: the slot's disk is full.
         """
         board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
+        if "node_id" in result:
+            board.homes[trial.trial_id] = Home(result["node_id"], result["node"])
         if home := board.homes.get(trial.trial_id):
             board.health.works(home.id)
         if "disk_full" in result:
@@ -270,8 +279,8 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised what is not the recipe's fault."""
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
-        home = board.homes.pop(trial.trial_id, None)
         text = _error_of(trial)
+        home = board.homes.pop(trial.trial_id, None) or _home_in(text)
         reason, fault = died_of(text, announced=home is not None and home.id in board.watch.announced)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
@@ -309,6 +318,12 @@ def _error_of(trial: Any) -> str:
     return text.partition("\n")[2].strip()  # without "Failure # 1 (occurred at ...)"
 
 
+def _home_in(text: str) -> Home | None:
+    """The machine that an error of one of several workers names, by its id."""
+    found = re.search(rf"{_task.NodeError.__name__}: (.*?): .* \(node (\w+)\)$", text.strip())
+    return Home(found[2], found[1]) if found else None
+
+
 def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
     """How a trial ended, and why, from its last report.
 
@@ -339,6 +354,10 @@ def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
         announced: its node had been.
     """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if lines and f"{_task.NodeGoneError.__name__}: " in lines[-1]:
+        return "its node has gone", Fault.NODE_GONE
+    if lines and (name := f"{_task.GroupLostError.__name__}: ") in lines[-1]:
+        return lines[-1].split(name, 1)[1], Fault.PROCESS
     died = "The actor died unexpectedly" in text
     if "its node has died" in text or "the actor's node was" in text or (announced and died):
         return "its node has gone", Fault.NODE_GONE
@@ -347,7 +366,7 @@ def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
         # wait for that.
         return "its node does not answer", Fault.NODE_GONE
     if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
-        return lines[-1].split(name, 1)[1], Fault.MACHINE
+        return re.sub(r" \(node \w+\)$", "", lines[-1].split(name, 1)[1]), Fault.MACHINE
     if not lines or died:
         return "its process died", Fault.PROCESS
     return lines[-1], Fault.PROCESS

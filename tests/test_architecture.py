@@ -64,22 +64,11 @@ INSIDE_SEARCH = {
         *("timeline", "view", "words"),
     },
     "export": {"cluster", "plan", "results", "rundir"},
-    "wires": {"capacity", "cluster", "health", "ledger", "results", "rundir", "scheduler"},
+    "wires": {"capacity", "cluster", "health", "ledger", "reaper", "results", "rundir", "scheduler"},
+    "trial": {"groups"},
     "tuner": {
-        *(
-            "cluster",
-            "export",
-            "ledger",
-            "page",
-            "plan",
-            "progress",
-            "remote",
-            "report",
-            "results",
-            "rundir",
-            "scheduler",
-        ),
-        *("tracking", "trial", "wires"),
+        *("cluster", "export", "ledger", "page", "plan", "progress", "reaper", "remote", "report", "results"),
+        *("rundir", "scheduler", "tracking", "trial", "wires"),
     },
 }
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]

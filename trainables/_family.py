@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spaces import Data, Recipe
 from trainables import _freezing, _sources
@@ -31,6 +32,8 @@ class ModelInfo:
     """Parameters that train with 0, 1, ... `blocks` blocks frozen."""
     max_length: int | None
     """Longest input it takes, in tokens; None without a limit."""
+    batch_norm: bool = False
+    """Whether what an example becomes in training depends on the rest of its batch."""
 
 
 class Examples(ABC):
@@ -107,6 +110,7 @@ class Family(ABC):
             parameters=trainable[0],
             trainable_at=tuple(trainable),
             max_length=self.max_length(folder, model),
+            batch_norm=any(isinstance(module, _BatchNorm) for module in model.modules()),
         )
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:

@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spaces import Recipe
-from trainables import _checkpoint, _data, _device, _freezing, _optim
+from trainables import _checkpoint, _data, _device, _evaluation, _freezing, _optim, _peers
 from trainables._checkpoint import Snapshot
 from trainables._family import Batch, Examples, Family, First
+from trainables._peers import Peers
 from trainables._stopwatch import Stopwatch
 
 _CPU_MICRO_BATCH = 8
@@ -86,6 +87,7 @@ def fit(
     after_step: Callable[[Take], None] = _nothing,
     resume: Snapshot | None = None,
     micro_batch: int | None = None,
+    peers: Peers = _peers.ALONE,
 ) -> None:
     """Fine-tune `model` in place by `recipe`.
 
@@ -107,20 +109,24 @@ def fit(
         micro_batch: examples per forward pass that are known to fit; None tries the whole batch (on a
             CPU, 8). Gradients of micro-batches add up to the batch's, so it changes no result but for rounding;
             not so where batch norm trains, which is why there the whole batch is tried on a CPU, too.
+        peers: the processes that do this together, each on its share of every batch. All get the same reports; a
+            snapshot of any of them serves all.
 
     Raises:
         NonFiniteLossError: names the step (on a GPU it is seen within 20 steps).
         _device.DoesNotFitError: a single example needs more memory than the device has.
+        PeerLostError: another process has gone.
         ValueError: the model has fewer blocks than the recipe freezes, or `resume` is of another recipe.
     """
     blocks = family.blocks(model)
     _freezing.freeze(model, blocks, recipe.frozen_layers)
     size = len(train.labels)
     steps = math.ceil(report_at[-1] * steps_per_epoch(size, recipe.batch_size))
-    run = _Run(model, family, recipe, _device.Ahead(train, device), device, steps)
+    run = _Run(model, family, recipe, _device.Ahead(train, device), device, steps, peers)
     run.micro_batch = micro_batch or run.micro_batch
     if resume is not None:
         run.restore(resume)
+    peers.begin(model, run.step, device)
     looks = validate_on or [len(validation.labels)] * len(report_at)
     due = [(math.ceil(point * size), look) for point, look in zip(report_at, looks, strict=True)]
     _freezing.training_mode(model, blocks, recipe.frozen_layers)
@@ -128,8 +134,9 @@ def fit(
         while due := [(seen, look) for seen, look in due if seen > run.seen]:
             order = np.random.default_rng([recipe.seed, run.seen // size])
             epoch = _data.batches(train.lengths, recipe.batch_size, order)
+            shares = [peers.share(indices) for indices in epoch]
             for place, indices in enumerate(epoch[run.place :], start=run.place + 1):
-                run.step_on(indices, epoch[place] if place < len(epoch) else None)
+                run.step_on(shares[place - 1], shares[place] if place < len(epoch) else None, len(indices))
                 if run.seen >= due[0][0]:
                     # Where two points fall on one step, the later one says what is looked at.
                     look = [look for seen, look in due if seen <= run.seen][-1]
@@ -162,7 +169,9 @@ class _Run:
         ahead: _device.Ahead,
         device: torch.device,
         steps: int,
+        peers: Peers = _peers.ALONE,
     ) -> None:
+        self.peers = peers
         self.model, self.family, self.recipe, self.ahead, self.device = model, family, recipe, ahead, device
         self.compiled = model
         """What is trained through: the same weights, compiled where that is earned back."""
@@ -183,18 +192,26 @@ class _Run:
         """Of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def step_on(self, indices: _data.Array, upcoming: _data.Array | None = None) -> None:
-        """One optimizer step on these examples; `upcoming` are the epoch's next ones, None where it ends here."""
-        loss = self._gradient(indices, upcoming)
+    def step_on(self, indices: _data.Array, upcoming: _data.Array | None = None, size: int = 0) -> None:
+        """One optimizer step on a batch.
+
+        Args:
+            indices: this process's share of it.
+            upcoming: its share of the epoch's next batch, None where it ends here.
+            size: examples of the whole batch; 0 where the share is all of it.
+        """
+        size = size or len(indices)
+        self.peers.draw(self.recipe.seed, self.step)
+        loss = self.peers.add_up(self._gradient(indices, upcoming, size), self.model)
         self._unchecked.append((self.step, self.learning_rate, loss))
         if self.device.type == "cpu" or len(self._unchecked) >= _CHECK_EVERY:
             self.check()
         self._update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        self.step, self.seen, self.since = self.step + 1, self.seen + len(indices), self.since + len(indices)
+        self.step, self.seen, self.since = self.step + 1, self.seen + size, self.since + size
         self.place = 0 if upcoming is None else self.place + 1
-        self.total = self.total + loss * len(indices)
+        self.total = self.total + loss * size
 
     def check(self) -> None:
         """Look at the losses that nobody has looked at.
@@ -229,7 +246,7 @@ class _Run:
         """
         self.check()
         self.watch.trained()
-        metrics = evaluate(self.model, self.family, validation, self.device)
+        metrics = _evaluation.evaluate(self.model, self.family, validation, self.device, self.peers)
         metrics["train_loss"] = self.total.item() / self.since
         self.total, self.since = torch.zeros((), device=self.device), 0
         for name, value in metrics.items():
@@ -246,8 +263,8 @@ class _Run:
             spent=self.watch.spent(),
         )
 
-    def _gradient(self, indices: _data.Array, upcoming: _data.Array | None) -> torch.Tensor:
-        """The batch's mean loss, its gradient accumulated; in smaller portions where memory runs out.
+    def _gradient(self, indices: _data.Array, upcoming: _data.Array | None, size: int) -> torch.Tensor:
+        """This share's part of the batch's mean loss, its gradient accumulated; in smaller ones if memory runs out.
 
         Raises:
             _device.DoesNotFitError: portions of one example are too large.
@@ -266,7 +283,7 @@ class _Run:
                     portions = self.ahead.get(indices, self.micro_batch)
                 if upcoming is not None:
                     self.ahead.prepare(upcoming, self.micro_batch)
-                return _backward(self.compiled, self.family, self.recipe, portions, len(indices), self.device)
+                return _backward(self.compiled, self.family, self.recipe, portions, size, self.device)
             except torch.OutOfMemoryError:
                 pass  # what the failed pass held is let go with the exception, so that is left first
             tried = min(self.micro_batch, len(indices))
@@ -368,31 +385,3 @@ def _backward(
         loss.backward()
         total += loss.detach()
     return total
-
-
-def evaluate(model: nn.Module, family: Family, examples: Examples, device: torch.device) -> dict[str, float]:
-    """Metrics of `model` on all examples; leaves it in evaluation mode."""
-    logits, labels = predict(model, family, examples, device)
-    return family.metrics(logits, labels)
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, family: Family, examples: Examples, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of all examples, float32 [examples, classes], and their labels, int64 [examples], shortest first.
-
-    Leaves the model in evaluation mode; takes smaller batches where memory runs out.
-    """
-    model.eval()
-
-    def run(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, labels = [], []
-        for indices in _data.by_length(examples.lengths, size):
-            batch = _device.to(examples.batch(indices), device)
-            with _device.precision(device):
-                logits.append(family.logits(model, batch).float())
-            labels.append(batch["labels"])
-        return torch.cat(logits).cpu(), torch.cat(labels).cpu()
-
-    return _device.fitting(16 if device.type == "cpu" else 128, device, run, "when a single example is evaluated")

@@ -13,6 +13,18 @@ class NodeError(Exception):
     """A machine cannot train, whatever the recipe; another one may."""
 
 
+class NodeGoneError(Exception):
+    """A machine that a trial's workers ran on is gone, or does not answer."""
+
+
+class PeerLostError(Exception):
+    """Another process that trains the same trial has gone, or does not answer."""
+
+
+class GroupLostError(Exception):
+    """The workers that trained a trial are gone, not by a machine's fault."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
     """A place between two blocks where what the ones before put out can be kept, as a look at the model showed it."""
@@ -71,6 +83,8 @@ class Setup:
     """Whether it runs on a cluster, whose nodes can be taken away."""
     cache_limit: float = math.inf
     """Bytes that the prefix cache of a node may hold."""
+    workers: int = 1
+    """Processes that train a trial together; what stands above of a trial is what each of them has."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Setup:
@@ -92,6 +106,8 @@ class Task:
     """Its best recorded objective so far."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """By device name, examples per forward pass that earlier trials frozen at this depth found to fit."""
+    alone: bool = False
+    """Only its head trains: of several workers the first one does it, which is faster than all of them together."""
 
 
 def best_path(run: Path | str, folder: str) -> Path:

@@ -12,7 +12,7 @@ import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +26,11 @@ from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
-from trainables import _boundary, _checkpoint, _data, _device, _features, _freezing, _loop, _node, _storage
+from trainables import _boundary, _checkpoint, _data, _device, _evaluation, _features, _freezing, _loop, _node, _peers
+from trainables import _storage
 from trainables._family import Examples, Family, load
-from trainables._task import NodeError, Setup, Task, best_path, last_path
+from trainables._peers import Peers
+from trainables._task import NodeError, PeerLostError, Setup, Task, best_path, last_path
 
 
 def train(config: dict[str, Any]) -> None:
@@ -50,12 +52,30 @@ def train(config: dict[str, Any]) -> None:
         NodeError: this machine does not have what training needs.
         RayError: Ray has lost something.
     """
-    setup, tasks = Setup.of(config["setup"]), [Task(**task) for task in config["tasks"]]
+    run(Setup.of(config["setup"]), [Task(**task) for task in config["tasks"]], _report)
+
+
+def run(
+    setup: Setup, tasks: Sequence[Task], report: Callable[[dict[str, Any]], None], peers: Peers = _peers.ALONE
+) -> None:
+    """As `train`; of several workers each is to be given the same.
+
+    Args:
+        setup: of the search.
+        tasks: what to train.
+        report: what is told to Tune, by each worker at the same points; it ends the training by an exception.
+        peers: the workers. What one of them does alone, the others leave out.
+
+    Raises:
+        PeerLostError: another worker has gone; and as `train`.
+    """
     for number, task in enumerate(tasks):
+        if task.alone and not peers.leads:
+            continue
         said: list[dict[str, Any]] = []
-        _train(setup, task, _report if len(tasks) == 1 else said.append)
+        _train(setup, task, report if len(tasks) == 1 else said.append, _peers.ALONE if task.alone else peers)
         if said:
-            _report({**said[-1], "said": said, "task": number})
+            report({**said[-1], "said": said, "task": number})
 
 
 def _report(values: dict[str, Any]) -> None:
@@ -63,10 +83,13 @@ def _report(values: dict[str, Any]) -> None:
     ray.tune.report(values)
 
 
-def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> None:
+def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], peers: Peers) -> None:
     recipe = Recipe.from_json(task.recipe)
     entry = _node.entry(setup, recipe, load(recipe.family))
-    with _slot(setup, recipe) as (family, model, device), _Attempt(setup, task, model, recipe, tell) as attempt:
+    with (
+        _slot(setup, recipe) as (family, model, device),
+        _Attempt(setup, task, model, recipe, tell, peers) as attempt,
+    ):
         try:
             began = time.monotonic()
             with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
@@ -86,6 +109,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
                     after_step=attempt.after_step,
                     resume=attempt.snapshot,
                     micro_batch=task.micro_batches.get(_device_name(setup.device)),
+                    peers=peers,
                 )
         except _loop.NonFiniteLossError as error:
             attempt.tell(failed=str(error), final=True)
@@ -95,7 +119,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None]) -> 
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
             attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
-        except (ray.exceptions.RayError, NodeError):
+        except (ray.exceptions.RayError, NodeError, PeerLostError):
             raise
         except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
             attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)
@@ -133,10 +157,12 @@ def _examples(
 
 
 def _draining() -> bool:
-    """Whether Ray has been told that this node will be taken away."""
-    return ray.get_runtime_context().get_node_id() in ray_state.get_draining_nodes()
+    """Whether Ray has been told that this node will be taken away, or another of the same trial."""
+    return not {ray.get_runtime_context().get_node_id(), *group_nodes}.isdisjoint(ray_state.get_draining_nodes())
 
 
+group_nodes: set[str] = set()
+"""Ids of the nodes of the workers that train together with this one."""
 _NOTICE = _node.Notice(_draining)
 """That of this process's machine."""
 
@@ -149,14 +175,20 @@ class _Attempt:
     """One stay of a trial on a slot: what it says, and what it keeps on disk. Files are written in a thread."""
 
     def __init__(
-        self, setup: Setup, task: Task, model: nn.Module, recipe: Recipe, tell: Callable[[dict[str, Any]], None]
+        self,
+        setup: Setup,
+        task: Task,
+        model: nn.Module,
+        recipe: Recipe,
+        tell: Callable[[dict[str, Any]], None],
+        peers: Peers = _peers.ALONE,
     ) -> None:
-        self._setup, self._task, self._model, self._tell = setup, task, model, tell
+        self._setup, self._task, self._model, self._tell, self._peers = setup, task, model, tell, peers
         self._best = task.best if task.best is not None else float("-inf")
         self._last, self._said = {"epoch": 0.0, "samples": 0, "step": 0}, task.samples
         self._home, self._told = _home(setup), list[dict[str, Any]]()
         folder = self._home.path(Path(setup.run) / task.folder)
-        for torn in folder.glob(".*.safetensors.*"):
+        for torn in folder.glob(".*.safetensors.*") if peers.leads else ():
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
         snapshot = _checkpoint.read(self._home.get(last_path(setup.run, task.folder)))
         usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
@@ -176,7 +208,8 @@ class _Attempt:
 
     def __exit__(self, *exception: object) -> None:
         self._thread.shutdown()
-        self._candidate.unlink(missing_ok=True)
+        if self._peers.leads:
+            self._candidate.unlink(missing_ok=True)
         self._home.close()
 
     def _written_out(self) -> None:
@@ -222,7 +255,7 @@ class _Attempt:
     def before_report(self, partial: bool) -> None:
         """Begin to write the weights, which stand still while they are measured."""
         self._written_out()
-        if not partial:
+        if not partial and self._peers.leads:
             self._writing = self._thread.submit(_checkpoint.save, self._model, self._candidate)
 
     def on_report(self, report: _loop.Report) -> None:
@@ -238,10 +271,12 @@ class _Attempt:
         objective = report.metrics[self._setup.metric]
         if not report.partial and objective > self._best:
             self._best = objective
-            best = best_path(self._setup.run, self._task.folder)
-            self._candidate.replace(self._home.path(best))
-            self._home.put(best)
-        metrics = {**report.metrics, "peak_memory_mb": _peak_memory_mb(self._setup.device)}
+            if self._peers.leads:
+                best = best_path(self._setup.run, self._task.folder)
+                self._candidate.replace(self._home.path(best))
+                self._home.put(best)
+        peak = self._peers.largest(_peak_memory_mb(self._setup.device), torch.device(self._setup.device))
+        metrics = {**report.metrics, "peak_memory_mb": peak}
         spent, self._spent = dict(self._spent), Counter()
         self.tell(
             objective=objective,
@@ -259,6 +294,8 @@ class _Attempt:
 
         Never more than a twentieth of the time goes into the copying, and one is written before the next is made.
         """
+        if not self._peers.leads:
+            return
         if self._writing is not None and self._writing.done():
             self._written_out()
         began = time.monotonic()
@@ -298,7 +335,7 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
         _checkpoint.load(model, home.get(Path(checkpoint)))
         entry = _node.entry(setup, recipe, family)
-        logits, labels = _loop.predict(model, family, family.open(entry, "test"), device)
+        logits, labels = _evaluation.predict(model, family, family.open(entry, "test"), device)
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
         home.put(Path(out))
     return {

@@ -111,3 +111,49 @@ def test_why_nothing_runs_is_said_with_what_is_missing() -> None:
         "none that can be started has room either"
     )
     assert "others work on it" in capacity.lacking(Offer(nodes=(GPU_BOX,), changes=True), ON_A_GPU)
+
+
+def of(workers: int, cpus: float = 4, gpus: float = 1) -> Need:
+    return Need(cpus=cpus, gpus=gpus, memory=4 * GB, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "expected"),
+    [
+        ([GPU_BOX], 2, 1),
+        ([GPU_BOX] * 3, 2, 3),
+        ([GPU_BOX] * 3, 4, 1),  # over two machines; with what is left of them none
+        ([GPU_BOX] * 3, 6, 1),
+        ([GPU_BOX, LAPTOP], 2, 1),  # the one without a GPU holds no worker
+    ],
+)
+def test_workers_of_a_trial_may_be_on_several_nodes(nodes: list[Node], workers: int, expected: int) -> None:
+    offer = Offer(nodes=tuple(nodes))
+    assert capacity.places(offer, of(workers)).now == expected
+    assert capacity.arithmetic(nodes, of(workers)).endswith(f" workers, {workers} a trial = {expected}")
+
+
+def test_a_cluster_that_grows_is_counted_with_the_workers_that_are_left_over() -> None:
+    assert capacity.fit(Offer(nodes=(GPU_BOX,), more=(GPU_BOX,) * 2, changes=True), of(3)) == (0, 2)
+
+
+def test_more_workers_than_there_can_be_are_refused_and_why_nothing_runs_is_said() -> None:
+    offer = Offer(nodes=(GPU_BOX,), changes=True)
+    with pytest.raises(ValueError, match=r"the nodes cannot hold one trial: it needs 3 × \(4 CPU, 1 GPU, 4.0 GB\)"):
+        capacity.places(offer, of(3))
+    assert capacity.lacking(offer, of(3)).startswith("one needs 3 × (4 CPU, 1 GPU, 4.0 GB), there is 16 CPU, 2 GPU")
+
+
+def test_a_slot_and_its_workers_reserve_what_the_plan_has_counted() -> None:
+    alone, need = of(1), of(2)
+    assert alone.slot == alone.bundle == {"CPU": 4, "GPU": 1, "memory": 4 * GB}
+    assert need.bundle["CPU"] == 4
+    assert need.slot["memory"] > 0, "Tune starts nothing that asks for nothing"
+    assert set(need.slot) == {"memory"}
+    assert need.slot["memory"] + 2 * need.bundle["memory"] <= 2 * need.memory
+
+
+def test_what_a_group_has_beside_its_workers_is_part_of_what_they_need() -> None:
+    offer = Offer(nodes=(LAPTOP,))
+    one, two = (capacity.trial_need(offer, None, None, 10**6, workers) for workers in (1, 2))
+    assert 2 * two.memory == pytest.approx(2 * one.memory + 1.6 * GB)

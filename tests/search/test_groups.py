@@ -40,6 +40,7 @@ def test_heads_that_wait_go_to_one_slot_and_nothing_else_does(cached: Plan, cloc
     assert all(len(group) == 1 and depth[0] < blocks for group, depth in zip(groups[2:], depths[2:], strict=True))
     numbers = [job.number for group in groups for job in group]
     assert numbers == list(range(len(numbers)))
+    assert [{ledger.task(job).alone for job in group} for group in groups] == [{False}, {True}, {False}, {False}]
 
 
 def test_without_the_cache_each_has_a_slot_of_its_own(cached: Plan, clock: Clock) -> None:

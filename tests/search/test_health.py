@@ -45,3 +45,13 @@ def test_that_nothing_runs_is_said_once_with_since_when() -> None:
         said.append(waiting.look(runs))
     assert said[:3] == said[4:] == [None] * 3
     assert said[3] == time.strftime("%H:%M:%S", time.localtime(1_800_000_101))
+
+
+def test_trials_that_take_longer_to_start_are_given_longer() -> None:
+    now = [0.0]
+    waiting = Waiting(lambda: now[0], patience=3 * PATIENCE)
+    said = []
+    for seconds in (0, 2 * PATIENCE, 2 * PATIENCE):
+        now[0] += seconds
+        said.append(waiting.look(runs=False) is not None)
+    assert said == [False, False, True]

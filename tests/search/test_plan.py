@@ -18,6 +18,7 @@ from spaces import Recipe, bert_imdb
 from tests import tiny
 from tests.search.made import Clock, session, taken
 from trainables import _family
+from trainables._family import ModelInfo
 
 
 def test_auto_is_full_where_there_is_a_gpu() -> None:
@@ -66,6 +67,9 @@ def test_the_plan_resolves_everything(options: Options) -> None:
         ({"checkpoint_every": float("nan")}, "--checkpoint-every must .*, got nan"),
         ({"cpus_per_trial": float("nan")}, "--cpus-per-trial must .*, got nan"),
         ({"gpus_per_trial": float("nan")}, "--gpus-per-trial must .*, got nan"),
+        ({"workers_per_trial": 0}, "--workers-per-trial must be at least 1, got 0"),
+        ({"workers_per_trial": 2, "gpus_per_trial": 0.5}, "each has a GPU of its own: --gpus-per-trial 0.5"),
+        ({"workers_per_trial": 1000}, r"the nodes cannot hold one trial: it needs 1000 × \(1 CPU, .* GB\); there is"),
     ],
 )
 def test_a_mistake_is_one_line(options: Options, changes: dict[str, Any], message: str) -> None:
@@ -198,6 +202,26 @@ def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
     assert (timed.base.budget.trials, timed.base.budget.seconds) == (12, 600)
     with pytest.raises(ValueError, match=r"--time-budget \+10m: the search had no such limit to add to"):
         plan.resume(begun.run, Options(space="", time_budget="+10m"))
+
+
+def test_a_search_goes_on_with_as_many_workers_a_trial_or_as_one_says(begun: Plan) -> None:
+    room = {"cpus_per_trial": 0.25}
+    two, _ = plan.resume(begun.run, Options(space="", workers_per_trial=2, **room))
+    assert two.need.workers == 2
+    assert same(dataclasses.replace(two, need=begun.need, slots=begun.slots, most=begun.most, disk=begun.disk), begun)
+    (begun.run / "plan.json").write_text(two.to_json())
+    assert plan.resume(begun.run, Options(space=""))[0].need == two.need
+    assert plan.resume(begun.run, Options(space="", workers_per_trial=1, **room))[0].need.workers == 1
+
+
+def test_a_model_with_batch_norm_is_refused_to_several_workers() -> None:
+    def info(batch_norm: bool) -> ModelInfo:
+        return ModelInfo(blocks=1, parameters=1, trainable_at=(1, 1), max_length=None, batch_norm=batch_norm)
+
+    plan._check_batch_norm({"resnet": info(True)}, workers=1)
+    plan._check_batch_norm({"convnext": info(False)}, workers=2)
+    with pytest.raises(ValueError, match="--workers-per-trial 2: resnet has batch norm, which looks at a whole batch"):
+        plan._check_batch_norm({"convnext": info(False), "resnet": info(True)}, workers=2)
 
 
 def test_snapshots_that_wait_to_be_gone_on_with_take_room_too(begun: Plan) -> None:

@@ -177,6 +177,17 @@ def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], 
             "w1: no run directory /runs/a here",
             Fault.MACHINE,
         ),
+        (
+            "Traceback\ntrainables._task.NodeError: w1: no run directory /runs/a here (node 0fab)\n",
+            "w1: no run directory /runs/a here",
+            Fault.MACHINE,
+        ),
+        ("Traceback\ntrainables._task.NodeGoneError: a node of its workers\n", "its node has gone", Fault.NODE_GONE),
+        (
+            "Traceback\ntrainables._task.GroupLostError: one of its workers died\n",
+            "one of its workers died",
+            Fault.PROCESS,
+        ),
     ],
 )
 def test_what_ray_wrote_down_is_one_line_and_one_fault(text: str, reason: str, fault: Fault) -> None:
@@ -326,6 +337,20 @@ def test_a_trial_whose_node_goes_again_and_again_goes_on(tune: Tune) -> None:
     assert tune.records == []
     assert tune.ledger.unfinished[0].number == 0
     assert tune.board.watch.aside == []  # type: ignore[attr-defined]
+
+
+def test_of_several_workers_each_machine_answers_for_itself(plan: Plan, clock: Clock) -> None:
+    """The slot's own process may be on another machine, which has no part in what the workers' lack."""
+    tune = Tune(dataclasses.replace(plan, need=dataclasses.replace(plan.need, workers=2)), clock)
+    tune.board.watch.name = "the slot's"  # type: ignore[attr-defined]
+    tune.board.watch.offer = Offer(nodes=_Calm.offer.nodes * 2, changes=True)
+    for _ in range(STRIKES):
+        tune.die(tune.start(), f"{NO_RUN} (node 0fab)")
+    assert tune.board.watch.aside == ["0fab"]  # type: ignore[attr-defined]
+    trial = tune.start()
+    assert trial.trial_id not in tune.board.homes, "nothing runs yet: its workers may wait for room"
+    tune.report(trial, 1, 0.6, node="w2", node_id="12cd")
+    assert tune.board.homes[trial.trial_id] == Home("12cd", "w2")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 from spaces import Budget, Recipe
 from tests import tiny
-from trainables import _checkpoint, _data, _family, _freezing, _loop
+from trainables import _checkpoint, _data, _evaluation, _family, _freezing, _loop
 
 CPU = torch.device("cpu")
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_
     other = case.build(seed=9)
     _freezing.freeze(other, case.family.blocks(other), recipe.frozen_layers)
     _checkpoint.load(other, path)
-    found = _loop.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
+    found = _evaluation.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
     assert found["accuracy"] == reports[-1].metrics["accuracy"]
     assert found["loss"] == pytest.approx(reports[-1].metrics["loss"], abs=1e-6)
     _freezing.freeze(other, case.family.blocks(other), 0)

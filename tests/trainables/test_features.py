@@ -18,7 +18,7 @@ from torch import nn
 
 from tests.trainables.points import CPU
 from tests.trainables.test_contract import Case
-from trainables import _boundary, _data, _family, _features, _loop
+from trainables import _boundary, _data, _evaluation, _family, _features, _loop
 from trainables._features import Wanted
 
 
@@ -119,7 +119,7 @@ def test_a_frozen_block_is_not_run_at_all_behind_its_boundary(case: Case) -> Non
                     module.register_forward_pre_hook(lambda module, _: ran.append(module))
     with _boundary.starting_at(model, case.family, deepest, plain["train"].batch(np.arange(1))) as family:
         ran.clear()
-        logits, _ = _loop.predict(model, family, cached["validation"], CPU)
+        logits, _ = _evaluation.predict(model, family, cached["validation"], CPU)
     assert ran == []
     assert torch.isfinite(logits).all()
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.trainables.points import CPU, Linear, Points, assert_equal, build, fit, recipe, weights
-from trainables import _checkpoint, _device, _loop
+from trainables import _checkpoint, _device, _evaluation, _loop
 from trainables._family import Batch
 
 TRAIN = Points(100)
@@ -181,9 +181,9 @@ def test_another_error_is_not_tried_again() -> None:
 @pytest.mark.parametrize(("fits", "refused"), [(1, [16, 8, 4, 2]), (3, [16, 8, 4]), (8, [16]), (16, [])])
 def test_evaluation_halves_too_and_every_example_counts_once(fits: int, refused: list[int]) -> None:
     family, model, validation = Tight(fits), build(), Points(53)
-    logits, labels = _loop.predict(model, family, validation, CPU)
+    logits, labels = _evaluation.predict(model, family, validation, CPU)
     assert family.refused_in_evaluation == refused
-    expected, same = _loop.predict(model, Linear(), validation, CPU)
+    expected, same = _evaluation.predict(model, Linear(), validation, CPU)
     assert labels.tolist() == same.tolist() == validation.labels.tolist()
     torch.testing.assert_close(logits, expected)
     assert not model.training

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests.trainables.slots import STEPS, Slot, core, recorded
-from trainables import _checkpoint, _data, _freezing, _loop, _worker
+from trainables import _checkpoint, _data, _evaluation, _freezing, _worker
+from trainables._peers import Peers
 from trainables._task import Task
 
 # --- a trial that runs to its end
@@ -65,7 +66,7 @@ def score(slot: Slot, content: bytes) -> float:
     with _worker._slot(slot.setup, slot.recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         _checkpoint.load(model, path)
-        return _loop.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
+        return _evaluation.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
 
 
 def test_a_report_that_is_no_better_than_what_is_on_record_leaves_the_weights(slot: Slot) -> None:
@@ -247,3 +248,25 @@ def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:
     slot.change(weights="none of it")
     slot.setup = dataclasses.replace(slot.setup, cache_limit=10.0)
     assert core(slot.train(recipe=dataclasses.replace(slot.recipe, cached_layers=1))) == core(whole)
+
+
+class NotTheFirst(Peers):
+    """One of several, without the others."""
+
+    leads = False
+
+
+def test_of_several_workers_only_the_first_writes_and_does_what_is_for_one(slot: Slot) -> None:
+    alone = Task(folder="trials/00000", recipe=slot.recipe.to_json(), alone=True)
+    expected = core(slot.train())
+    slot.best().unlink()
+    _worker.run(slot.setup, [alone], slot.told.append, Peers(1, 2))
+    assert core(slot.told) == expected, "nothing more"
+    _worker.run(slot.setup, [alone], slot.told.append, Peers(0, 2))
+    assert core(slot.told) == expected * 2
+    assert slot.best().exists()
+    slot.best().unlink()
+    setup = dataclasses.replace(slot.setup, checkpoint_every=0.0)
+    _worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.told.append, NotTheFirst())
+    assert core(slot.told) == expected * 3
+    assert list(slot.best().parent.iterdir()) == []

@@ -1,0 +1,160 @@
+"""Searches whose trials have two workers, on a Ray that outlives them: what they find, and that nothing stays."""
+
+import dataclasses
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from optuna.distributions import FloatDistribution
+from rich.console import Console
+
+from search import plan as planning
+from search import results
+from search.options import Options
+
+GONE = 10.0
+"""Seconds after the end of a search by which all that its trials had is free again."""
+
+Search = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Search:
+    """Run a search with two workers a trial; `meanwhile` is called in a thread, with the run directory."""
+
+    def run(
+        meanwhile: Callable[[Path], None] = lambda run: None,
+        change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan,
+        **options: Any,
+    ) -> dict[str, Any]:
+        from search import tuner
+
+        given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": tmp_path}
+        given |= {"confirm_recipes": 0, "workers_per_trial": 2, **options}
+        plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        plan = change(plan)
+        planning.claim(plan)
+        text = io.StringIO()
+        with ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(meanwhile_or_end, meanwhile, plan.run)
+            found = tuner.run(plan, corpus, Console(file=text, width=200))
+            all_is_free(time.monotonic() + GONE)
+        doing.result()
+        return {**found, "printed": text.getvalue()}
+
+    return run
+
+
+def meanwhile_or_end(meanwhile: Callable[[Path], None], run: Path) -> None:
+    """A search of which nothing more can be seen is not waited for."""
+    try:
+        meanwhile(run)
+    except BaseException:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
+
+
+def lines_of(run: Path) -> list[results.Line]:
+    path = run / "trials.jsonl"
+    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
+
+
+def all_is_free(until: float) -> None:
+    """All resources, no placement group, no actor, none of a trial's processes."""
+    while left := what_is_left():
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def what_is_left() -> list[str]:
+    whole, free = ray.cluster_resources(), ray.available_resources()
+    left = [f"{name}: {free.get(name)} of {whole[name]}" for name in ("CPU", "memory") if free.get(name) != whole[name]]
+    groups = ray.util.placement_group_table().values()
+    left += [f"placement group {group}" for group in groups if group["state"] != "REMOVED"]
+    from ray._private.state import actors
+
+    left += [
+        f"actor {actor['ActorClassName']}"
+        for actor in actors().values()
+        if actor["State"] != "DEAD"
+        and "AutoscalingCoordinator" not in actor["ActorClassName"]  # Ray's own, one for all
+    ]
+    return left + [f"process {name}" for name in names() if "RayTrainWorker" in name or "TrainController" in name]
+
+
+def names() -> list[str]:
+    return [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True) if alive(process)]
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(what: Callable[[], object], seconds: float = 90.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.05)
+
+
+def worker_pids() -> list[int]:
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if alive(process) and "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+
+
+def groups_made() -> int:
+    """Worker groups that Ray has started, dead ones too."""
+    from ray._private.state import actors
+
+    return sum("TrainController" in actor["ActorClassName"] for actor in actors().values())
+
+
+def with_one_that_fails(plan: planning.Plan) -> planning.Plan:
+    wild = {**plan.recipes["default"], "learning_rate": 1e30}
+    return dataclasses.replace(
+        plan,
+        recipes={**plan.recipes, "wild": wild},
+        distributions={**plan.distributions, "learning_rate": FloatDistribution(1e-6, 1e30, log=True)},
+    )
+
+
+def test_eight_trials_train_in_one_group_and_leave_nothing(search: Search) -> None:
+    before = groups_made()
+    found = search(change=with_one_that_fails, name="eight", trials=8, seed=5)
+    assert sum(found["counts"].values()) == 8
+    assert found["counts"]["FAIL"] >= 1
+    assert "is nan at step" in found["printed"] or "is inf at step" in found["printed"]
+    assert found["counts"]["PRUNED"] >= 1
+    assert found["counts"]["COMPLETE"] >= 2
+    assert found["best"]
+    assert (Path(found["run"]) / "best" / "recipe.json").is_file()
+    assert groups_made() == before + 1, "no early stop and no failure has ended the group"
+    assert not {path.name for path in Path(found["run"]).iterdir()} & {"tune"}
+
+
+def test_a_worker_that_is_killed_costs_no_trial_and_ctrl_c_leaves_nothing(search: Search) -> None:
+    before = groups_made()
+
+    def meanwhile(run: Path) -> None:
+        wait_for(lambda: lines_of(run))
+        first = lines_of(run)[0].pid
+        os.kill(worker_pids()[0], signal.SIGKILL)
+        wait_for(lambda: {line.pid for line in lines_of(run)} - {first})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    found = search(meanwhile, name="killed", trials=50, epochs=40, checkpoint_every=0.0)
+    assert found["interrupted"]
+    assert "one of its workers died; it goes on from its last checkpoint" in found["printed"], found["printed"]
+    assert "goes on after epoch" in found["printed"]
+    assert groups_made() == before + 2

@@ -1,0 +1,154 @@
+"""One of several processes that train together: what `test_peers.py` starts, or does alone to compare.
+
+    python -m tests.trainables.ranks FOLDER RANK SIZE
+
+In FOLDER stand `setup.json` and `recipe.json`; what came of it is written there as `RANK-of-SIZE.json`.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from spaces import Recipe
+from trainables import _checkpoint, _family, _loop
+from trainables._checkpoint import Snapshot
+from trainables._peers import Peers
+from trainables._task import PeerLostError, Setup
+
+CPU = torch.device("cpu")
+BROKEN_OFF = 5
+"""Steps after which a snapshot is taken."""
+
+
+class Cramped:
+    """A family on a device that has no room for more than two examples."""
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._family, name)
+
+    def logits(self, model: Any, batch: Any) -> Any:
+        if len(batch["labels"]) > 2 and model.training:
+            raise torch.OutOfMemoryError
+        return self._family.logits(model, batch)
+
+
+def train(
+    setup: Setup, recipe: Recipe, peers: Peers, *, dropout: float | None = None, cramped: bool = False, **more: Any
+) -> list[dict[str, Any]]:
+    """One training; its reports."""
+    family = _family.load(recipe.family)
+    entry = Path(setup.models[recipe.model].entry)
+    model = family.build(family.model_folder(recipe.model), len(setup.classes))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and dropout is not None:
+            module.p = dropout
+    torch.manual_seed(recipe.seed + (1000 * peers.rank if peers.size > 1 else 0))  # the first one's head is each one's
+    family.reset_head(model)
+    told: list[dict[str, Any]] = []
+
+    def report(made: _loop.Report) -> None:
+        values = dataclasses.asdict(made)
+        told.append({key: values[key] for key in ("epoch", "samples", "step", "metrics", "micro_batch", "final")})
+
+    _loop.fit(
+        model,
+        Cramped(family) if cramped else family,
+        recipe,
+        family.open(entry, "train"),
+        family.open(entry, "validation"),
+        report_at=setup.report_at,
+        device=CPU,
+        report=report,
+        peers=peers,
+        **more,
+    )
+    return told
+
+
+def broken_off(setup: Setup, recipe: Recipe, peers: Peers, folder: Path) -> list[dict[str, Any]]:
+    """A training that goes on from the first process's snapshot; the reports from there on."""
+    path = folder / f"snapshot-of-{peers.size}.safetensors"
+
+    class Taken(Exception):  # noqa: N818
+        pass
+
+    steps = 0
+
+    def after_step(take: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == BROKEN_OFF:
+            if peers.leads:
+                _checkpoint.write(take(), path)
+            raise Taken
+
+    with contextlib.suppress(Taken):
+        train(setup, recipe, peers, after_step=after_step)
+    if peers.size > 1:
+        dist.barrier()
+    snapshot = _checkpoint.read(path)
+    assert isinstance(snapshot, Snapshot)
+    return train(setup, recipe, peers, resume=snapshot)
+
+
+def all_of_it(folder: Path, rank: int, size: int) -> dict[str, Any]:
+    """Everything that is compared."""
+    torch.set_num_threads(1)
+    setup = Setup.of(json.loads((folder / "setup.json").read_text()))
+    recipe = Recipe.from_json((folder / "recipe.json").read_text())
+    peers, found = Peers(rank, size), {}
+    if size > 1:
+        store = f"file://{folder}/store"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    found["plain"] = train(setup, recipe, peers, dropout=0.0)
+    one = dataclasses.replace(recipe, batch_size=1)
+    found["single"] = train(dataclasses.replace(setup, report_at=(0.4,)), one, peers, dropout=0.0)
+    found["cramped"] = train(setup, recipe, peers, dropout=0.0, cramped=rank == size - 1)
+    found["whole"] = train(setup, recipe, peers)
+    found["resumed"] = broken_off(setup, recipe, peers, folder)
+    try:
+        train(setup, dataclasses.replace(recipe, learning_rate=1e30), peers, dropout=0.0)
+    except _loop.NonFiniteLossError as error:
+        found["failed"] = str(error)
+    if size > 1:
+        found["lost"] = one_dies(setup, recipe, peers)
+    return found
+
+
+def one_dies(setup: Setup, recipe: Recipe, peers: Peers) -> str:
+    """The last process dies in the middle; what the others say."""
+
+    def after_step(_: Any) -> None:
+        if peers.rank == peers.size - 1:
+            raise EOFError
+
+    try:
+        train(setup, recipe, peers, after_step=after_step)
+    except EOFError:
+        return "died"
+    except PeerLostError as error:
+        return type(error).__name__
+    return "not noticed"
+
+
+def main() -> None:
+    folder, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    found = all_of_it(folder, rank, size)
+    (folder / f"{rank}-of-{size}.json").write_text(json.dumps(found))
+    sys.stdout.flush()
+    os._exit(0)  # at once, as if killed: nobody is told
+
+
+if __name__ == "__main__":
+    main()
