@@ -4,10 +4,14 @@ import copy
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import botocore.session
+import psutil
 import pytest
 import ray.autoscaler
 import yaml
@@ -20,6 +24,7 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
 from tests.cluster_file import ROOT, alternative, read
+from tests.metadata import Amazon
 
 
 def _provider_keys() -> set[str]:
@@ -155,3 +160,37 @@ def test_only_what_a_node_needs_travels_and_it_is_there() -> None:
     packages = {name for name in ("search", "trainables", "spaces") if (ROOT / name).is_dir()}
     assert packages <= set(mounted)
     assert not {".", ".venv", ".git", "runs"} & {os.path.normpath(local) for local in mounted}
+
+
+def test_what_tells_of_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) -> None:
+    [command] = [command for command in read()["worker_start_ray_commands"] if "search.spot" in command]
+    with Amazon() as ec2:
+        environment = {
+            "HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "RAY_HEAD_IP": "127.0.0.1",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": ec2.address,
+        }
+
+        def beside() -> list[psutil.Process]:
+            found = []
+            for process in psutil.process_iter(["cmdline", "environ"]):
+                given = process.info["environ"] or {}
+                if "search.spot" in (process.info["cmdline"] or []) and given.get("HOME") == str(tmp_path):
+                    found.append(process)
+            return found
+
+        try:
+            for _ in range(2):  # a node that is started again has it already
+                subprocess.run(["bash", "-c", command], env=environment, check=True, timeout=10)
+            until = time.monotonic() + 30
+            while not ec2.asked:
+                assert time.monotonic() < until, (tmp_path / "spot.log").read_text()
+                time.sleep(0.05)
+            running = [process for process in beside() if process.name() != "flock"]
+            assert len(running) == 1
+            assert running[0].environ()["RAY_ADDRESS"] == "127.0.0.1:6379"
+        finally:
+            for process in beside():
+                process.kill()

@@ -26,8 +26,19 @@ from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
-from trainables import _boundary, _checkpoint, _data, _device, _evaluation, _features, _freezing, _loop, _node, _peers
-from trainables import _storage
+from trainables import (
+    _boundary,
+    _checkpoint,
+    _data,
+    _device,
+    _evaluation,
+    _features,
+    _freezing,
+    _loop,
+    _node,
+    _peers,
+    _storage,
+)
 from trainables._family import Examples, Family, load
 from trainables._peers import Peers
 from trainables._task import NodeError, PeerLostError, Setup, Task, best_path, last_path

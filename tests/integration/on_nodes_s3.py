@@ -2,7 +2,7 @@
 
     python -m pytest tests/integration/on_nodes_s3.py -k dies
 
-By hand, one test at a time (`dies`, `refused`), for the reasons that on_nodes.py gives. The driver's working copy has a
+By hand, one test at a time (`dies`, `refused`), for the reasons that test_nodes.py gives. The driver's working copy has a
 name that only its own process knows, so no node sees it.
 """
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from search import cli, results
 from search import plan as planning
 from search.options import Options
-from tests.integration.on_nodes import Nodes, head, nodes, time_limit, wait_for
+from tests.integration.test_nodes import Nodes, head, nodes, time_limit, wait_for
 from tests.s3 import S3, s3, s3_server, store, url
 from trainables._storage import Store
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration import on_nodes
-from tests.integration.on_nodes import Nodes, head, nodes, results_of, run, search, wait_for
+from tests.integration import test_nodes
+from tests.integration.test_nodes import Nodes, head, nodes, results_of, run, search, wait_for
 
 __all__ = ["head", "nodes", "run", "search"]
 
 
 @pytest.fixture(autouse=True)
 def longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_nodes, "LIMIT", 150.0)  # a group on new nodes takes half a minute to start
+    monkeypatch.setattr(test_nodes, "LIMIT", 150.0)  # a group on new nodes takes half a minute to start
 
 
 def what_is_left(address: str) -> list[str]:
