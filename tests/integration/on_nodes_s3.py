@@ -2,7 +2,7 @@
 
     python -m pytest tests/integration/on_nodes_s3.py -k dies
 
-By hand, one test at a time (`dies`, `refused`), for the reasons that test_nodes.py gives. The driver's working copy has a
+By hand, one test at a time (`dies`, `refused`). The driver's working copy has a
 name that only its own process knows, so no node sees it.
 """
 
