@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from spaces import Data
-from trainables import _data
+from trainables import _attention, _data
 from trainables._data import Array, Corpus
 from trainables._family import Batch, Examples, Family
 from trainables._freezing import Block
@@ -93,6 +93,7 @@ class TextClassification(Family):
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
+        _attention.speed_up(model)
         return model
 
     def reset_head(self, model: nn.Module) -> None:

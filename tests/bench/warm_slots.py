@@ -1,10 +1,13 @@
 """How long a slot waits for its next trial: Frostline's, and the pattern that Ray documents, in one run.
 
     python -m tests.bench.warm_slots --trials 8
+    python -m tests.bench.warm_slots --trials 14 --rounds 1 --slots 2
 
 Both train the packaged MiniLM on the same reviews, one trial at a time, in turns. Ray's pattern is a Tune function
 that builds a `TorchTrainer` with one worker and a `TuneReportCallback`. A hand-over begins when a trial's last report
-is sent, and ends twice: when the next trial's first optimizer step begins, and when that step has been made.
+is sent, and ends twice: when the next trial's first optimizer step begins, and when that step has been made. Of the
+time before, the driver's part (records, the next recipe, Ray's messages) ends when the process has the trial. With two
+slots or more Frostline is measured alone: Ray's pattern would need a machine with more cores.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import dataclasses
 import io
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -33,12 +37,14 @@ from search import trial, tuner  # noqa: E402
 from search.plan import Options  # noqa: E402
 
 _STAMPS = "stamps.jsonl"
-SENT, BEGUN, MADE = "sent", "begun", "made"
+SENT, GIVEN, BEGUN, MADE = "sent", "given", "begun", "made"
 
 
 class HandOver(NamedTuple):
     """Seconds from a slot falling free to the next trial's first optimizer step."""
 
+    to_trial: float
+    """Until the process has the next trial; where nobody has looked at that, until its first step begins."""
     to_start: float
     to_end: float
 
@@ -47,27 +53,35 @@ def hand_overs(stamps: Sequence[tuple[float, str]]) -> list[HandOver]:
     """What the stamps of trials that ran one after the other say.
 
     Args:
-        stamps: time and what happened: a report was `SENT`, a trial's first step has `BEGUN`, or has been `MADE`.
+        stamps: of one process: time and what happened: a report was `SENT`, a trial was `GIVEN`, its first step has
+            `BEGUN`, or has been `MADE`.
     """
-    found, free, begun = [], None, None
+    found, free, given, begun = [], None, None, None
     for at, what in sorted(stamps):
         if what == SENT:
-            free = at
+            free, given = at, None
+        elif what == GIVEN:
+            given = at
         elif what == BEGUN:
             begun = at
         elif free is not None and begun is not None:
-            found.append(HandOver(begun - free, at - free))
+            found.append(HandOver((given or begun) - free, begun - free, at - free))
     return found
 
 
 def stamp(folder: str, what: str) -> None:
     """Write down that it happens now."""
     with Path(folder, _STAMPS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps([time.time(), what]) + "\n")
+        file.write(json.dumps([os.getpid(), time.time(), what]) + "\n")
 
 
-def _stamps(folder: Path) -> list[tuple[float, str]]:
-    return [tuple(json.loads(line)) for line in (folder / _STAMPS).read_text(encoding="utf-8").splitlines()]
+def _found(folder: Path, same_process: bool) -> list[HandOver]:
+    """Hand-overs by the stamps in a folder, each within one process or from one to the next."""
+    processes: dict[int, list[tuple[float, str]]] = {}
+    for line in (folder / _STAMPS).read_text(encoding="utf-8").splitlines():
+        pid, at, what = json.loads(line)
+        processes.setdefault(pid if same_process else 0, []).append((at, what))
+    return [found for stamps in processes.values() for found in hand_overs(stamps)]
 
 
 # --- Frostline: a whole search, with stamps
@@ -76,6 +90,7 @@ def _stamps(folder: Path) -> list[tuple[float, str]]:
 def run_trial(config: dict[str, Any]) -> None:
     """`search.trial.run_trial`, in a process that writes stamps."""
     _write_stamps(config["setup"]["run"])
+    stamp(config["setup"]["run"], GIVEN)
     trial.run_trial(config)
 
 
@@ -113,7 +128,7 @@ def ours(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
         planning.claim(plan)
         tuner.run_trial = run_trial
         tuner.run(plan, corpus, Console(file=io.StringIO()))
-        return hand_overs(_stamps(plan.run))
+        return _found(plan.run, same_process=True)
 
 
 # --- Ray's documented pattern
@@ -182,7 +197,7 @@ def theirs(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
             tune_config=ray.tune.TuneConfig(num_samples=trials, max_concurrent_trials=1),
             run_config=ray.tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()
-        return hand_overs(_stamps(Path(folder)))
+        return _found(Path(folder), same_process=False)
 
 
 # --- the run
@@ -200,27 +215,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=8, help="of each kind, in all")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each; a turn's first trial starts cold")
+    parser.add_argument("--slots", type=int, default=1, help="trials at once; with more than 1 Frostline alone")
     given = parser.parse_args()
     each = given.trials // given.rounds
-    if each < 2:
+    if each < 2 * given.slots:
         parser.error(
-            f"--trials {given.trials} in --rounds {given.rounds} leaves no hand-over: 2 trials a round at least"
+            f"--trials {given.trials} in --rounds {given.rounds} leaves no hand-over: 2 a round and slot at least"
         )
-    options = Options(space="bert_imdb", profile="small", concurrent=1, wandb="off", confirm_recipes=0, epochs=1)
+    options = Options(
+        space="bert_imdb", profile="small", concurrent=given.slots, wandb="off", confirm_recipes=0, epochs=1
+    )
     planned, corpus = planning.resolve(options)
     planned = of_one_recipe(planned)
-    found: dict[str, list[HandOver]] = {"Frostline": [], "Ray's documented pattern": []}
+    measures = {"Frostline": ours, **({"Ray's documented pattern": theirs} if given.slots == 1 else {})}
+    found: dict[str, list[HandOver]] = {name: [] for name in measures}
     with cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         for number in range(given.rounds):
-            for name, measure in zip(found, (ours, theirs), strict=True):
+            for name, measure in measures.items():
                 new = measure(planned, corpus, each)
                 found[name] += new
                 print(f"round {number + 1}, {name}: {' '.join(f'{h.to_start:.3f}' for h in new)} s", flush=True)
-    print(f"\n{'':26}{'hand-overs':>10}  {'to the first step':>24}  {'to its end':>24}")
+    print(f"\n{'':26}{'hand-overs':>10}  {'driver':>24}  {'to the first step':>24}  {'to its end':>24}")
     for name, rows in found.items():
-        print(f"{name:26}{len(rows):>10}  {_row([h.to_start for h in rows])}  {_row([h.to_end for h in rows])}")
+        print(f"{name:26}{len(rows):>10}  {'  '.join(_row(list(column)) for column in zip(*rows, strict=True))}")
     medians = [statistics.median(h.to_start for h in rows) for rows in found.values()]
-    print(f"Frostline's slot waits {medians[1] / medians[0]:.0f} times shorter.")
+    if len(medians) > 1:
+        print(f"Frostline's slot waits {medians[1] / medians[0]:.0f} times shorter.")
 
 
 def _row(values: list[float]) -> str:

@@ -1,0 +1,218 @@
+"""Attention with dropout on a CPU: PyTorch has no fused kernel for it there, and its plain path is slow.
+
+That path goes over whole [examples, heads, length, length] tensors of scores a dozen times, and draws each element of
+the mask by itself. Here a few heads at a time are done while their scores stay in a core's cache, as in FlashAttention
+(Dao et al., 2022), nothing of the size of the scores is kept for the backward pass, and the mask comes from a fast bit
+generator. What it saves of a training step is in tests/bench/README.md ("The training step").
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+_NAME = "sdpa_cpu_dropout"
+"""Of this attention in transformers' registry; it is in no file that a model is saved to."""
+
+_TILE = 2**18
+"""Scores worked on at once: 1 MB in float32, which measured best at 128, 256 and 512 tokens (512 kB of L2 cache)."""
+
+_STEPS = 2**16
+"""A mask element is decided by 16 random bits, so probabilities are multiples of 1/65536."""
+
+
+def speed_up(model: nn.Module) -> None:
+    """Let a transformers model train with `attention` where it would use SDPA; other models are left as they are.
+
+    Weights, their names and what is saved stay the same.
+    """
+    config: Any = model.config
+    if config._attn_implementation == "sdpa":
+        model.set_attn_implementation(_NAME)  # type: ignore[operator]
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, Dropout(child.p, child.inplace).train(child.training))
+
+
+def kept(p: float) -> float:
+    """The probability with which an element is kept where one is dropped with `p`: 1 - p to within 1/131072, not 0."""
+    return max(1, round((1 - p) * _STEPS)) / _STEPS
+
+
+class Masks:
+    """Masks drawn one after another; the same seed draws the same ones. Of numpy's generators SFC64 is the fastest."""
+
+    def __init__(self, seed: int, keep: float) -> None:
+        self._bits, self._last = np.random.SFC64(seed), round(keep * _STEPS) - 1
+
+    def draw(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """True where an element is kept."""
+        size = math.prod(shape)
+        bits = self._bits.random_raw(-(-size // 4)).view(np.uint16)[:size]
+        return np.less_equal(bits, np.uint16(self._last)).reshape(shape)
+
+
+def new_seed() -> int:
+    """Drawn from torch's generator of the CPU: whoever sets or restores that gets the same masks."""
+    return int(torch.randint(2**63 - 1, ()))
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` that draws its mask from `Masks` on a CPU: with its backward pass 5 times as fast."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not 0 < self.p < 1 or self.inplace or not _by_numpy(input):
+            return super().forward(input)
+        keep = kept(self.p)
+        mask = Masks(new_seed(), keep).draw(tuple(input.shape))
+        return input * torch.from_numpy(np.multiply(mask, 1 / keep, dtype=_numpy_type(input)))
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: SDPA, but for attention with dropout on a CPU.
+
+    Args:
+        module: the attention layer.
+        query: shape [examples, heads, queries, width].
+        key: shape [examples, heads, keys, width].
+        value: shape [examples, heads, keys, width of the output].
+        attention_mask: bool, True where a query sees a key, or a float added to the scores;
+            shape [examples or 1, heads or 1, queries, keys].
+        dropout: probability with which a weight is dropped.
+        scaling: of the scores; None for 1 / sqrt(width).
+        more: handed on to SDPA; with a meaning for the scores, all of it is SDPA's.
+
+    Returns:
+        Shape [examples, queries, heads, width of the output].
+    """
+    causal = more.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    if (
+        not 0 < dropout < 1
+        or not _by_numpy(query)
+        or query.shape[:2] != key.shape[:2]
+        or (causal if attention_mask is None else attention_mask.requires_grad)
+        or any(more.get(name) is not None for name in ("position_bias", "softcap", "cache"))
+    ):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    bias = None if attention_mask is None else _bias(attention_mask, query).expand(*query.shape[:2], -1, -1)
+    output: Tensor = DroppingAttention.apply(query, key, value, bias, kept(dropout), scale, new_seed())
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _by_numpy(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def _numpy_type(tensor: Tensor) -> npt.DTypeLike:
+    return np.float64 if tensor.dtype == torch.float64 else np.float32
+
+
+def _bias(mask: Tensor, like: Tensor) -> Tensor:
+    """What is added to the scores. Not minus infinity: a query that sees nothing must not make NaN of it."""
+    if mask.dtype != torch.bool:
+        return mask.to(like.dtype)
+    lowest = np.finfo(_numpy_type(like)).min  # type: ignore[arg-type]
+    return torch.from_numpy(np.multiply(~mask.numpy(), lowest, dtype=_numpy_type(like)))
+
+
+class DroppingAttention(torch.autograd.Function):
+    """softmax(scale * query key^T + bias), dropped out, times value; a few heads at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, keep: float, scale: float, seed: int
+    ) -> Tensor:
+        """Shapes as of `attention`, `bias` with all examples and heads; returns [examples, heads, queries, width]."""
+        q, k, v = (tensor.flatten(0, 1) for tensor in (query, key, value))
+        output = q.new_empty(*q.shape[:2], v.shape[2])
+        logsumexp = q.new_empty(*q.shape[:2], 1)
+        tiles, masks = _Tiles(q, k, bias, scale), Masks(seed, keep)
+        for rows in tiles.groups:
+            weights = tiles.scores(rows)
+            highest = weights.amax(-1, keepdim=True)
+            total = weights.sub_(highest).exp_().sum(-1, keepdim=True)
+            torch.add(highest, total.log(), out=logsumexp[rows])
+            _drop(weights, masks.draw(tuple(weights.shape)))
+            torch.bmm(weights, v[rows], out=output[rows]).div_(total.mul_(keep))
+        ctx.save_for_backward(q, k, v, bias, output, logsumexp)
+        ctx.constants = keep, scale, seed
+        return output.view(*query.shape[:3], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The weights are made again. With P the weights, M the mask over `keep`, O the output and dO its gradient:
+        dV = (M P)^T dO, dS = P (M (dO V^T) - rowsum(dO O)), dQ = dS K, dK = dS^T Q (FlashAttention, appendix B).
+        """
+        q, k, v, bias, output, logsumexp = ctx.saved_tensors
+        keep, scale, seed = ctx.constants
+        shape, g = gradient.shape[:2], gradient.flatten(0, 1)
+        mean = (g * output).sum(-1, keepdim=True)
+        g = g / keep
+        dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
+        tiles, masks = _Tiles(q, k, bias, scale), Masks(seed, keep)
+        room = q.new_empty(2, *tiles.shape)
+        for rows in tiles.groups:
+            weights = tiles.scores(rows, logsumexp).exp_()
+            dropped, slope = room[:, : len(weights)]
+            mask = masks.draw(tuple(weights.shape))
+            np.multiply(weights.numpy(), mask, out=dropped.numpy())
+            torch.bmm(dropped.mT, g[rows], out=dv[rows])
+            _drop(torch.bmm(g[rows], v[rows].mT, out=slope), mask)
+            slope.sub_(mean[rows]).mul_(weights)
+            torch.bmm(slope, k[rows], out=dq[rows])
+            torch.bmm(slope.mT, q[rows], out=dk[rows])
+        results = (tensor.unflatten(0, shape) for tensor in (dq.mul_(scale), dk.mul_(scale), dv))
+        return *results, None, None, None, None
+
+
+def _drop(tensor: Tensor, mask: npt.NDArray[np.bool_]) -> None:
+    """Zero in place what the mask does not keep; torch would make a float tensor of the mask first, numpy does not."""
+    array = tensor.numpy()
+    np.multiply(array, mask, out=array)
+
+
+class _Tiles:
+    """The scores of a few heads at a time, in one place in memory."""
+
+    def __init__(self, query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> None:
+        heads, queries, keys = *query.shape[:2], key.shape[1]
+        size = min(heads, max(1, _TILE // (queries * keys)))
+        self.shape = (size, queries, keys)
+        self.groups = [slice(start, start + size) for start in range(0, heads, size)]
+        self._query, self._key, self._bias, self._scale = query, key, bias, scale
+        self._room, self._nothing = query.new_empty(self.shape), query.new_zeros(1, 1, 1)
+
+    def scores(self, rows: slice, logsumexp: Tensor | None = None) -> Tensor:
+        """Of these heads, shape [heads, queries, keys], less `logsumexp`; they stand until the next call."""
+        query, key = self._query[rows], self._key[rows]
+        start = self._nothing if logsumexp is None else -logsumexp[rows]
+        scores = self._room[: len(query)]
+        torch.baddbmm(start, query, key.mT, beta=0 if logsumexp is None else 1, alpha=self._scale, out=scores)
+        if self._bias is not None:
+            examples, heads = np.divmod(np.arange(rows.start, rows.start + len(query)), self._bias.shape[1])
+            scores.add_(self._bias[torch.from_numpy(examples), torch.from_numpy(heads)])
+        return scores
+
+
+AttentionInterface.register(_NAME, attention)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
