@@ -214,7 +214,8 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             raise
         finally:
             board.watch.release()
-        _clear_up(plan)
+        if plan.need.workers > 1:
+            _clear_up(plan)
         if board.error is not None:  # in Tune's very last step
             raise board.error
 

@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import pytest
 import ray
-from optuna.distributions import FloatDistribution
 from rich.console import Console
 
 from search import plan as planning
@@ -121,11 +120,8 @@ def groups_made() -> int:
 
 
 def with_one_that_fails(plan: planning.Plan) -> planning.Plan:
-    wild = {**plan.recipes["default"], "learning_rate": 1e30}
     return dataclasses.replace(
-        plan,
-        recipes={**plan.recipes, "wild": wild},
-        distributions={**plan.distributions, "learning_rate": FloatDistribution(1e-6, 1e30, log=True)},
+        plan, recipes={**plan.recipes, "wild": {**plan.recipes["default"], "learning_rate": 1e30}}
     )
 
 
