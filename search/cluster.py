@@ -9,11 +9,12 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from search import autoscaler
 from search.capacity import Need, Node, Offer, fitting
 from trainables import _storage
 
@@ -117,25 +118,13 @@ def offered(without: Collection[str] = ()) -> Offer:
         without: ids of nodes that do not count.
     """
     import ray
-    from ray._private.state import state
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in without]
-    config = state.get_cluster_config()  # of the autoscaler; None without one
-    more = []
-    for group in config.node_group_configs if config else ():
-        # Ray does not say which of today's nodes came from which group; those that look alike did.
-        kind = _node(dict(group.resources))
-        here = sum(_alike(_node(node), kind) for node in alive)
-        more += [kind] * max(0, group.max_count - here)
-    return Offer(nodes=tuple(map(_node, alive)), more=tuple(more), changes=True)
-
-
-def _node(resources: Mapping[str, float]) -> Node:
-    return Node(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), memory=resources.get("memory", 0))
-
-
-def _alike(node: Node, kind: Node) -> bool:
-    return (node.cpus, node.gpus) == (kind.cpus, kind.gpus)
+    alive = tuple(
+        autoscaler.node(found["Resources"])
+        for found in ray.nodes()
+        if found["Alive"] and found["NodeID"] not in without
+    )
+    return Offer(nodes=alive, more=autoscaler.may_come(alive, autoscaler.configuration()), changes=True)
 
 
 @contextmanager
@@ -284,7 +273,7 @@ class Watch:
             if found["NodeID"] == node and found["Alive"]:
                 self._aside[node] = [
                     placement_group([bundle], strategy="STRICT_PACK", bundle_label_selector=[{_NODE_ID: node}])
-                    for _ in range(fitting(_node(found["Resources"]), need))
+                    for _ in range(fitting(autoscaler.node(found["Resources"]), need))
                 ]
         self.offer = offered(self._aside)
 

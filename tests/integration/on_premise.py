@@ -12,6 +12,7 @@ import argparse
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -155,9 +156,7 @@ def prove(site: Site, trials: int, name: str) -> None:
         wait("the job has ended", 60, lambda: "succeeded" in ray(*status))
         clock.lap("the search has ended")
         printed = ray("exec", str(config), f"ray job logs {name} | tail -n 40")
-        print(
-            printed.split(" WARN ")[0].rpartition("\n")[0]
-        )  # what the search has said; then `ray exec` speaks of itself
+        print(re.split(r"\n[-\d]+ [:,\d]+\tWARN ", printed)[0])  # then `ray exec` speaks of itself
         lost = [event for event in events(run) if event["event"] == "lost"]
         print(f"lost with the node: {[(event['number'], event['reason']) for event in lost]}")
         assert lost
