@@ -7,6 +7,7 @@ name that only its own process knows, so no node sees it.
 """
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from tests.s3 import S3, s3, s3_server, store, url
 from trainables._storage import Store
 
 __all__ = ["head", "nodes", "s3", "s3_server", "store", "url"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(s3_server: S3) -> Iterator[None]:
+    """The head, which is started first, is to find the storage too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
