@@ -168,7 +168,7 @@ def lacking(offer: Offer, need: Need) -> str:
     """Why no trial runs, for people."""
     now, grown = fit(offer, need)
     if now:
-        return "what is free of the cluster has no room for one: others work on it"
+        return "a node has room for one: its process is still being started there, or others work on the cluster"
     there = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "no node"
     come = "a node that has room can be started" if grown else "none that can be started has room either"
     return f"one needs {need}, there is {there}; {come}"

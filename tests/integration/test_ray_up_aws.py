@@ -15,8 +15,11 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
+from search.autoscaler import may_come
+from search.capacity import Node
 from tests.cluster_file import ROOT, read
 
 PROFILE, WORKER = "ray-autoscaler-v1", "frostline-worker"
@@ -143,6 +146,12 @@ def test_up_workers_down(cloud: Cloud) -> None:
     assert order == sorted(order)
     assert "RAY_AUTH_MODE=token" in commands[order[-1]]
     assert "RAY_enable_autoscaler_v2" in commands[order[-1]]
+
+    # What a search reads of it, to know what may be started: `ray up` has asked EC2 what the instance type has.
+    arrived = yaml.safe_load((files / "ray_bootstrap_config.yaml").read_text())
+    come = may_come([Node(cpus=0, gpus=0, memory=12e9)], arrived)
+    assert len(come) == written["max_workers"]
+    assert {(machine.cpus, machine.gpus, machine.memory > 1e9) for machine in come} == {(4, 1, True)}
 
     spot, other = launched(cloud, "spot", "on-demand")
     for worker in (spot, other):

@@ -110,7 +110,7 @@ def test_why_nothing_runs_is_said_with_what_is_missing() -> None:
     assert capacity.lacking(Offer(nodes=(HEAD,), changes=True), ON_A_GPU).endswith(
         "none that can be started has room either"
     )
-    assert "others work on it" in capacity.lacking(Offer(nodes=(GPU_BOX,), changes=True), ON_A_GPU)
+    assert "others work on the cluster" in capacity.lacking(Offer(nodes=(GPU_BOX,), changes=True), ON_A_GPU)
 
 
 def of(workers: int, cpus: float = 4, gpus: float = 1) -> Need:
