@@ -156,4 +156,4 @@ def test_a_slot_and_its_workers_reserve_what_the_plan_has_counted() -> None:
 def test_what_a_group_has_beside_its_workers_is_part_of_what_they_need() -> None:
     offer = Offer(nodes=(LAPTOP,))
     one, two = (capacity.trial_need(offer, None, None, 10**6, workers) for workers in (1, 2))
-    assert 2 * two.memory == pytest.approx(2 * one.memory + 1.6 * GB)
+    assert 2 * two.memory == pytest.approx(2 * one.memory + 1.0 * GB)
