@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from search import plan as planning
 from search.options import Options
 from tests import tiny
 from tests.cluster_file import ROOT
+from tests.integration.on_premise import wait
 
 MACHINES = 2
 """That the autoscaler may start."""
@@ -117,19 +118,6 @@ class Clock:
 
     def say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
-
-
-def wait(what: str, seconds: float, is_so: Callable[[], bool]) -> None:
-    """Until it is so.
-
-    Raises:
-        SystemExit: it is not, after so many seconds.
-    """
-    end = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > end:
-            sys.exit(f"after {seconds:.0f} s not yet: {what}")
-        time.sleep(0.5)
 
 
 def machines(address: str) -> capacity.Offer:

@@ -38,6 +38,7 @@ def main() -> None:
     """Run the search of the job."""
     job = jobs.load(sys.argv[1])
     os.environ["SYNETUNE_FOLDER"] = f"{job.scratch}/syne-tune"
+    os.chdir(job.scratch)  # looking for GPUs it leaves a file where it stands
     config_space = {
         "learning_rate": loguniform(*jobs.LEARNING_RATE),
         "batch_size": choice(list(jobs.BATCH_SIZES)),
