@@ -72,13 +72,20 @@ def without_sight_of(folder: Path) -> list[str]:
 
 
 def without_use_of(url: str) -> list[str]:
-    """Names of the nodes that cannot read what this process writes at a URL, or write there, and why; a clause each."""
+    """Names of the nodes that cannot read what this process writes at a URL, or write there, and why; a clause each.
+
+    Raises:
+        ValueError: this process cannot.
+    """
     store, mark = _storage.Store(url), f".frostline-{uuid.uuid4().hex}"
-    store.write(mark, b"frostline")
     try:
-        return sorted(f"{name}: {why}" for name, why in _of_each_node(_storage.blind, url, mark) if why)
-    finally:
-        store.remove(mark)
+        store.write(mark, b"frostline")
+        try:
+            return sorted(f"{name}: {why}" for name, why in _of_each_node(_storage.blind, url, mark) if why)
+        finally:
+            store.remove(mark)
+    except _storage.StorageError as error:
+        raise ValueError(f"--storage {url}: {error}") from error
 
 
 def _of_each_node(ask: Callable[..., Any], *of: Any) -> list[tuple[str, Any]]:
