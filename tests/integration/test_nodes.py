@@ -210,6 +210,31 @@ def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
     assert [len(found) for found in entries] == [1, 1, 1], "once"
 
 
+def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside(
+    nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("health", "wires"):  # each costs the start of a process, which is some 6 s
+        monkeypatch.setattr(f"search.{module}.STRIKES", 1)
+    nodes.join()
+    nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
+
+    def meanwhile(text: io.StringIO) -> None:
+        nodes.join()
+        wait_for(
+            lambda: "is given no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2
+        )
+        os.kill(os.getpid(), signal.SIGINT)  # this is all that was to be seen
+
+    found = search(meanwhile, trials=1000, epochs=6)
+    assert found["slots"] == 2
+    assert found["interrupted"]
+    failed = [trial for trial in results.read(run / "trials.jsonl") if trial.state == results.FAIL]
+    assert {trial.reason for trial in failed} <= {results.INTERRUPTED}
+    before, _, after = found["printed"].partition("is given no more trials: it has lost 1 in a row, ")
+    assert "cannot write the data cache" in before
+    assert after.count("cannot write the data cache") == 1, "as the reason, and in no trial more"
+
+
 def test_what_cannot_be_is_refused_before_anything_starts(
     nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
