@@ -21,6 +21,12 @@ from transformers.masking_utils import sdpa_mask
 _NAME = "sdpa_cpu_dropout"
 """Of this attention in transformers' registry; it is in no file that a model is saved to."""
 
+KEYS_FROM = "keys_from"
+"""Named argument of `attention`: hidden states [examples, keys, width of the model] to make keys and values of."""
+
+_PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"), ("k_proj", "v_proj"))
+"""What models call those of keys and values."""
+
 _TILE = 2**18
 """Scores worked on at once: 1 MB in float32, which measured best at 128, 256 and 512 tokens (512 kB of L2 cache)."""
 
@@ -97,11 +103,15 @@ def attention(
             shape [examples or 1, heads or 1, queries, keys].
         dropout: probability with which a weight is dropped.
         scaling: of the scores; None for 1 / sqrt(width).
-        more: handed on to SDPA; with a meaning for the scores, all of it is SDPA's.
+        more: handed on to SDPA; with a meaning for the scores, all of it is SDPA's. But for `KEYS_FROM`: with it, the
+            queries are those of the first tokens, and the keys and values given are not looked at.
 
     Returns:
         Shape [examples, queries, heads, width of the output].
     """
+    if (hidden := more.pop(KEYS_FROM, None)) is not None:
+        key, value = (_heads(projection, hidden, key) for projection in _projections(module))
+        attention_mask = None if attention_mask is None else attention_mask[:, :, : query.shape[2]]
     causal = more.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     if (
@@ -116,6 +126,21 @@ def attention(
     bias = None if attention_mask is None else _bias(attention_mask, query).expand(*query.shape[:2], -1, -1)
     output: Tensor = DroppingAttention.apply(query, key, value, bias, kept(dropout), scale, new_seed())
     return output.transpose(1, 2).contiguous(), None
+
+
+def _projections(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Those of an attention layer's keys and values.
+
+    Raises:
+        AttributeError: they have names that are not known here.
+    """
+    key, value = next((names for names in _PROJECTIONS if hasattr(module, names[0])), _PROJECTIONS[0])
+    return getattr(module, key), getattr(module, value)
+
+
+def _heads(projection: nn.Module, hidden: Tensor, like: Tensor) -> Tensor:
+    """The projection of hidden states [examples, length, width of the model] as [examples, heads, length, width]."""
+    return projection(hidden).unflatten(-1, (like.shape[1], like.shape[3])).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def _by_numpy(tensor: Tensor) -> bool:

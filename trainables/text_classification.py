@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from spaces import Data
-from trainables import _attention, _data
+from trainables import _attention, _data, _last_block
 from trainables._data import Array, Corpus
 from trainables._family import Batch, Examples, Family
 from trainables._freezing import Block
@@ -52,6 +52,8 @@ class TokenizedText(Examples):
 
 class TextClassification(Family):
     """One text in, one of several classes out."""
+
+    code = (_attention.attention, _last_block._with_first_only)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         # RoBERTa counts positions from 2, and only its tokenizer tells.
@@ -94,6 +96,9 @@ class TextClassification(Family):
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
         _attention.speed_up(model)
+        [last] = self.blocks(model)[-1]
+        assert isinstance(last, nn.Module)
+        _last_block.read_first_only(model, last)
         return model
 
     def reset_head(self, model: nn.Module) -> None:

@@ -5,7 +5,8 @@
 What is counted: matrix products of a transformer encoder (the rest is small beside them) on real tokens, without
 padding. A trial's trainable part three times for each training example (forward, gradients of inputs and weights)
 and once for each validation example and report; the frozen part once for each example, up to the deepest boundary
-that any trial asks for, since every boundary before it lies on the way. No real system gets there: embeddings,
+that any trial asks for, since every boundary before it lies on the way. Of the last layer the head reads the first
+token alone: keys and values are counted for all tokens, all else for one. No real system gets there: embeddings,
 softmax, norms, the optimizer and all of Python are taken to cost nothing.
 """
 
@@ -38,17 +39,25 @@ class Encoder:
         linear = 4 * self.hidden**2 + 2 * self.hidden * self.inner
         return 2.0 * tokens * linear + 4.0 * tokens**2 * self.hidden
 
+    def last_layer(self, tokens: int) -> float:
+        """FLOPs of the last layer's forward pass, for what it puts out of the first token."""
+        ours = 2 * self.hidden**2 + 2 * self.hidden * self.inner  # queries and output, feed-forward
+        return 2.0 * (2 * tokens * self.hidden**2 + ours) + 4.0 * tokens * self.hidden
+
     def head(self) -> float:
         """FLOPs of pooler and classifier for one text."""
         return 2.0 * (self.hidden**2 + self.hidden * self.classes)
 
     def trainable(self, tokens: int, frozen_blocks: int) -> float:
         """FLOPs of the forward pass after the frozen blocks; the first block, the embeddings, multiplies nothing."""
-        return (self.layers - max(0, frozen_blocks - 1)) * self.layer(tokens) + self.head()
+        return self._all(tokens) - self.frozen(tokens, frozen_blocks) + self.head()
 
     def frozen(self, tokens: int, frozen_blocks: int) -> float:
         """FLOPs of the forward pass of the frozen blocks."""
-        return max(0, frozen_blocks - 1) * self.layer(tokens)
+        return self._all(tokens) if frozen_blocks > self.layers else max(0, frozen_blocks - 1) * self.layer(tokens)
+
+    def _all(self, tokens: int) -> float:
+        return (self.layers - 1) * self.layer(tokens) + self.last_layer(tokens)
 
 
 def encoder_of(folder: Path) -> Encoder:

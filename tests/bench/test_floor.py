@@ -22,6 +22,21 @@ def test_a_layer_is_its_matrix_products() -> None:
     assert SMALL.head() == 2 * (hidden * hidden + hidden * 2)
 
 
+def test_of_the_last_layer_one_token_is_enough() -> None:
+    tokens, hidden, inner = 3, 4, 8
+    products = [
+        *2 * [(tokens, hidden, hidden)],  # keys, values
+        *2 * [(1, hidden, hidden)],  # queries, output
+        (1, hidden, tokens),
+        (1, tokens, hidden),
+        (1, hidden, inner),
+        (1, inner, hidden),
+    ]
+    assert SMALL.last_layer(tokens) == sum(2 * a * b * c for a, b, c in products)
+    assert SMALL.last_layer(1) == SMALL.layer(1)
+    assert SMALL.frozen(tokens, 3) == SMALL.layer(tokens) + SMALL.last_layer(tokens)
+
+
 def test_the_first_block_multiplies_nothing_and_frozen_and_trainable_make_the_whole() -> None:
     whole = SMALL.trainable(5, 0)
     assert SMALL.trainable(5, 1) == whole

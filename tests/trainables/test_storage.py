@@ -10,7 +10,7 @@ import pytest
 from search import export
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
 from tests.trainables.slots import NEVER, Slot, core, recorded
-from trainables import _checkpoint, _storage, _worker
+from trainables import _checkpoint, _loop, _storage, _worker
 from trainables._storage import Home, StorageError, Store
 from trainables._task import NodeError, best_path, last_path
 
@@ -116,6 +116,20 @@ def test_what_killed_slots_have_left_goes_and_what_others_have_stays(store: Stor
     assert store.read("best.part/config.json") == b"{}"
 
 
+@pytest.fixture
+def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written out before the next one, however long the storage takes and short a step is."""
+    after_step = _worker._Attempt.after_step
+
+    def kept(attempt: _worker._Attempt, take: _loop.Take) -> None:
+        attempt._cost = 0.0
+        after_step(attempt, take)
+        attempt._written_out()
+
+    monkeypatch.setattr(_worker._Attempt, "after_step", kept)
+
+
+@pytest.mark.usefixtures("a_snapshot_each_step")
 def test_a_trial_goes_on_elsewhere_and_says_again_what_nobody_has_recorded(
     slot: Slot, store: Store, cache: Path
 ) -> None:
