@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -108,3 +109,30 @@ class Ahead:
         """End the thread."""
         if self._thread:
             self._thread.shutdown(cancel_futures=True)
+
+
+def reset_peak_memory(device: str) -> None:
+    """From now on `peak_memory_mb` counts anew."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak resident set size
+    except OSError:
+        return
+
+
+def name(device: str) -> str:
+    """A GPU's model, else `cpu`: what is said of memory holds for devices of the same name."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def peak_memory_mb(device: str) -> float:
+    """Peak since the trial began: of GPU memory on a GPU, else of this process's resident set. Megabytes."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM"))

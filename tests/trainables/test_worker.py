@@ -1,14 +1,10 @@
 """A slot trains a task: to its end, and after an interruption."""
 
-import concurrent.futures
 import dataclasses
-import itertools
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tests.trainables.slots import STEPS, Slot, core, recorded
 from trainables import _checkpoint, _data, _evaluation, _freezing, _worker
@@ -175,32 +171,6 @@ def test_files_that_a_killed_process_left_half_written_are_removed(slot: Slot) -
     (folder / ".keep").write_text("kept")
     slot.train()
     assert {path.name for path in folder.iterdir()} == {"best.safetensors", "error.txt", ".keep"}
-
-
-@pytest.mark.parametrize(("every", "apart"), [(0.0, 60), (100.0, 100)])
-def test_never_more_than_a_twentieth_of_the_time_goes_into_snapshots(
-    slot: Slot, monkeypatch: pytest.MonkeyPatch, every: float, apart: int
-) -> None:
-    """By a clock on which a step takes one second and copying a snapshot three."""
-    clock, written = SimpleNamespace(now=0.0), list[float]()
-
-    def dear() -> _checkpoint.Snapshot:
-        written.append(clock.now)
-        clock.now += 3
-        return _checkpoint.Snapshot(tensors={}, numbers={})
-
-    monkeypatch.setattr(_worker, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: 0.0))
-    monkeypatch.setattr(_checkpoint, "write", lambda snapshot, path: None)
-    setup = dataclasses.replace(slot.setup, checkpoint_every=every)
-    task = Task(folder="trials/0", recipe="")
-    with _worker._Attempt(setup, task, torch.nn.Module(), slot.recipe, slot.told.append) as attempt:
-        while clock.now < 1000:
-            clock.now += 1
-            attempt.after_step(dear)
-            if attempt._writing:
-                concurrent.futures.wait([attempt._writing])
-    assert written[0] == max(1, every)
-    assert {later - sooner - 3 for sooner, later in itertools.pairwise(written)} == {apart}
 
 
 # --- early reports on some of the examples, heads in a group, the cache

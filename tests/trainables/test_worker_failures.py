@@ -32,7 +32,7 @@ def test_a_failure_leaves_the_process_as_it_was(slot: Slot, monkeypatch: pytest.
     hits = _worker._pretrained.cache_info().hits
     assert core(slot.train("trials/next")) == core(whole)
     assert _worker._pretrained.cache_info().hits == hits + 1, "the warm model"
-    assert slot.best("trials/next").read_bytes() == slot.best(f"trials/{seed}").read_bytes()
+    assert slot.best("trials/next").read_bytes() == slot.best("trials/whole").read_bytes()
 
 
 def _raising(error: BaseException, after: int) -> Callable[..., torch.Tensor]:
