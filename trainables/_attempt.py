@@ -11,26 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
-from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
 from trainables import _checkpoint, _data, _device, _loop, _node, _peers, _storage
 from trainables._peers import Peers
 from trainables._task import Setup, Task, best_path, last_path
-
-
-def _draining() -> bool:
-    """Whether Ray has been told that this node will be taken away, or another of the same trial."""
-    return not {ray.get_runtime_context().get_node_id(), *group_nodes}.isdisjoint(ray_state.get_draining_nodes())
-
-
-group_nodes: set[str] = set()
-"""Ids of the nodes of the workers that train together with this one."""
-_NOTICE = _node.Notice(_draining)
-"""That of this process's machine."""
 
 
 class Attempt:
@@ -44,8 +31,21 @@ class Attempt:
         recipe: Recipe,
         tell: Callable[[dict[str, Any]], None],
         peers: Peers = _peers.ALONE,
+        going: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Find out what is left of an earlier stay.
+
+        Args:
+            setup: of the search.
+            task: what is trained.
+            model: whose weights are kept.
+            recipe: of the task.
+            tell: what tells Tune.
+            peers: that train together.
+            going: whether this machine is about to be taken away.
+        """
         self._setup, self._task, self._model, self._tell, self._peers = setup, task, model, tell, peers
+        self._going = going
         self._best = task.best if task.best is not None else float("-inf")
         self._last, self._said = {"epoch": 0.0, "samples": 0, "step": 0}, task.samples
         self._home, self._told = home_of(setup), list[dict[str, Any]]()
@@ -161,7 +161,7 @@ class Attempt:
         if self._writing is not None and self._writing.done():
             self._written_out()
         began = time.monotonic()
-        every = 0.0 if self._setup.nodes_may_go and _NOTICE.given() else self._setup.checkpoint_every
+        every = 0.0 if self._setup.nodes_may_go and self._going() else self._setup.checkpoint_every
         if self._writing is not None or began - self._written < max(every, 20 * self._cost):
             return
         snapshot = take()

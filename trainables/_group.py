@@ -7,7 +7,7 @@ once, and give up after half an hour.
 
 from typing import Any, Protocol
 
-from trainables import _attempt, _worker
+from trainables import _worker
 from trainables._peers import Peers
 from trainables._task import PeerLostError, Setup, Task
 
@@ -35,8 +35,8 @@ def serve(setup: Setup, rank: int, node: str, ask: Ask) -> None:
     peers = Peers(rank, setup.workers)
     while True:
         tasks, nodes = ask("next", rank, node)
-        _attempt.group_nodes.clear()
-        _attempt.group_nodes.update(nodes)
+        _worker.group_nodes.clear()
+        _worker.group_nodes.update(nodes)
         failed, place = False, 0
 
         def say(values: dict[str, Any]) -> None:

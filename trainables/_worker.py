@@ -20,6 +20,7 @@ import numpy as np
 import ray.exceptions
 import ray.tune
 import torch
+from ray._private.state import state as ray_state
 from torch import nn
 
 from spaces import Recipe
@@ -95,7 +96,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], pee
     entry = _node.entry(setup, recipe, load(recipe.family))
     with (
         _slot(setup, recipe) as (family, model, device),
-        Attempt(setup, task, model, recipe, tell, peers) as attempt,
+        Attempt(setup, task, model, recipe, tell, peers, _NOTICE.given) as attempt,
     ):
         try:
             began = time.monotonic()
@@ -161,6 +162,17 @@ def _examples(
     example = _device.to(splits["train"].batch(np.arange(1)), torch.device(setup.device))
     with _boundary.starting_at(model, family, recipe.cached_layers, example) as started:
         yield started, cached, recipe.cached_layers
+
+
+def _draining() -> bool:
+    """Whether Ray has been told that this node will be taken away, or another of the same trial."""
+    return not {ray.get_runtime_context().get_node_id(), *group_nodes}.isdisjoint(ray_state.get_draining_nodes())
+
+
+group_nodes: set[str] = set()
+"""Ids of the nodes of the workers that train together with this one."""
+_NOTICE = _node.Notice(_draining)
+"""That of this process's machine."""
 
 
 def _last_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from rich.console import Console
 from search import cli, confirm, results
 from search import plan as planning
 from search.options import Options
+from tests.bench import chaos
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -99,7 +100,7 @@ def told(lines: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 def test_broken_off_again_and_again_it_ends_as_if_it_had_never_been(searches: Searches) -> None:
     """One slot: the same recipes, the same scores to the bit, the same states, the same model file."""
-    asked = {"trials": 4, "concurrent": 1, "seed": 3, "epochs": 4}
+    asked = {"trials": 6, "concurrent": 1, "seed": 3, "epochs": 4}
     whole = searches.start("whole", **asked)
     interruptions = 0
     with searches.interrupted_after("broken", 3):
@@ -363,3 +364,12 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     found = json.loads(done.stdout)
     assert sum(found["counts"].values()) == 4
     assert found["counts"]["RUNNING"] == found["counts"]["FAIL"] == 0
+
+
+def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
+    """The short form of `python -m tests.bench.chaos`."""
+    run = chaos.Chaos(tmp_path, seed=2, trials=7, epochs=5)
+    outcome = run.run(kills=1)
+    assert len(outcome.kills) == 1
+    chaos.check(outcome)
+    assert not list(outcome.run.glob("*/*/last.safetensors"))

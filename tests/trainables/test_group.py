@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainables import _attempt, _group, _mailbox, _worker
+from trainables import _group, _mailbox, _worker
 from trainables._mailbox import Mailbox
 from trainables._peers import Peers
 from trainables._task import NodeError, PeerLostError, Setup, Task
@@ -106,7 +106,7 @@ def test_the_first_workers_reports_are_told_and_the_answer_is_everyones(
     assert [said["number"] for said in slot.train(name="next")] == [0, 1, 2, 3], "the workers have stayed"
     for rank in range(2):
         assert [number for name, of, number in went if (name, of) == ("stopped", rank)] == [0, 1]
-    assert _attempt.group_nodes == {"node0", "node1"}
+    assert _worker.group_nodes == {"node0", "node1"}
 
 
 def test_a_failure_of_all_is_told_once_and_the_group_goes_on(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
