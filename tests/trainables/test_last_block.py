@@ -118,6 +118,15 @@ def test_a_head_that_says_the_same_of_all_shows_nothing() -> None:
     assert not _last_block.read_first_only(model, last_of(model))
 
 
+def test_a_model_that_does_not_take_the_made_up_texts_is_left_as_it_is() -> None:
+    """BART wants each text to end with a token of its own."""
+    sizes = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 64}
+    layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = transformers.BartConfig(**sizes, **layers, eos_token_id=60)
+    model = made(config)
+    assert not _last_block.read_first_only(model, last_of(model))
+
+
 def test_it_can_be_compiled() -> None:
     """Up to the backend, which needs a C++ compiler here."""
     model = made(CONFIGS[0]).eval()
