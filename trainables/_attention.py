@@ -24,7 +24,7 @@ _NAME = "sdpa_cpu_dropout"
 KEYS_FROM = "keys_from"
 """Named argument of `attention`: hidden states [examples, keys, width of the model] to make keys and values of."""
 
-_PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"), ("k_proj", "v_proj"))
+_PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"))
 """What models call those of keys and values."""
 
 _TILE = 2**18

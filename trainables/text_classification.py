@@ -53,7 +53,7 @@ class TokenizedText(Examples):
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (_attention.attention, _last_block._with_first_only)
+    code = (_attention.attention, _attention._heads, _last_block._with_first_only)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         # RoBERTa counts positions from 2, and only its tokenizer tells.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from tests import tiny
+from tests.trainables.encoders import SIZES, configs
 from trainables import _attention
 from trainables._attention import DroppingAttention
 from trainables.text_classification import FAMILY
@@ -119,18 +120,14 @@ def test_dropout_layers_drop_and_scale_and_their_gradient_does_the_same() -> Non
     assert torch.equal(layer.train()(x.bfloat16()), bfloat16)  # what numpy does not know is torch's
 
 
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
-CONFIGS = [
-    transformers.BertConfig(**SIZES),
-    transformers.RobertaConfig(**SIZES, max_position_embeddings=16),
-    transformers.ElectraConfig(**SIZES, embedding_size=8),
-    transformers.DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, vocab_size=64),
+MODELS = [
+    *configs(),
     transformers.DebertaV2Config(**SIZES),
     transformers.ModernBertConfig(**SIZES, pad_token_id=0, attention_dropout=0.1),
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+@pytest.mark.parametrize("config", MODELS, ids=lambda config: config.model_type)
 def test_a_model_trains_with_it_evaluates_as_before_and_is_saved_as_before(
     config: transformers.PretrainedConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,16 +9,10 @@ import transformers
 from torch import Tensor, nn
 
 from tests import tiny
+from tests.trainables.encoders import SIZES, configs
 from trainables import _attention, _last_block
 from trainables.text_classification import FAMILY
 
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
-CONFIGS = [
-    transformers.BertConfig(**SIZES),
-    transformers.RobertaConfig(**SIZES, max_position_embeddings=16),
-    transformers.ElectraConfig(**SIZES, embedding_size=8),
-    transformers.DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, vocab_size=64),
-]
 OTHERS = [
     transformers.DebertaV2Config(**SIZES),  # an attention of its own
     transformers.ModernBertConfig(**SIZES, pad_token_id=0, classifier_pooling="mean"),
@@ -69,7 +63,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+@pytest.mark.parametrize("config", configs(), ids=lambda config: config.model_type)
 def test_logits_and_gradients_are_those_of_the_whole_block(config: transformers.PretrainedConfig) -> None:
     model = made(config).train()
     logits, slopes = FAMILY.logits(model, BATCH), gradients(model)
@@ -85,7 +79,7 @@ def test_logits_and_gradients_are_those_of_the_whole_block(config: transformers.
 
 
 def test_dropout_drops_in_the_one_row_too() -> None:
-    model = made(CONFIGS[0], dropout=0.5)
+    model = made(configs()[0], dropout=0.5)
     _last_block.read_first_only(model, last_of(model))
     model.train()
     torch.manual_seed(3)
@@ -106,14 +100,14 @@ def test_a_block_it_does_not_know_and_a_head_that_reads_more_are_left_as_they_ar
 
 
 def test_a_head_of_the_mean_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = made(CONFIGS[0]).eval()
+    model = made(configs()[0]).eval()
     pool = model.bert.pooler.forward
     monkeypatch.setattr(model.bert.pooler, "forward", lambda hidden: pool(hidden.mean(1, keepdim=True)))
     assert not _last_block.read_first_only(model, last_of(model))
 
 
 def test_a_head_that_says_the_same_of_all_shows_nothing() -> None:
-    model = made(CONFIGS[0]).eval()
+    model = made(configs()[0]).eval()
     nn.init.zeros_(model.classifier.weight)
     assert not _last_block.read_first_only(model, last_of(model))
 
@@ -129,7 +123,7 @@ def test_a_model_that_does_not_take_the_made_up_texts_is_left_as_it_is() -> None
 
 def test_it_can_be_compiled() -> None:
     """Up to the backend, which needs a C++ compiler here."""
-    model = made(CONFIGS[0]).eval()
+    model = made(configs()[0]).eval()
     assert _last_block.read_first_only(model, last_of(model))
     compiled = torch.compile(model, backend="eager", dynamic=True, fullgraph=True)
     torch.testing.assert_close(FAMILY.logits(compiled, BATCH), FAMILY.logits(model, BATCH))
