@@ -152,10 +152,15 @@ def _numpy_type(tensor: Tensor) -> npt.DTypeLike:
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:
-    """What is added to the scores. Not minus infinity: a query that sees nothing must not make NaN of it."""
+    """What is added to the scores of `_Tiles`: shape [examples or 1, heads or 1, queries or 1, keys].
+
+    Not minus infinity: a query that sees nothing must not make NaN of it.
+    """
+    lowest = torch.finfo(like.dtype).min
     if mask.dtype != torch.bool:
-        return mask.to(like.dtype)
-    lowest = np.finfo(_numpy_type(like)).min  # type: ignore[arg-type]
+        return (mask.to(like.dtype) / math.log(2)).clamp_(min=lowest)
+    if torch.equal(mask, mask[:, :, :1].expand_as(mask)):  # padding is the same for all queries
+        mask = mask[:, :, :1]
     return torch.from_numpy(np.multiply(~mask.numpy(), lowest, dtype=_numpy_type(like)))
 
 
@@ -166,20 +171,22 @@ class DroppingAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, keep: float, scale: float, seed: int
     ) -> Tensor:
-        """Shapes as of `attention`, `bias` with all examples and heads; returns [examples, heads, queries, width]."""
+        """Shapes as of `attention`, `bias` as of `_bias`; returns [examples, heads, queries, width]."""
         q, k, v = (tensor.flatten(0, 1) for tensor in (query, key, value))
         output = q.new_empty(*q.shape[:2], v.shape[2])
         logsumexp = q.new_empty(*q.shape[:2], 1)
-        tiles, masks = _Tiles(q, k, bias, scale), Masks(seed, keep)
+        tiles, masks, kept = _Tiles(q, k, bias, scale), Masks(seed, keep), []
         for rows in tiles.groups:
             weights = tiles.scores(rows)
             highest = weights.amax(-1, keepdim=True)
-            total = weights.sub_(highest).exp_().sum(-1, keepdim=True)
-            torch.add(highest, total.log(), out=logsumexp[rows])
-            _drop(weights, masks.draw(tuple(weights.shape)))
+            total = weights.sub_(highest).exp2_().sum(-1, keepdim=True)
+            torch.add(highest, total.log2(), out=logsumexp[rows])
+            mask = masks.draw(tuple(weights.shape))
+            kept.append(np.packbits(mask))
+            weights.mul_(tiles.floats(mask))
             torch.bmm(weights, v[rows], out=output[rows]).div_(total.mul_(keep))
         ctx.save_for_backward(q, k, v, bias, output, logsumexp)
-        ctx.constants = keep, scale, seed
+        ctx.constants = keep, scale, kept
         return output.view(*query.shape[:3], -1)
 
     @staticmethod
@@ -189,54 +196,53 @@ class DroppingAttention(torch.autograd.Function):
         dV = (M P)^T dO, dS = P (M (dO V^T) - rowsum(dO O)), dQ = dS K, dK = dS^T Q (FlashAttention, appendix B).
         """
         q, k, v, bias, output, logsumexp = ctx.saved_tensors
-        keep, scale, seed = ctx.constants
+        keep, scale, kept = ctx.constants
         shape, g = gradient.shape[:2], gradient.flatten(0, 1)
-        mean = (g * output).sum(-1, keepdim=True)
-        g = g / keep
-        dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
-        tiles, masks = _Tiles(q, k, bias, scale), Masks(seed, keep)
-        room = q.new_empty(2, *tiles.shape)
-        for rows in tiles.groups:
-            weights = tiles.scores(rows, logsumexp).exp_()
-            dropped, slope = room[:, : len(weights)]
-            mask = masks.draw(tuple(weights.shape))
-            np.multiply(weights.numpy(), mask, out=dropped.numpy())
-            torch.bmm(dropped.mT, g[rows], out=dv[rows])
-            _drop(torch.bmm(g[rows], v[rows].mT, out=slope), mask)
-            slope.sub_(mean[rows]).mul_(weights)
+        mean = (g * output).sum(-1, keepdim=True).mul_(keep)  # what is divided by `keep` is so at the end
+        dq = torch.empty_like(q)
+        dk, dv = (tensor.new_empty(tensor.mT.shape) for tensor in (k, v))  # [heads, width, keys]: faster to multiply
+        tiles = _Tiles(q, k, bias, scale)
+        room = q.new_empty(tiles.shape)
+        for rows, bits in zip(tiles.groups, kept, strict=True):
+            weights = tiles.scores(rows, logsumexp).exp2_()
+            dropped = tiles.floats(np.unpackbits(bits, count=weights.numel()).reshape(weights.shape)).mul_(weights)
+            torch.bmm(g[rows].mT, dropped, out=dv[rows])
+            slope = torch.bmm(g[rows], v[rows].mT, out=room[: len(weights)])
+            slope.mul_(dropped).addcmul_(weights, mean[rows], value=-1)
             torch.bmm(slope, k[rows], out=dq[rows])
-            torch.bmm(slope.mT, q[rows], out=dk[rows])
-        results = (tensor.unflatten(0, shape) for tensor in (dq.mul_(scale), dk.mul_(scale), dv))
-        return *results, None, None, None, None
-
-
-def _drop(tensor: Tensor, mask: npt.NDArray[np.bool_]) -> None:
-    """Zero in place what the mask does not keep; torch would make a float tensor of the mask first, numpy does not."""
-    array = tensor.numpy()
-    np.multiply(array, mask, out=array)
+            torch.bmm(q[rows].mT, slope, out=dk[rows])
+        gradients = dq.mul_(scale / keep), dk.mul_(scale / keep).mT, dv.div_(keep).mT
+        return *(tensor.unflatten(0, shape) for tensor in gradients), None, None, None, None
 
 
 class _Tiles:
-    """The scores of a few heads at a time, in one place in memory."""
+    """The scores of a few heads at a time, over the logarithm of 2: `exp2` is twice as fast as `exp`, or more."""
 
     def __init__(self, query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> None:
         heads, queries, keys = *query.shape[:2], key.shape[1]
         size = min(heads, max(1, _TILE // (queries * keys)))
         self.shape = (size, queries, keys)
         self.groups = [slice(start, start + size) for start in range(0, heads, size)]
-        self._query, self._key, self._bias, self._scale = query, key, bias, scale
-        self._room, self._nothing = query.new_empty(self.shape), query.new_zeros(1, 1, 1)
+        self._query, self._key, self._bias, self._scale = query, key, bias, scale / math.log(2)
+        self._scores, self._floats = query.new_empty(2, *self.shape)
+        self._nothing = query.new_zeros(1, 1, 1)
 
     def scores(self, rows: slice, logsumexp: Tensor | None = None) -> Tensor:
         """Of these heads, shape [heads, queries, keys], less `logsumexp`; they stand until the next call."""
         query, key = self._query[rows], self._key[rows]
         start = self._nothing if logsumexp is None else -logsumexp[rows]
-        scores = self._room[: len(query)]
+        scores = self._scores[: len(query)]
         torch.baddbmm(start, query, key.mT, beta=0 if logsumexp is None else 1, alpha=self._scale, out=scores)
         if self._bias is not None:
             examples, heads = np.divmod(np.arange(rows.start, rows.start + len(query)), self._bias.shape[1])
             scores.add_(self._bias[torch.from_numpy(examples), torch.from_numpy(heads)])
         return scores
+
+    def floats(self, mask: npt.NDArray[Any]) -> Tensor:
+        """A mask of these heads as 0 and 1; it stands until the next call."""
+        room = self._floats[: len(mask)]
+        np.copyto(room.numpy(), mask)
+        return room
 
 
 AttentionInterface.register(_NAME, attention)

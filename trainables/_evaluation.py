@@ -27,7 +27,7 @@ def predict(
     batches that one process would take, and each gets all of it.
     """
     model.eval()
-    per_pass = 16 if device.type == "cpu" else 128
+    per_pass = _device.per_pass(device, int(examples.lengths.max()))
     batches = _data.by_length(examples.lengths, per_pass)
     shares = peers.owned(batches)
     own = shares[peers.rank]

@@ -37,8 +37,6 @@ SPLITS = ("train", "validation")
 
 _SHARD = 64
 """Examples a shard, at least; a split has 64 shards at most."""
-_PER_PASS = {"cpu": 16, "cuda": 128}
-"""Examples per forward pass by device, as in evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,7 +227,7 @@ def _fill_shard(
     if not folders:
         return
     device, parts = next(model.parameters()).device, {d: list[Array]() for d in folders}
-    size = _PER_PASS[device.type]
+    size = _device.per_pass(device, int(examples.lengths[shard].max()))
     for start in range(0, len(shard), size):
         batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
         with _device.precision(device):

@@ -21,9 +21,6 @@ from trainables._family import Batch, Examples, Family, First
 from trainables._peers import Peers
 from trainables._stopwatch import Stopwatch
 
-_CPU_MICRO_BATCH = 8
-"""Examples per forward pass on a CPU: larger ones are no faster there and cost memory (1.1 GB at 32 × 128 tokens)."""
-
 _CHECK_EVERY = 20
 """Steps between two looks at the losses on a GPU, where reading one waits for the device."""
 
@@ -107,8 +104,8 @@ def fit(
             what takes a snapshot.
         resume: where to go on; None starts from the beginning.
         micro_batch: examples per forward pass that are known to fit; None tries the whole batch (on a
-            CPU, 8). Gradients of micro-batches add up to the batch's, so it changes no result but for rounding;
-            not so where batch norm trains, which is why there the whole batch is tried on a CPU, too.
+            CPU, 8 or fewer). Gradients of micro-batches add up to the batch's, so it changes no result but for
+            rounding; not so where batch norm trains, which is why there the whole batch is tried on a CPU, too.
         peers: the processes that do this together, each on its share of every batch. All get the same reports; a
             snapshot of any of them serves all.
 
@@ -123,7 +120,7 @@ def fit(
     size = len(train.labels)
     steps = math.ceil(report_at[-1] * steps_per_epoch(size, recipe.batch_size))
     run = _Run(model, family, recipe, _device.Ahead(train, device), device, steps, peers)
-    run.micro_batch = micro_batch or run.micro_batch
+    run.micro_batch = micro_batch or _micro_batch(model, recipe.batch_size, device, int(train.lengths.max()))
     if resume is not None:
         run.restore(resume)
     peers.begin(model, run.step, device)
@@ -151,6 +148,13 @@ def fit(
                 after_step(run.take)
     finally:
         run.ahead.close()
+
+
+def _micro_batch(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:
+    """Examples per forward pass to begin with; on a CPU many are no faster and cost memory."""
+    if device.type != "cpu" or _trains_batch_norm(model):
+        return batch_size
+    return min(batch_size, 8, _device.per_pass(device, longest))
 
 
 def _trains_batch_norm(model: nn.Module) -> bool:
@@ -182,8 +186,6 @@ class _Run:
         self.total = torch.zeros((), device=device)
         """Sum of the losses of these examples."""
         self.micro_batch = recipe.batch_size
-        if device.type == "cpu" and not _trains_batch_norm(model):
-            self.micro_batch = min(recipe.batch_size, _CPU_MICRO_BATCH)
         self._unchecked: list[tuple[int, float, torch.Tensor]] = []
         self.watch = Stopwatch()
 
