@@ -2,8 +2,8 @@
 
 That path goes over whole [examples, heads, length, length] tensors of scores a dozen times, and draws each element of
 the mask by itself. Here a few heads at a time are done while their scores stay in a core's cache, as in FlashAttention
-(Dao et al., 2022), nothing of the size of the scores is kept for the backward pass, and the mask comes from a fast bit
-generator. What it saves of a training step is in tests/bench/README.md ("The training step").
+(Dao et al., 2022), all that is kept of them for the backward pass is the mask, one bit each, and that comes from a fast
+bit generator. What it saves of a training step is in tests/bench/README.md ("The training step").
 """
 
 import math

@@ -70,7 +70,7 @@ class Wanted:
             "device": [self.device, self.threads],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
             "code": _data.code_version(
-                type(family), *family.code, _boundary.outputs, _shards, _packed, _device.precision
+                type(family), *family.code, _boundary.outputs, _shards, _packed, _device.precision, _device.per_pass
             ),
         }
 

@@ -1,6 +1,7 @@
 """Attention with dropout on a CPU beside torch's own."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,27 @@ def padding(examples: int, queries: int, keys: int) -> Tensor:
     return real[:, None, None].expand(-1, 1, queries, -1)
 
 
+def window(examples: int, queries: int, keys: int) -> Tensor:
+    """Bool, shape as of `padding`: no query sees what the next one sees."""
+    near = (torch.arange(queries)[:, None] - torch.arange(keys)).abs() <= 2
+    return near & padding(examples, queries, keys)
+
+
+def slopes(examples: int, queries: int, keys: int) -> Tensor:
+    """Float, a few heads: what is added to the scores; the last keys are as good as masked."""
+    bias = torch.arange(5.0, dtype=torch.float64)[:, None, None] * torch.arange(keys)
+    return bias.masked_fill(torch.arange(keys) >= keys - 1, torch.finfo(torch.float64).min).expand(1, 5, queries, -1)
+
+
+MASKS = [None, padding, window, slopes]
+
+
 def plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, seed: int, keep: float) -> Tensor:
     """The same in whole tensors, with the same masks."""
     scores = SCALE * query @ key.mT
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1) if mask is not None else scores.softmax(-1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    weights = scores.softmax(-1)
     kept = _attention.Masks(seed, keep).draw(tuple(weights.shape))
     return weights * torch.from_numpy(kept) / keep @ value
 
@@ -50,11 +68,13 @@ def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("tile")
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("mask_of", MASKS)
 @pytest.mark.parametrize("keep", [1.0, 0.75])
-def test_values_and_gradients_are_those_of_whole_tensors(padded: bool, keep: float) -> None:
+def test_values_and_gradients_are_those_of_whole_tensors(
+    mask_of: Callable[[int, int, int], Tensor] | None, keep: float
+) -> None:
     # 24 scores a head: a tile draws whole words of four elements, so the masks do not depend on the tiles.
-    tensors, mask = inputs(3, 5, 4, 6), padding(3, 4, 6) if padded else None
+    tensors, mask = inputs(3, 5, 4, 6), mask_of(3, 4, 6) if mask_of else None
     bias = None if mask is None else _attention._bias(mask, tensors[0]).expand(3, 5, -1, -1)
     found = DroppingAttention.apply(*tensors, bias, keep, SCALE, 11)
     expected = plain(*tensors, mask, 11, keep)
@@ -73,6 +93,14 @@ def test_gradients_are_those_of_finite_differences(padded: bool) -> None:
     tensors = inputs(2, 2, 3, 5)
     bias = _attention._bias(padding(2, 3, 5), tensors[0]).expand(2, 2, -1, -1) if padded else None
     assert torch.autograd.gradcheck(lambda *t: DroppingAttention.apply(*t, bias, 0.75, SCALE, 5), tensors)
+
+
+def test_a_bias_is_a_row_where_all_queries_see_the_same() -> None:
+    like = torch.empty(0)
+    row = _attention._bias(padding(3, 4, 6), like)
+    assert torch.equal(row == 0, padding(3, 1, 6))
+    assert torch.equal(_attention._bias(window(3, 4, 6), like) == 0, window(3, 4, 6))
+    assert torch.isfinite(_attention._bias(slopes(3, 4, 6), like)).all()
 
 
 def test_dropout_changes_nothing_on_average() -> None:

@@ -47,6 +47,12 @@ def test_portions_hold_every_example_once(size: int, sizes: list[int]) -> None:
     assert equal(_device.portions(Points(40), INDICES, 10), [{n: torch.cat([b[n] for b in found]) for n in found[0]}])
 
 
+@pytest.mark.parametrize(("longest", "examples"), [(1, 16), (128, 16), (129, 15), (256, 8), (512, 4), (8192, 4)])
+def test_a_cpu_takes_fewer_of_longer_texts_at_once(longest: int, examples: int) -> None:
+    assert _device.per_pass(CPU, longest) == examples
+    assert _device.per_pass(torch.device("cuda"), longest) == 128
+
+
 def test_what_was_made_ahead_is_what_is_asked_for_and_was_made_in_a_thread(far: Any) -> None:
     examples, ahead = far
     ahead.prepare(INDICES, 4)

@@ -25,6 +25,14 @@ def test_it_learns_and_reports_where_it_should() -> None:
     assert reports[-1].metrics["accuracy"] > 0.9 > 0.6 > reports[-1].metrics["train_loss"]
 
 
+@pytest.mark.parametrize(("longest", "batch_size", "taken"), [(256, 32, 8), (512, 32, 4), (4096, 32, 4), (512, 2, 2)])
+def test_a_cpu_takes_fewer_of_longer_texts_at_once(longest: int, batch_size: int, taken: int) -> None:
+    train = Points(40)
+    train.lengths[7] = longest
+    [report] = fit(recipe(batch_size=batch_size), train, report_at=(1.0,))
+    assert report.micro_batch == taken
+
+
 class Slow(Points):
     """Examples that are long in coming."""
 
