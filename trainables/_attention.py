@@ -175,18 +175,18 @@ class DroppingAttention(torch.autograd.Function):
         q, k, v = (tensor.flatten(0, 1) for tensor in (query, key, value))
         output = q.new_empty(*q.shape[:2], v.shape[2])
         logsumexp = q.new_empty(*q.shape[:2], 1)
-        tiles, masks, kept = _Tiles(q, k, bias, scale), Masks(seed, keep), []
+        tiles, masks, packed = _Tiles(q, k, bias, scale), Masks(seed, keep), []
         for rows in tiles.groups:
             weights = tiles.scores(rows)
             highest = weights.amax(-1, keepdim=True)
             total = weights.sub_(highest).exp2_().sum(-1, keepdim=True)
             torch.add(highest, total.log2(), out=logsumexp[rows])
             mask = masks.draw(tuple(weights.shape))
-            kept.append(np.packbits(mask))
+            packed.append(np.packbits(mask))
             weights.mul_(tiles.floats(mask))
             torch.bmm(weights, v[rows], out=output[rows]).div_(total.mul_(keep))
         ctx.save_for_backward(q, k, v, bias, output, logsumexp)
-        ctx.constants = keep, scale, kept
+        ctx.constants = keep, scale, packed
         return output.view(*query.shape[:3], -1)
 
     @staticmethod
@@ -196,14 +196,14 @@ class DroppingAttention(torch.autograd.Function):
         dV = (M P)^T dO, dS = P (M (dO V^T) - rowsum(dO O)), dQ = dS K, dK = dS^T Q (FlashAttention, appendix B).
         """
         q, k, v, bias, output, logsumexp = ctx.saved_tensors
-        keep, scale, kept = ctx.constants
+        keep, scale, packed = ctx.constants
         shape, g = gradient.shape[:2], gradient.flatten(0, 1)
         mean = (g * output).sum(-1, keepdim=True).mul_(keep)  # what is divided by `keep` is so at the end
         dq = torch.empty_like(q)
         dk, dv = (tensor.new_empty(tensor.mT.shape) for tensor in (k, v))  # [heads, width, keys]: faster to multiply
         tiles = _Tiles(q, k, bias, scale)
         room = q.new_empty(tiles.shape)
-        for rows, bits in zip(tiles.groups, kept, strict=True):
+        for rows, bits in zip(tiles.groups, packed, strict=True):
             weights = tiles.scores(rows, logsumexp).exp2_()
             dropped = tiles.floats(np.unpackbits(bits, count=weights.numel()).reshape(weights.shape)).mul_(weights)
             torch.bmm(g[rows].mT, dropped, out=dv[rows])

@@ -38,7 +38,7 @@ def padding(examples: int, queries: int, keys: int) -> Tensor:
 
 
 def window(examples: int, queries: int, keys: int) -> Tensor:
-    """Bool, shape as of `padding`: no query sees what the next one sees."""
+    """Bool, shape as of `padding`: each query sees two keys to either side, as in a sliding window."""
     near = (torch.arange(queries)[:, None] - torch.arange(keys)).abs() <= 2
     return near & padding(examples, queries, keys)
 
