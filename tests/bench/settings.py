@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class Settings:
     quick: bool
     recipes: int
     """Fixed recipes; of `target` the random trials that set the bar."""
+    peer_recipes: int | None
+    """Of `fixed`: how many of the recipes the other systems train; None for all."""
     trials: int
     """Recipes that a search of `target` may try."""
     train: int
@@ -76,6 +79,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     size.add_argument("--full", action="store_true", help="MiniLM on movie reviews (the default)")
     for name in _FULL:
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"default: {_FULL[name]}; quick: {_QUICK[name]}")
+    parser.add_argument("--peer-recipes", type=int, metavar="N", help="fixed: peers train so many; times reckoned up")
     parser.add_argument("--reduction-factor", type=float, default=3.0, help="of every system's ASHA; default: 3")
     parser.add_argument("--first-rung", type=float, default=1.0, help="epochs, of Frostline's; default: 1")
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system; default: 2; quick: 1")
@@ -88,11 +92,14 @@ def parse(arguments: list[str] | None = None) -> Settings:
     peers = tuple(given.peers.split(",")) if given.peers else allowed
     if unknown := [peer for peer in peers if peer not in allowed]:
         parser.error(f"--workload {given.workload} runs {','.join(allowed)}, not {','.join(unknown)}")
+    if not 1 <= (given.peer_recipes or 1) <= sizes["recipes"]:
+        parser.error(f"--peer-recipes {given.peer_recipes} is not between 1 and the {sizes['recipes']} recipes")
     return Settings(
         workload=given.workload,
         peers=tuple(dict.fromkeys(peers)),
         quick=given.quick,
         **sizes,
+        peer_recipes=given.peer_recipes if given.workload == "fixed" else None,
         reduction_factor=given.reduction_factor,
         first_rung=given.first_rung,
         repeat=given.repeat or (1 if given.quick else 2),
@@ -121,6 +128,12 @@ def fixed_recipes(count: int, depths: tuple[int, int], seed: int = 0) -> tuple[d
         }
         for depth in rows
     )
+
+
+def spread(recipes: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """Numbers of `count` recipes from all depths: ordered by depth, the middle one of each of `count` equal parts."""
+    by_depth = sorted(range(len(recipes)), key=lambda number: recipes[number]["frozen_layers"])
+    return sorted(by_depth[(2 * part + 1) * len(recipes) // (2 * count)] for part in range(count))
 
 
 def _log_uniform(rng: random.Random, bounds: tuple[float, float]) -> float:

@@ -15,17 +15,22 @@ class Run:
     system: str
     repeat: int
     wall: float
-    """Seconds."""
+    """Seconds, reckoned for all recipes where it was given some."""
     cpu: float
-    """Seconds of user and system time of all its processes."""
+    """Seconds of user and system time of all its processes, reckoned likewise."""
     memory: float
     """Peak, bytes."""
-    scores: tuple[float, ...] = ()
-    """Final validation accuracy by recipe; empty where recipes are not shared."""
+    scores: tuple[float | None, ...] = ()
+    """Final validation accuracy by recipe, None of one that it was not given; empty where recipes are not shared."""
     reached: float | None = None
     """Seconds from its start until the target score was first reported; None where it was not."""
     per_trial: float | None = None
     """Median seconds of a trial, as the system says."""
+
+    @property
+    def share(self) -> float:
+        """Of the recipes, how many it was given."""
+        return sum(score is not None for score in self.scores) / len(self.scores) if self.scores else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +82,17 @@ def gates(runs: Sequence[Run], reference: str) -> dict[str, Gate]:
         both = [(run.scores, mine[run.repeat]) for run in runs if run.system == system and run.repeat in mine]
         if system == reference or not both or not both[0][0]:
             continue
-        theirs = [statistics.fmean(column) for column in zip(*(a for a, _ in both), strict=True)]
-        ours = [statistics.fmean(column) for column in zip(*(b for _, b in both), strict=True)]
-        found[system] = gate(theirs, ours)
+        theirs = [_mean(column) for column in zip(*(a for a, _ in both), strict=True)]
+        ours = [_mean(column) for column in zip(*(b for _, b in both), strict=True)]
+        pairs = [(a, b) for a, b in zip(theirs, ours, strict=True) if a is not None and b is not None]
+        found[system] = gate([a for a, _ in pairs], [b for _, b in pairs])
     return found
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    """The mean of one recipe's scores; None where it was not trained."""
+    given = [score for score in scores if score is not None]
+    return statistics.fmean(given) if given else None
 
 
 def medians(runs: Sequence[Run], field: str) -> dict[str, float]:
@@ -124,20 +136,26 @@ def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra:
     values = {field: medians(runs, field) for field in (*fields, "memory")}
     agree = gates(runs, reference)
     scored = any(run.scores for run in runs)
+    # Means are over recipes that all of them have trained.
+    common = [
+        number for number, scores in enumerate(zip(*(run.scores for run in runs), strict=True)) if None not in scores
+    ]
     header = ["system"]
     for field in fields:
         header += [f"{_TITLES[field]}", f"× {reference}"]
     header += ["peak MB", "runs", *(["accuracy", f"minus {reference}, 95 %"] if scored else [])]
     rows = []
     for system in values["wall"]:
+        mine = [run for run in runs if run.system == system]
         row = [f"{system} {names[system]}"]
+        if mine[0].share < 1:
+            row[0] += f", 1 recipe of {1 / mine[0].share:.3g}"
         for field in fields:
             row += [number(values[field][system]), f"{ratios(values[field], reference)[system]:.2f}"]
-        mine = [run for run in runs if run.system == system]
         row += [f"{values['memory'][system] / 1e6:.0f}", str(len(mine))]
         if scored:
             row += [
-                f"{statistics.fmean(score for run in mine for score in run.scores):.4f}",
+                f"{statistics.fmean(run.scores[n] or 0.0 for run in mine for n in common):.4f}",
                 str(agree.get(system, "")),
             ]
         rows.append(row)

@@ -33,6 +33,15 @@ def test_recipes_take_every_depth_equally_often_and_come_from_the_seed() -> None
     assert {recipe["frozen_layers"] for recipe in settings.fixed_recipes(5, (7, 7))} == {7}
 
 
+def test_some_of_the_recipes_come_from_all_depths() -> None:
+    recipes = settings.fixed_recipes(32, (0, 6))
+    for count, depths in ((1, [3]), (2, [1, 5]), (4, [0, 2, 4, 6])):
+        numbers = settings.spread(recipes, count)
+        assert sorted(recipes[number]["frozen_layers"] for number in numbers) == depths
+        assert numbers == sorted(numbers)
+    assert settings.spread(recipes, 32) == list(range(32))
+
+
 def test_the_command_line() -> None:
     full = settings.parse(["--full"])
     assert (full.recipes, full.train, full.validation, full.length, full.epochs) == (32, 1000, 1000, 256, 2)
@@ -40,6 +49,12 @@ def test_the_command_line() -> None:
     quick = settings.parse(["--quick", "--peers", "S,F", "--recipes", "4"])
     assert (quick.recipes, quick.repeat, quick.peers) == (4, 1, ("S", "F"))
     assert settings.parse(["--workload", "target"]).recipes == 16
+
+
+def test_more_recipes_than_there_are_cannot_be_some_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--recipes", "4", "--peer-recipes", "5"])
+    assert "--peer-recipes 5 is not between 1 and the 4 recipes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--peers", "X"], ["--workload", "target", "--peers", "S"]])

@@ -12,7 +12,9 @@ from tests.bench.table import Gate, Run
 NAMES = {"S": "standard", "F": "ours"}
 
 
-def run(system: str, repeat: int = 0, cpu: float = 1.0, scores: tuple[float, ...] = (), **more: float | None) -> Run:
+def run(
+    system: str, repeat: int = 0, cpu: float = 1.0, scores: tuple[float | None, ...] = (), **more: float | None
+) -> Run:
     return Run(system=system, repeat=repeat, wall=cpu / 2, cpu=cpu, memory=1e9, scores=scores, **more)
 
 
@@ -53,6 +55,14 @@ def test_repeats_are_averaged_before_they_are_paired() -> None:
     found = table.gates(runs, "F")
     assert found == {"S": Gate(pairs=2, mean=pytest.approx(0.1), half=pytest.approx(0.0, abs=1e-9))}
     assert table.gates(runs[:2], "F") == {}, "nothing to compare with"
+
+
+def test_a_peer_that_trained_some_of_the_recipes_is_compared_on_these() -> None:
+    runs = [run("S", cpu=60, scores=(None, 0.7, None, 0.5)), run("F", cpu=20, scores=(0.9, 0.6, 0.9, 0.5))]
+    assert table.gates(runs, "F")["S"].pairs == 2
+    rows = [line.strip("| ").split("|") for line in table.report(runs, NAMES, "F").splitlines()]
+    assert rows[2][0].strip() == "S standard, 1 recipe of 2"
+    assert [row[7].strip() for row in rows[2:]] == ["0.6000", "0.5500"]
 
 
 def test_medians_and_ratios() -> None:

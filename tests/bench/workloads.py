@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench import process
 from tests.bench.data import Prepared
 from tests.bench.job import Job, Report, final_scores, read_reports
-from tests.bench.settings import AT_ONCE, MODULES, ON_RAY, Settings, fixed_recipes, order
+from tests.bench.settings import AT_ONCE, MODULES, ON_RAY, Settings, fixed_recipes, order, spread
 from tests.bench.table import Run
 
 MARGIN = 0.003
@@ -131,7 +131,12 @@ def fixed(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
     """The same recipes on every system, to their end."""
     depths = (0, bench.prepared.blocks - 1)
     recipes = fixed_recipes(bench.settings.recipes, depths)
-    return _all(bench, lambda system, name, seed: _fixed(bench, system, name, seed, recipes, depths))
+    some = spread(recipes, bench.settings.peer_recipes or len(recipes))
+
+    def one(system: str, name: str, seed: int) -> Run:
+        return _fixed(bench, system, name, seed, recipes, depths, None if system == "F" else some)
+
+    return _all(bench, one)
 
 
 def probe(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
@@ -171,22 +176,40 @@ def target(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
 
 
 def _fixed(
-    bench: Bench, system: str, name: str, seed: int, recipes: tuple[dict[str, Any], ...], depths: tuple[int, int]
+    bench: Bench,
+    system: str,
+    name: str,
+    seed: int,
+    recipes: tuple[dict[str, Any], ...],
+    depths: tuple[int, int],
+    numbers: Collection[int] | None = None,
 ) -> Run:
+    """One run over the recipes, or over those with these numbers."""
     cache = "off" if system == "FN" else None
-    job = bench.job(system, name, recipes=recipes, depths=depths, seed=seed, prefix_cache=cache)
+    numbers = range(len(recipes)) if numbers is None else numbers
+    given = tuple(recipes[number] for number in numbers)
+    job = bench.job(system, name, recipes=given, depths=depths, seed=seed, prefix_cache=cache)
     usage = bench.run(job)
     reports = read_reports(job)
     try:
-        scores = final_scores(job, reports)
+        scores = dict(zip(numbers, final_scores(job, reports), strict=True))
     except ValueError as error:
         raise RunFailedError(f"{name}: {error}") from error
     took = {report.trial: report.seconds for report in reports}  # at its last report
-    return _run(system, seed, usage, scores=tuple(scores), per_trial=statistics.median(took.values()))
+    return _run(
+        system,
+        seed,
+        usage,
+        times=len(recipes) / len(given),
+        scores=tuple(scores.get(number) for number in range(len(recipes))),
+        per_trial=statistics.median(took.values()),
+    )
 
 
-def _run(system: str, repeat: int, usage: process.Usage, **more: Any) -> Run:
-    return Run(system=system, repeat=repeat, wall=usage.wall, cpu=usage.cpu, memory=usage.memory, **more)
+def _run(system: str, repeat: int, usage: process.Usage, times: float = 1.0, **more: Any) -> Run:
+    return Run(
+        system=system, repeat=repeat, wall=times * usage.wall, cpu=times * usage.cpu, memory=usage.memory, **more
+    )
 
 
 def _all(bench: Bench, one: Callable[[str, str, int], Run]) -> tuple[list[Run], list[RunFailedError]]:
