@@ -5,7 +5,7 @@ assumed: `survey` compares scores.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,8 +29,10 @@ class _DeepEnough(Exception):  # noqa: N818 - not an error
     """Ends a forward pass whose rest nobody needs."""
 
 
-def _output(result: Any) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result
+def _output(result: Any) -> Tensor | None:
+    """The tensor that a module puts out; None where it is something else, a list of them, say."""
+    output = result[0] if isinstance(result, tuple) and result else result
+    return output if isinstance(output, Tensor) else None
 
 
 def _modules(block: Block) -> list[nn.Module]:
@@ -49,15 +51,16 @@ def outputs(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, dept
         depths: blocks before each boundary, at least 1.
 
     Returns:
-        Depth -> tensor, first dimension the examples.
+        Depth -> tensor, first dimension the examples; without those where a block does not put out one, or is not run.
     """
     found: dict[int, Tensor] = {}
 
     def keep(depth: int, _module: nn.Module, _inputs: Any, result: Any) -> None:
-        found[depth] = _output(result)
+        output = _output(result)
+        if output is not None:
+            found[depth] = output if depth == max(depths) else output.clone()  # what comes next may work in place
         if depth == max(depths):
             raise _DeepEnough
-        found[depth] = found[depth].clone()  # what comes next may work in place
 
     hooks = [_modules(blocks[d - 1])[-1].register_forward_hook(functools.partial(keep, d)) for d in depths]
     try:
@@ -101,11 +104,16 @@ def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) ->
         family: of the model.
         depth: blocks to skip.
         example: any batch with whole inputs, for one look at what the blocks return.
+
+    Raises:
+        ValueError: a block to skip puts out something else than a tensor.
     """
     blocks = family.blocks(model)
     skipped = [module for block in blocks[:depth] for module in _modules(block)]
     if any(module not in _results for module in skipped):
         _look_at_results(model, family, blocks, example)
+        if any(module not in _results for module in skipped):
+            raise ValueError("a block puts out no tensor, or is not run")
     place: dict[str, Tensor] = {}
     ragged = family.mask(example) is not None
 
@@ -131,8 +139,9 @@ def starting_at(model: nn.Module, family: Family, depth: int, example: Batch) ->
 
 def _look_at_results(model: nn.Module, family: Family, blocks: Blocks, example: Batch) -> None:
     def note(module: nn.Module, _inputs: Any, result: Any) -> None:
-        length = len(result) if isinstance(result, tuple) else 0
-        _results[module] = (length, tuple(_output(result).shape[1:]))
+        length, output = len(result) if isinstance(result, tuple) else 0, _output(result)
+        if output is not None:
+            _results[module] = (length, tuple(output.shape[1:]))
 
     hooks = [module.register_forward_hook(note) for block in blocks for module in _modules(block)]
     was_training = {module: module.training for module in model.modules()}
@@ -154,7 +163,8 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     """The boundaries at which training can start, found by trying each with two examples on the CPU.
 
     A model in which more than one tensor goes from block to block (or that does something between two) gives
-    other scores when it is started there; such a boundary is left out.
+    other scores when it is started there; such a boundary is left out. So is one at which the blocks before have
+    read weights that are in none of them: these still train, and what is kept would not follow.
 
     Args:
         model: pretrained, on the CPU.
@@ -173,8 +183,9 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     kept = outputs(model, family, blocks, batch, list(depths))
     with torch.inference_mode():
         expected = family.logits(model, batch)
+    alone = _alone(model, family, blocks, batch, kept)
     found = []
-    for depth in depths:
+    for depth in sorted(alone):
         mask, first = family.mask(batch), family.first_token(batch)
         first_only = first is not None and _same(model, family, depth, batch, first, kept[depth][:, :1], expected)
         if not first_only and not _same(model, family, depth, batch, batch, _emptied(kept[depth], mask), expected):
@@ -186,6 +197,33 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
             values = values / mask.shape[1] * mean
         found.append(Boundary(depth=depth, flops=flops[depth], values=float(values), first_only=first_only))
     return found, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
+
+
+@torch.inference_mode()
+def _alone(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, kept: Mapping[int, Tensor]) -> set[int]:
+    """The depths at which only the blocks before decide what is put out: with all other weights doubled it stays."""
+    before = {id(p) for block in blocks for part in block for p in _parameters(part)}
+    doubled = [p for p in model.parameters() if id(p) not in before]
+    found = set()
+    for parameter in doubled:
+        parameter.mul_(2)  # which is undone to the bit
+    try:
+        for depth in range(len(blocks), 0, -1):
+            if depth in kept:
+                output = outputs(model, family, blocks, batch, [depth]).get(depth)
+                if output is not None and torch.allclose(output, kept[depth], rtol=1e-3, atol=1e-4):
+                    found.add(depth)
+            for parameter in (p for part in blocks[depth - 1] for p in _parameters(part)):
+                parameter.mul_(2)
+                doubled.append(parameter)
+    finally:
+        for parameter in doubled:
+            parameter.mul_(0.5)
+    return found
+
+
+def _parameters(part: nn.Module | nn.Parameter) -> Iterable[nn.Parameter]:
+    return [part] if isinstance(part, nn.Parameter) else part.parameters()
 
 
 def _same(

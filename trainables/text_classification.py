@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tokenizers
@@ -53,7 +54,7 @@ class TokenizedText(Examples):
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (_attention.attention, _attention._heads, _last_block._with_first_only)
+    code = (TokenizedText, _attention.attention, _attention._heads, _last_block._with_first_only)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         # RoBERTa counts positions from 2, and only its tokenizer tells.
@@ -122,7 +123,7 @@ class TextClassification(Family):
             if name == holder:
                 break
             stem.append(child)
-        return [stem, *([layer] for layer in layers)]
+        return [[*stem, *_read_by_all(model, layers, getattr(body, holder))], *([layer] for layer in layers)]
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
@@ -149,6 +150,37 @@ class TextClassification(Family):
 
     def load_line(self) -> str:
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
+
+
+_shared: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
+
+
+class _LastLayerReached(Exception):  # noqa: N818 - not an error
+    """Ends a forward pass, and brings what the last layer puts out."""
+
+
+def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> list[nn.Parameter]:
+    """What `holder` has beside its layers for them to read, as DeBERTa's and MPNet's relative positions.
+
+    It is frozen with the stem, else frozen layers would go on changing. A norm behind the last layer is not of it.
+    """
+    own = {id(parameter) for parameter in layers.parameters()}
+    beside = [parameter for parameter in holder.parameters() if id(parameter) not in own]
+    if not beside or model in _shared:
+        return _shared.get(model, [])
+
+    def reached(_module: nn.Module, _inputs: Any, result: Any) -> None:
+        raise _LastLayerReached(result[0] if isinstance(result, tuple) else result)
+
+    beside = [parameter.requires_grad_() for parameter in beside]  # as `freeze` has them at depth 0
+    tokens = torch.ones(1, 4, dtype=torch.long, device=beside[0].device)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), layers[-1].register_forward_hook(reached):
+        try:
+            model(input_ids=tokens)
+        except _LastLayerReached as last:
+            gradients = torch.autograd.grad(last.args[0].sum(), beside, allow_unused=True)
+    _shared[model] = [p for p, gradient in zip(beside, gradients, strict=True) if gradient is not None]
+    return _shared[model]
 
 
 def _config(folder: Path, **changes: Any) -> Any:

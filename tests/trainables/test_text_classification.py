@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from spaces import Data
 from tests import tiny
-from trainables import _family
+from trainables import _family, _freezing
 from trainables.text_classification import FAMILY
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
@@ -34,6 +34,34 @@ def test_the_blocks_of_every_encoder_are_its_embeddings_and_its_layers(
     outside = {name for name, p in model.named_parameters() if id(p) not in inside}
     assert outside
     assert not {name for name in outside if "embeddings" in name or ".layer." in name or ".layers." in name}
+
+
+@pytest.mark.parametrize(
+    ("config", "frozen"),
+    [
+        (
+            transformers.DebertaV2Config(
+                **SIZES, relative_attention=True, pos_att_type=["c2p", "p2c"], norm_rel_ebd="layer_norm"
+            ),
+            {"rel_embeddings.weight", "LayerNorm.weight", "LayerNorm.bias"},
+        ),
+        (transformers.MPNetConfig(**SIZES), {"relative_attention_bias.weight"}),
+        (transformers.XLMRobertaXLConfig(**SIZES), set()),  # its encoder's norm comes last
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_what_every_layer_reads_is_frozen_with_the_first_block(
+    config: transformers.PretrainedConfig, frozen: set[str]
+) -> None:
+    """Else frozen layers go on changing, and what is kept of them is no longer what the export computes."""
+    model = AutoModelForSequenceClassification.from_config(config)
+    blocks = FAMILY.blocks(model)
+    for depth, expected in ((0, set()), (1, frozen), (3, frozen)):
+        _freezing.freeze(model, blocks, depth)
+        beside = dict(model.base_model.encoder.named_parameters())
+        found = {name for name, p in beside.items() if not p.requires_grad and not name.startswith("layer.")}
+        assert found == expected
+        assert FAMILY.blocks(model) == blocks
 
 
 def test_shared_layers_are_refused() -> None:
