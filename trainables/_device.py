@@ -79,13 +79,13 @@ def compiling_pays(device: torch.device, seconds_per_step: float, steps_left: in
     return device.type == "cuda" and seconds_per_step * steps_left * _SAVED > _COMPILING
 
 
-_CPU_TOKENS = 2048
+CPU_TOKENS = 2048
 """Tokens that a CPU takes at once. More are no faster, and from some thousand on slower: they leave its cache."""
 
 
 def per_pass(device: torch.device, longest: int) -> int:
     """Examples per forward pass where nothing trains, the longest of them so many tokens long (1 for an image)."""
-    return 128 if device.type == "cuda" else max(4, min(16, _CPU_TOKENS // longest))
+    return 128 if device.type == "cuda" else max(4, min(16, CPU_TOKENS // longest))
 
 
 def portions(examples: Examples, indices: Array, size: int, pinned: bool = False) -> list[Batch]:

@@ -27,8 +27,8 @@ def predict(
     batches that one process would take, and each gets all of it.
     """
     model.eval()
-    per_pass = _device.per_pass(device, int(examples.lengths.max()))
-    batches = _data.by_length(examples.lengths, per_pass)
+    # By what the texts are, not by what a cache has kept of them: a process that has no room for a cache shares alike.
+    batches = _data.by_length(examples.lengths, _device.per_pass(device, int(examples.lengths.max())))
     shares = peers.owned(batches)
     own = shares[peers.rank]
 
@@ -41,7 +41,9 @@ def predict(
                 logits.append(family.logits(model, _device.to(batch, device)).float())
         return torch.cat(logits)[: len(own)]
 
-    logits = _device.fitting(per_pass, device, run, "when a single example is evaluated")
+    logits = _device.fitting(
+        _device.per_pass(device, examples.longest), device, run, "when a single example is evaluated"
+    )
     found = torch.cat(peers.gather(logits, [len(share) for share in shares])).cpu()
     order = np.concatenate(batches)
     place = np.empty(len(order), dtype=np.int64)

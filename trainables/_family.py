@@ -44,6 +44,11 @@ class Examples(ABC):
     lengths: Array
     """Cost of each example in its own unit (tokens); equal lengths make the fullest batches."""
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example as a batch brings it along, 1 where it is a single vector or an image."""
+        return int(self.lengths.max())
+
     @abstractmethod
     def batch(self, indices: Array) -> Batch:
         """Inputs and `labels` of these examples as CPU tensors, first dimension len(indices)."""
@@ -56,6 +61,10 @@ class First(Examples):
         self.labels, self.lengths = examples.labels[:count], examples.lengths[:count]
         self.partial = len(self.labels) < len(examples.labels)
         self._examples = examples
+
+    @property
+    def longest(self) -> int:
+        return self._examples.longest
 
     def batch(self, indices: Array) -> Batch:
         return self._examples.batch(indices)

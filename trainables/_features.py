@@ -16,8 +16,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -67,11 +67,13 @@ class Wanted:
             "boundary": depth,
             "first_only": depth in self.first_only,
             "dtype": self.dtype,
-            "device": [self.device, self.threads],
+            "device": [self.device, self.threads if self.device == "cpu" else 0],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
             "code": _data.code_version(
-                type(family), *family.code, _boundary.outputs, _shards, _packed, _device.precision, _device.per_pass
+                *(type(family), *family.code, _boundary.outputs, _boundary._output, _boundary._modules),
+                *(_shards, _packed, _fill_shard, _device.precision, _device.per_pass),
             ),
+            "constants": [_SHARD, _device.CPU_TOKENS],
         }
 
     def folder(self, family: Family, depth: int) -> Path:
@@ -91,20 +93,39 @@ def limit(share: float = 0.2) -> float:
     return share * (shutil.disk_usage(at).free + sum(_size(folder) for folder in _folders()))
 
 
+class _DamagedError(Exception):
+    """An entry that was whole once, and is not."""
+
+
 class CachedExamples(Examples):
     """A split whose batches bring along, as `prefix`, what the blocks before a boundary make of them."""
 
     def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
         self.labels, self.lengths = examples.labels, examples.lengths
+        """Open what `_fill` has made.
+
+        Raises:
+            _DamagedError: a file of it is missing or cut short.
+        """
         self._examples, self._family, self._first_only = examples, family, first_only
         self._in_use = _hold(folder)  # as long as this object lives, nobody removes the folder
         self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
         self._start = np.empty(len(self.lengths), dtype=np.int64)
         rows = np.ones(len(self.lengths), dtype=np.int64) if first_only else _rows(examples, family)
         for number, shard in enumerate(_shards(self.lengths)):
-            self._arrays.append(_data.open_array(folder, f"{split}-{number:03}"))
             self._shard[shard], self._start[shard] = number, np.cumsum(rows[shard]) - rows[shard]
+            name = f"{split}-{number:03}"
+            try:
+                self._arrays.append(_data.open_array(folder, name))
+            except (FileNotFoundError, ValueError, EOFError) as error:
+                raise _DamagedError(f"{name} of {folder}: {error}") from error
+            if len(self._arrays[-1]) != rows[shard].sum():
+                raise _DamagedError(f"{name} of {folder} is cut short")
         self._rows = rows
+
+    @property
+    def longest(self) -> int:
+        return int(self._rows.max())
 
     def batch(self, indices: Array) -> Batch:
         """The batch of the examples, and `prefix`, float32 [examples, length, ...] with zeros at padding."""
@@ -167,38 +188,51 @@ def prepare(
 
     Raises:
         OverflowError: see `_packed`.
+        _device.DoesNotFitError: a single example does not go through the frozen blocks.
     """
     folders = {d: wanted.folder(family, d) for d in wanted.boundaries}
     try:
         holds = [_hold(folder) for folder in folders.values()]  # while a pass runs, too
-        if not (folders[depth] / "key.json").exists():
-            _fill(model, family, splits, wanted, folders)
-        found = {
-            split: CachedExamples(splits[split], family, folders[depth], split, depth in wanted.first_only)
-            for split in SPLITS
-        }
+        for _ in range(2):
+            if not (folders[depth] / "key.json").exists():
+                _fill(model, family, splits, wanted, folders, depth)
+            try:
+                return {
+                    split: CachedExamples(splits[split], family, folders[depth], split, depth in wanted.first_only)
+                    for split in SPLITS
+                }
+            except _DamagedError:
+                _empty(folders[depth])
         del holds
     except OSError:
-        return None  # a cache that cannot be written, or was removed by hand, is none
-    return found
+        pass  # a cache that cannot be written is none
+    return None
 
 
 def _fill(
-    model: nn.Module, family: Family, splits: Mapping[str, Examples], wanted: Wanted, folders: Mapping[int, Path]
+    model: nn.Module,
+    family: Family,
+    splits: Mapping[str, Examples],
+    wanted: Wanted,
+    folders: Mapping[int, Path],
+    needed: int,
 ) -> None:
+    """Compute what is missing at all depths, or at the one that is needed where there is no room for all."""
     model.eval()
     blocks, device = family.blocks(model), next(model.parameters()).device
     missing = {d: folder for d, folder in folders.items() if not (folder / "key.json").exists()}
     example = {name: tensor.to(device) for name, tensor in splits["train"].batch(np.arange(1)).items()}
     found = _boundary.outputs(model, family, blocks, example, list(missing))
-    size = 0.0
+    sizes = dict.fromkeys(missing, 0.0)
     for d, hidden in found.items():
         for split in SPLITS:
             rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
             width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
-            size += float(rows) * width * np.dtype(wanted.dtype).itemsize
-    if not make_room(size, wanted.limit, but=set(missing.values())):
-        raise OSError(errno.ENOSPC, f"{size:.0f} bytes of features do not fit the limit of {wanted.limit:.0f}")
+            sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
+    if not make_room(sum(sizes.values()), wanted.limit, but=set(missing.values())):
+        missing = {needed: missing[needed]}
+        if not make_room(sizes[needed], wanted.limit, but=set(missing.values())):
+            raise OSError(errno.ENOSPC, f"{sizes[needed]:.0f} bytes do not fit the limit of {wanted.limit:.0f}")
     shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
     for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
         for split, number, shard in shards:
@@ -206,7 +240,7 @@ def _fill(
             absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
             if not absent:
                 continue
-            with _claim(missing[max(missing)] / f"{name}.lock", wait) as mine:
+            with _claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
                 if mine:
                     absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
                     _fill_shard(model, family, blocks, splits[split], shard, wanted, absent, name)
@@ -226,16 +260,22 @@ def _fill_shard(
 ) -> None:
     if not folders:
         return
-    device, parts = next(model.parameters()).device, {d: list[Array]() for d in folders}
-    size = _device.per_pass(device, int(examples.lengths[shard].max()))
-    for start in range(0, len(shard), size):
-        batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
-        with _device.precision(device):
-            found = _boundary.outputs(model, family, blocks, batch, list(folders))
-        for d, hidden in found.items():
-            parts[d].append(_packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype))
+    device = next(model.parameters()).device
+
+    def run(size: int) -> dict[int, list[Array]]:
+        parts = {d: list[Array]() for d in folders}
+        for start in range(0, len(shard), size):
+            batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
+            with _device.precision(device):
+                found = _boundary.outputs(model, family, blocks, batch, list(folders))
+            for d, hidden in found.items():
+                parts[d].append(_packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype))
+        return parts
+
+    per_pass = _device.per_pass(device, int(examples.lengths[shard].max()))
+    parts = _device.fitting(per_pass, device, run, "when a single example goes through the frozen blocks")
     for d, folder in folders.items():
-        rows = np.concatenate(parts[d])
+        rows = np.concatenate(parts.pop(d))
         _write(folder / f"{name}.npy", lambda file, rows=rows: np.save(file, rows, allow_pickle=False))
 
 
@@ -247,17 +287,22 @@ def _write(path: Path, write: Any) -> None:
     try:
         with aside.open("wb") as file:
             write(file)
+            file.flush()
+            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
 @contextmanager
-def _claim(path: Path, wait: bool) -> Iterator[bool]:
-    with path.open("ab") as lock:
+def _claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
+    """Lock all of them or none. Whoever waits has locked them in this order, too: nobody waits for ever."""
+    with ExitStack() as locks:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            for path in paths:
+                fcntl.flock(locks.enter_context(path.open("ab")), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
+            locks.close()
             yield False
         else:
             yield True
@@ -270,7 +315,7 @@ def _hold(folder: Path) -> IO[bytes]:
     """Make the folder if need be, and keep it from being removed until the returned file is closed or forgotten."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "in-use").open("ab")
+        file = (folder / "in-use").open("a+b")  # NFS gives a shared lock to readers only
         fcntl.flock(file, fcntl.LOCK_SH)
         try:
             os.utime(folder / "in-use")  # what was used last is removed last
@@ -294,6 +339,11 @@ def _size(folder: Path) -> int:
     return total
 
 
+def _empty(folder: Path) -> None:
+    for path in (folder / "key.json", *folder.glob("*.npy")):
+        path.unlink(missing_ok=True)
+
+
 def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
     """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
 
@@ -310,6 +360,7 @@ def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 total -= _size(folder)
                 (folder / "in-use").unlink()  # first: whoever comes now makes a new one
+                (folder / "key.json").unlink(missing_ok=True)  # what is left if this is broken off is not whole
                 shutil.rmtree(folder, ignore_errors=True)
         except (BlockingIOError, FileNotFoundError):
             continue

@@ -51,7 +51,10 @@ class Pictures(Examples):
 class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
-    code = (_vision.build, _vision.blocks_of, _vision._timm_blocks, _vision._blocks_in_order, _vision._joined)
+    code = (
+        *(Pictures, Stored, _images.cropped, _vision.build),
+        *(_vision.blocks_of, _vision._timm_blocks, _vision._blocks_in_order, _vision._joined),
+    )
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:

@@ -133,6 +133,7 @@ def test_what_only_the_first_token_is_read_of_is_kept_for_that_alone(case: Case)
         assert cached
         assert cached["train"].batch(np.arange(3))["prefix"].shape[:2] == (3, 1)
         assert sum(len(array) for array in cached["train"]._arrays) == len(examples.labels)
+        assert _family.First(cached["train"], 3).longest == 1, "so many of them go through the head at once"
 
 
 class Crossed(type(_family.load("text_classification"))):  # type: ignore[misc]
@@ -152,6 +153,20 @@ def test_a_boundary_that_does_not_hold_is_not_offered() -> None:
     case_ = Case("text_classification", _fresh())
     case_.family = Crossed()
     assert [b.depth for b in look(case_)[0]] == [1]
+
+
+def test_a_boundary_before_which_other_weights_are_read_is_not_offered() -> None:
+    """They would train on, and what is kept would not follow them."""
+    case_ = Case("text_classification", _fresh())
+    model = case_.build()
+    shared = nn.Parameter(torch.ones(()))
+    model.register_parameter("shared", shared)
+    layer = case_.family.blocks(model)[-1][-1]
+    forward = layer.forward
+    layer.forward = lambda hidden, *given, **more: forward(hidden * shared, *given, **more)
+    found, _ = _boundary.survey(model, case_.family, case_.family.open(case_.entry, "train"))
+    assert [b.depth for b in found] == list(range(1, case_.info.blocks))
+    assert shared == 1, "the weights are as they were"
 
 
 def test_numbers_that_float16_cannot_hold_are_said(case: Case) -> None:
@@ -226,11 +241,10 @@ def test_changed_code_is_another_key(case: Case, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_pass_fills_every_boundary_and_the_next_trial_none(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes: list[int] = []
+    cache, model, passes = wanted(case), case.build(), list[int]()
     real = _boundary.outputs
     monkeypatch.setattr(_boundary, "outputs", lambda *given: passes.append(len(given[4])) or real(*given))
     monkeypatch.setattr(_data, "code_version", lambda *_: "a version")
-    cache, model = wanted(case), case.build()
     _features.prepare(model, case.family, splits(case), cache, cache.boundaries[0])
     count = len(passes)
     assert set(passes) == {len(cache.boundaries)}
@@ -323,6 +337,52 @@ def test_an_entry_that_was_left_half_filled_is_filled_up_and_is_the_same(case: C
     assert {path: path.read_bytes() for path in root.rglob("*.npy")} == before
 
 
+def test_a_damaged_entry_is_made_again(case: Case, root: Path) -> None:
+    """Files cut short by a power cut, or removed by someone who cleans up."""
+    cache = wanted(case)
+    _features.prepare(case.build(), case.family, splits(case), cache, 1)
+    before = {path: path.read_bytes() for path in root.rglob("*.npy")}
+    kept = [path for path in before if path.parent == cache.folder(case.family, 1)]
+    for damage in (Path.unlink, Path.touch, lambda path: path.write_bytes(before[path][:-4])):
+        for path in kept:
+            path.unlink()
+            path.touch()
+            damage(path)
+        assert _features.prepare(case.build(), case.family, splits(case), cache, 1)
+        assert {path: path.read_bytes() for path in root.rglob("*.npy")} == before
+
+
+def test_a_shard_is_claimed_at_all_depths_or_at_none(tmp_path: Path) -> None:
+    """Two searches that keep different depths share a folder."""
+    one, both = [tmp_path / "6.lock"], [tmp_path / "3.lock", tmp_path / "6.lock"]
+    with _features._claim(one, wait=False) as mine, _features._claim(both, wait=False) as theirs:
+        assert mine
+        assert not theirs
+        with _features._claim(both[:1], wait=False) as free:
+            assert free, "what the other could not use is not kept from anyone"
+    with _features._claim(both, wait=False) as theirs:
+        assert theirs
+
+
+def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
+    case: Case, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes = _boundary.outputs, list[int]()
+
+    def small(model: Any, family: Any, blocks: Any, batch: _family.Batch, depths: Any) -> Any:
+        sizes.append(len(batch["labels"]))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError
+        return real(model, family, blocks, batch, depths)
+
+    monkeypatch.setattr(_data, "code_version", lambda *_: "a version")
+    monkeypatch.setattr(_boundary, "outputs", small)
+    cached = _features.prepare(case.build(), case.family, splits(case), wanted(case), 1)
+    assert cached
+    assert max(sizes) > 3
+    assert sum(len(array) for array in cached["train"]._arrays) == cached["train"]._rows.sum()
+
+
 # --- room ------------------------------------------------------------------------------------------
 
 
@@ -352,6 +412,15 @@ def test_what_was_not_used_for_longest_is_removed_first_and_what_is_in_use_stays
 def test_features_beyond_the_limit_are_not_made_and_training_goes_without(case: Case, root: Path) -> None:
     assert _features.prepare(case.build(), case.family, splits(case), wanted(case, limit=1000.0), 1) is None
     assert not list(root.rglob("*.npy"))
+
+
+def test_where_not_all_boundaries_have_room_the_one_that_is_needed_is_kept(case: Case, root: Path) -> None:
+    cache = wanted(case)
+    _features.prepare(case.build(), case.family, splits(case), cache, 1)
+    size = sum(path.stat().st_size for path in root.rglob("*.npy"))
+    shutil.rmtree(root)
+    assert _features.prepare(case.build(), case.family, splits(case), wanted(case, limit=size * 0.9), 2)
+    assert [path.parent for path in root.rglob("key.json")] == [cache.folder(case.family, 2)]
 
 
 def test_a_folder_that_cannot_be_written_is_no_cache(case: Case, root: Path) -> None:
