@@ -6,8 +6,10 @@ on a CPU it then ends bit-identical to one that was never interrupted.
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -165,6 +167,9 @@ def _trains_batch_norm(model: nn.Module) -> bool:
 class _Run:
     """A training in progress: everything that changes from step to step."""
 
+    compiles: ClassVar[bool] = True
+    """Whether this process has not failed to compile yet; without a C compiler, say, it always does."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -233,7 +238,7 @@ class _Run:
     def _compile_if_it_pays(self) -> None:
         """Decide by the first steps' time; a trial that starts behind a boundary is short anyway."""
         (step, since), now = self._timed_from, time.monotonic()
-        if self.compiled is self.model and not self.recipe.cached_layers and self.step > step:
+        if self.compiles and self.compiled is self.model and not self.recipe.cached_layers and self.step > step:
             if since and _device.compiling_pays(
                 self.device, (now - since) / (self.step - step), self.steps - self.step
             ):
@@ -251,6 +256,7 @@ class _Run:
         metrics = _evaluation.evaluate(self.model, self.family, validation, self.device, self.peers)
         metrics["train_loss"] = self.total.item() / self.since
         self.total, self.since = torch.zeros((), device=self.device), 0
+        self._timed_from = (self.step, 0.0)  # what a report takes is not the steps' time
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise NonFiniteLossError(name, value, self.step, self.learning_rate)
@@ -266,7 +272,8 @@ class _Run:
         )
 
     def _gradient(self, indices: _data.Array, upcoming: _data.Array | None, size: int) -> torch.Tensor:
-        """This share's part of the batch's mean loss, its gradient accumulated; in smaller ones if memory runs out.
+        """This share's part of the batch's mean loss, its gradient accumulated; in smaller ones if memory runs out,
+        and by the model as it is if it does not compile.
 
         Raises:
             _device.DoesNotFitError: portions of one example are too large.
@@ -287,11 +294,17 @@ class _Run:
                     self.ahead.prepare(upcoming, self.micro_batch)
                 return _backward(self.compiled, self.family, self.recipe, portions, size, self.device)
             except torch.OutOfMemoryError:
-                pass  # what the failed pass held is let go with the exception, so that is left first
-            tried = min(self.micro_batch, len(indices))
-            if tried == 1:
-                raise _device.DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
-            self.micro_batch = tried // 2
+                fits = False  # what the failed pass held is let go with the exception, so that is left first
+            except Exception as error:
+                if self.compiled is self.model:
+                    raise
+                warnings.warn(f"torch.compile failed, training goes on without: {error}", stacklevel=1)
+                fits, _Run.compiles, self.compiled = True, False, self.model
+            if not fits:
+                tried = min(self.micro_batch, len(indices))
+                if tried == 1:
+                    raise _device.DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
+                self.micro_batch = tried // 2
             for buffer, before in running:
                 buffer.copy_(before)
             self.optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spaces import Data, Recipe
-from trainables import _data, _storage
+from trainables import _data, _sources, _storage
 from trainables._family import Family
 from trainables._task import NodeError, Setup
 
@@ -53,7 +53,8 @@ def entry(setup: Setup, recipe: Recipe, family: Family) -> Path:
     elif setup.run and not (Path(setup.run) / "plan.json").is_file():
         raise _error(f"no run directory {setup.run} here; --storage must be a folder that all machines share")
     try:
-        return _entry(Path(setup.models[recipe.model].entry), recipe.model, recipe.data, family)
+        own = setup.models[recipe.model]
+        return _entry(Path(own.entry), recipe.model, own.weights, recipe.data, family)
     except ValueError as error:
         raise _error(error) from error
 
@@ -65,7 +66,7 @@ def _see(url: str) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _entry(drivers: Path, model: str, data: Data, family: Family) -> Path:
+def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) -> Path:
     if drivers.is_dir():
         return drivers
     here = _data.cache_root() / "data" / drivers.name
@@ -76,6 +77,8 @@ def _entry(drivers: Path, model: str, data: Data, family: Family) -> Path:
         raise ValueError(f"cannot write the data cache {here.parent}: {error.strerror}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other slots of this machine wait, and find it made
+        if _sources.digest(family.model_folder(model)) != weights:  # a hub's newest may be newer than the driver's
+            raise ValueError(f"{model} is another version here than at the driver")
         if not here.is_dir():
             corpus = _data.cut_corpus(data, family.read_rows(data), largest_batch=1)
             made = family.prepare(family.model_folder(model), data, corpus)

@@ -99,38 +99,44 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], pee
         Attempt(setup, task, model, recipe, tell, peers, _NOTICE.given) as attempt,
     ):
         try:
-            began = time.monotonic()
-            with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
-                attempt.spends({"data": time.monotonic() - began})
-                attempt.say_again()
-                _loop.fit(
-                    model,
-                    started,
-                    recipe,
-                    splits["train"],
-                    splits["validation"],
-                    report_at=setup.report_at,
-                    validate_on=setup.validate_on,
-                    device=device,
-                    before_report=attempt.before_report,
-                    report=attempt.on_report,
-                    after_step=attempt.after_step,
-                    resume=attempt.snapshot,
-                    micro_batch=task.micro_batches.get(_device.name(setup.device)),
-                    peers=peers,
-                )
-        except _loop.NonFiniteLossError as error:
-            attempt.tell(failed=str(error), final=True)
-        except _device.DoesNotFitError as error:
-            attempt.tell(failed=str(error), infeasible=True, final=True)
-        except OSError as error:
+            try:
+                began = time.monotonic()
+                with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
+                    attempt.spends({"data": time.monotonic() - began})
+                    attempt.say_again()
+                    _loop.fit(
+                        model,
+                        started,
+                        recipe,
+                        splits["train"],
+                        splits["validation"],
+                        report_at=setup.report_at,
+                        validate_on=setup.validate_on,
+                        device=device,
+                        before_report=attempt.before_report,
+                        report=attempt.on_report,
+                        after_step=attempt.after_step,
+                        resume=attempt.snapshot,
+                        micro_batch=task.micro_batches.get(_device.name(setup.device)),
+                        peers=peers,
+                    )
+            except (OSError, ray.exceptions.RayError, NodeError, PeerLostError):
+                raise
+            except Exception as error:  # the recipe's or ours: said once and not tried again
+                attempt.tell(**_failure(error), final=True)
+        except OSError as error:  # also of a file that was still being written when the recipe failed
             if error.errno not in _checkpoint.DISK_FULL:
                 raise
             attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
-        except (ray.exceptions.RayError, NodeError, PeerLostError):
-            raise
-        except Exception as error:  # the recipe's or ours: said once, with its traceback, and not tried again
-            attempt.tell(failed=_last_line(error), traceback=traceback.format_exc(), final=True)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """What is said of a failed training; of what nobody has foreseen, with its traceback."""
+    if isinstance(error, _device.DoesNotFitError):
+        return {"failed": str(error), "infeasible": True}
+    if isinstance(error, _loop.NonFiniteLossError):
+        return {"failed": str(error)}
+    return {"failed": _last_line(error), "traceback": "".join(traceback.format_exception(error))}
 
 
 @contextmanager

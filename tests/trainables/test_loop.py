@@ -242,6 +242,25 @@ def test_a_long_trial_is_compiled_once_and_trains_the_same_weights(far: Far, mon
     assert len(made) == 1
 
 
+def test_a_model_that_does_not_compile_is_trained_as_it_is(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no C compiler; this process then tries it no more."""
+
+    class Broken(nn.Module):
+        def forward(self, *_: object) -> None:
+            raise RuntimeError("Failed to find C compiler")
+
+    tried: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: tried.append(model) or Broken())
+    monkeypatch.setattr(_device, "compiling_pays", lambda device, seconds, left: seconds > 0)
+    monkeypatch.setattr(_loop._Run, "compiles", True)
+    run, plain = far(Points(480), 120), far(Points(480), 120)
+    with pytest.warns(UserWarning, match="goes on without: Failed to find C compiler"):
+        take_steps(run, 100)
+    take_steps(plain, 100)
+    assert len(tried) == 1
+    assert_equal(weights(plain.model), weights(run.model))
+
+
 # --- the schedule and the device
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.trainables.slots import Slot
-from trainables import _data, _family, _node
+from trainables import _data, _family, _node, _sources
 from trainables._task import NodeError
 
 
@@ -19,7 +19,8 @@ def elsewhere(slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sl
     Path(slot.setup.run).mkdir()
     (Path(slot.setup.run) / "plan.json").touch()
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
-    slot.change(entry=f"/not-here/{Path(slot.own.entry).name}")
+    folder = _family.load(slot.recipe.family).model_folder(slot.recipe.model)
+    slot.change(entry=f"/not-here/{Path(slot.own.entry).name}", weights=_sources.digest(folder))
     _node._entry.cache_clear()
     return slot
 
@@ -59,6 +60,13 @@ def test_other_data_is_not_trained_on(elsewhere: Slot, tmp_path: Path) -> None:
         elsewhere.recipe, data=dataclasses.replace(elsewhere.recipe.data, source=str(other))
     )
     with pytest.raises(NodeError, match="are others here than at the driver"):
+        entry(elsewhere)
+
+
+def test_another_version_of_the_model_is_not_trained(elsewhere: Slot) -> None:
+    """As where each machine loads a hub's newest."""
+    elsewhere.change(weights="those of an older revision")
+    with pytest.raises(NodeError, match="is another version here than at the driver"):
         entry(elsewhere)
 
 
