@@ -5,7 +5,7 @@ assumed: `survey` compares scores.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainables import _freezing
 from trainables._family import Batch, Examples, Family
 from trainables._freezing import Block
 from trainables._task import Boundary
@@ -53,6 +54,12 @@ def outputs(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, dept
     Returns:
         Depth -> tensor, first dimension the examples; without those where a block does not put out one, or is not run.
     """
+    return _outputs(model, family, blocks, batch, depths)
+
+
+def _outputs(
+    model: nn.Module, family: Family, blocks: Blocks, batch: Batch, depths: Sequence[int]
+) -> dict[int, Tensor]:
     found: dict[int, Tensor] = {}
 
     def keep(depth: int, _module: nn.Module, _inputs: Any, result: Any) -> None:
@@ -167,7 +174,7 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     read weights that are in none of them: these still train, and what is kept would not follow.
 
     Args:
-        model: pretrained, on the CPU.
+        model: pretrained, on the CPU; nothing of it is frozen afterwards.
         family: of the model.
         examples: a few of those that will be trained on.
 
@@ -183,9 +190,8 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     kept = outputs(model, family, blocks, batch, list(depths))
     with torch.inference_mode():
         expected = family.logits(model, batch)
-    alone = _alone(model, family, blocks, batch, kept)
     found = []
-    for depth in sorted(alone):
+    for depth in sorted(_alone(model, family, blocks, batch)):
         mask, first = family.mask(batch), family.first_token(batch)
         first_only = first is not None and _same(model, family, depth, batch, first, kept[depth][:, :1], expected)
         if not first_only and not _same(model, family, depth, batch, batch, _emptied(kept[depth], mask), expected):
@@ -199,26 +205,21 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     return found, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
 
 
-@torch.inference_mode()
-def _alone(model: nn.Module, family: Family, blocks: Blocks, batch: Batch, kept: Mapping[int, Tensor]) -> set[int]:
-    """The depths at which only the blocks before decide what is put out: with all other weights doubled it stays."""
-    before = {id(p) for block in blocks for part in block for p in _parameters(part)}
-    doubled = [p for p in model.parameters() if id(p) not in before]
+def _alone(model: nn.Module, family: Family, blocks: Blocks, batch: Batch) -> set[int]:
+    """The depths at which no weights but those of the blocks before have a part in what is put out."""
+    _freezing.freeze(model, blocks, 0)
+    with torch.enable_grad():
+        kept = _outputs(model, family, blocks, batch, range(1, len(blocks) + 1))
     found = set()
-    for parameter in doubled:
-        parameter.mul_(2)  # which is undone to the bit
-    try:
-        for depth in range(len(blocks), 0, -1):
-            if depth in kept:
-                output = outputs(model, family, blocks, batch, [depth]).get(depth)
-                if output is not None and torch.allclose(output, kept[depth], rtol=1e-3, atol=1e-4):
-                    found.add(depth)
-            for parameter in (p for part in blocks[depth - 1] for p in _parameters(part)):
-                parameter.mul_(2)
-                doubled.append(parameter)
-    finally:
-        for parameter in doubled:
-            parameter.mul_(0.5)
+    for depth, output in kept.items():
+        before = {id(p) for block in blocks[:depth] for part in block for p in _parameters(part)}
+        others = [p for p in model.parameters() if id(p) not in before]
+        if not output.requires_grad:  # nothing before has weights
+            found.add(depth)
+            continue
+        reached = torch.autograd.grad(output.sum(), others, retain_graph=True, allow_unused=True)
+        if all(gradient is None for gradient in reached):
+            found.add(depth)
     return found
 
 

@@ -70,7 +70,7 @@ class Wanted:
             "device": [self.device, self.threads if self.device == "cpu" else 0],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
             "code": _data.code_version(
-                *(type(family), *family.code, _boundary.outputs, _boundary._output, _boundary._modules),
+                *(type(family), *family.code, _boundary._outputs, _boundary._output, _boundary._modules),
                 *(_shards, _packed, _fill_shard, _device.precision, _device.per_pass),
             ),
             "constants": [_SHARD, _device.CPU_TOKENS],

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -155,18 +156,34 @@ def test_a_boundary_that_does_not_hold_is_not_offered() -> None:
     assert [b.depth for b in look(case_)[0]] == [1]
 
 
-def test_a_boundary_before_which_other_weights_are_read_is_not_offered() -> None:
-    """They would train on, and what is kept would not follow them."""
-    case_ = Case("text_classification", _fresh())
-    model = case_.build()
-    shared = nn.Parameter(torch.ones(()))
-    model.register_parameter("shared", shared)
-    layer = case_.family.blocks(model)[-1][-1]
-    forward = layer.forward
-    layer.forward = lambda hidden, *given, **more: forward(hidden * shared, *given, **more)
-    found, _ = _boundary.survey(model, case_.family, case_.family.open(case_.entry, "train"))
-    assert [b.depth for b in found] == list(range(1, case_.info.blocks))
-    assert shared == 1, "the weights are as they were"
+@pytest.mark.parametrize(
+    ("name", "sizes", "blocks", "expected"),
+    [
+        ("vit_tiny_patch16_224", {"depth": 2}, 3, [1, 2, 3]),
+        # One table of relative positions, in timm's last group, that every block reads.
+        ("vit_srelpos_small_patch16_224", {"depth": 2}, 4, [1]),
+        ("selecsls42", {}, 8, [1]),  # its blocks put out lists of tensors
+    ],
+)
+def test_only_boundaries_that_hold_while_the_rest_trains_are_offered(
+    name: str, sizes: dict[str, int], blocks: int, expected: list[int]
+) -> None:
+    """What is kept would not follow weights that train on."""
+    model = timm.create_model(name, num_classes=3, **sizes).eval()
+    model.pixel_mean, model.pixel_std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    family = _family.load("image_classification")
+    assert len(family.blocks(model)) == blocks
+    assert [b.depth for b in _boundary.survey(model, family, Noise())[0]] == expected
+
+
+class Noise(_family.Examples):
+    """Two pictures."""
+
+    labels = lengths = np.ones(2, dtype=np.int64)
+
+    def batch(self, indices: Any) -> _family.Batch:
+        pixels = torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return {"pixels": pixels[indices], "labels": torch.zeros(len(indices), dtype=torch.int64)}
 
 
 def test_numbers_that_float16_cannot_hold_are_said(case: Case) -> None:
