@@ -48,6 +48,8 @@ class Progress:
         self._slots = max(1, plan.slots)  # as it began; a cluster may have none yet
         self._spent: Counter[str] = Counter()
         self._problems: list[str] = []
+        self._uncached: set[str] = set()
+        """Nodes on which a training has found no room in the prefix cache."""
         self._space = [
             (name, depth)
             for name, model in plan.models.items()
@@ -90,6 +92,13 @@ class Progress:
             f"{self._name(*key)} epoch {line.epoch:.2f}: {self._plan.metric} {score:.4f}, "
             f"loss {line.metrics['loss']:.4f}, {line.seconds:.0f} s"
         )
+        planned = self._plan.recipe(line.params, line.seed).cached_layers
+        if line.cached_layers < planned and line.node not in self._uncached:
+            self._uncached.add(line.node)
+            self.note(
+                f"{line.node or 'this machine'} keeps no outputs of frozen blocks: its cache folder has no room below "
+                "the limit or cannot be written; trials compute them again and again"
+            )
 
     def lose(self, number: int, seed: int, reason: str) -> None:
         """A training has lost its process and will go on."""

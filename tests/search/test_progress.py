@@ -189,6 +189,24 @@ def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Pla
     assert said[1] == "trial 1 COMPLETE: 2 of 12 done, best 0.8000 by trial 0"
 
 
+def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
+    """Else a search that takes several times as long would not say why."""
+    (name, model) = next(iter(plan.models.items()))
+    kept = dataclasses.replace(model.prefix, kept=(PARAMS["frozen_layers"],))
+    keeping = dataclasses.replace(plan, models={name: dataclasses.replace(model, prefix=kept)})
+
+    def happens(progress: Progress) -> None:
+        for node, cached in (("a", PARAMS["frozen_layers"]), ("b", 0), ("b", 0)):
+            progress.report(line(0, RUNNING, metrics=GOOD, node=node, cached_layers=cached))
+
+    found = [text for text in printed(keeping, happens) if "keeps no outputs" in text]
+    assert found == [
+        "b keeps no outputs of frozen blocks: its cache folder has no room below the limit or cannot be written; "
+        "trials compute them again and again"
+    ]
+    assert not [text for text in printed(plan, happens) if "keeps no outputs" in text]
+
+
 def test_quiet_only_problems_are_said(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(plan, Console(file=text, width=500, quiet=True)) as progress:
