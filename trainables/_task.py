@@ -45,7 +45,7 @@ class ModelSetup:
 
     entry: str
     """Folder of the prepared data."""
-    weights: str = ""
+    weights: str
     """SHA-256 of the pretrained files."""
     boundaries: tuple[int, ...] = ()
     """Depths whose outputs are kept in the prefix cache, rising; one pass over the data fills all of them."""

@@ -12,7 +12,7 @@ import torch
 from spaces import Budget, Recipe
 from tests import tiny
 from tests.trainables.slots import FAMILY, NEVER, Slot
-from trainables import _family
+from trainables import _family, _sources
 from trainables._task import ModelSetup, Setup
 
 
@@ -61,7 +61,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
     corpus = tiny.corpus(data, 8)
     entry = _family.load(FAMILY).prepare(folder, data, corpus)
     setup = Setup(
-        models={str(folder): ModelSetup(entry=str(entry))},
+        models={str(folder): ModelSetup(entry=str(entry), weights=_sources.digest(folder))},
         classes=corpus.classes,
         run="",
         report_at=(0.4, 1.0, 1.6, 2.0),

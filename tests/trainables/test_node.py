@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.trainables.slots import Slot
-from trainables import _data, _family, _node, _sources
+from trainables import _data, _family, _node
 from trainables._task import NodeError
 
 
@@ -19,8 +19,7 @@ def elsewhere(slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sl
     Path(slot.setup.run).mkdir()
     (Path(slot.setup.run) / "plan.json").touch()
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
-    folder = _family.load(slot.recipe.family).model_folder(slot.recipe.model)
-    slot.change(entry=f"/not-here/{Path(slot.own.entry).name}", weights=_sources.digest(folder))
+    slot.change(entry=f"/not-here/{Path(slot.own.entry).name}")
     _node._entry.cache_clear()
     return slot
 
