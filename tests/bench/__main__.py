@@ -99,7 +99,7 @@ def _floor(settings: Settings, prepared: Prepared, rates: list[floor.Rate], runs
         f"({alone / 1e9:.1f} GFLOP/s), {needed / together:.3g} CPU s with a thread on every core "
         f"({together / 1e9:.1f} GFLOP/s each)."
     ]
-    ours = table.medians(runs, "cpu").get("F")
+    ours = table.typical(runs, "cpu").get("F")
     if ours:
         share, busy = needed / alone / ours, needed / together / ours
         lines.append(f"F reaches {share:.0%} of the floor's rate ({busy:.0%} of the one with every core busy).")
@@ -113,8 +113,12 @@ def _write(settings: Settings, lines: list[str], runs: list[Run], bound: float |
     (folder / "figures.json").write_text(json.dumps(figures, indent=1, default=str) + "\n")
     if runs:
         field = shown or "cpu"
-        label = {"cpu": "CPU seconds, all processes", "reached": "seconds to the target", "per_trial": "seconds"}
-        plot.draw(runs, field, f"{label[field]}, median", SYSTEMS, folder / f"{field}.png", bound)
+        label = {
+            "cpu": "CPU seconds, all processes, median",
+            "reached": "expected seconds to the target",
+            "per_trial": "seconds, median",
+        }
+        plot.draw(runs, field, label[field], SYSTEMS, folder / f"{field}.png", bound)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The picture of a workload: one bar a system at its median, one dot a run."""
+"""The picture of a workload: one bar a system at its median or expected time, one dot a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.bench.table import Run, medians
+from tests.bench.table import Run, typical
 
 
 def draw(
@@ -27,7 +27,7 @@ def draw(
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    values = {system: value for system, value in medians(runs, field).items() if math.isfinite(value)}
+    values = {system: value for system, value in typical(runs, field).items() if math.isfinite(value)}
     figure, axes = pyplot.subplots(figsize=(8, 0.6 * len(values) + 1.5), layout="constrained")
     systems = sorted(values, key=values.__getitem__, reverse=True)
     colours = ["tab:blue" if system.startswith("F") else "tab:gray" for system in systems]

@@ -95,13 +95,25 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     return statistics.fmean(given) if given else None
 
 
-def medians(runs: Sequence[Run], field: str) -> dict[str, float]:
-    """Median of a field by system. A search that never reached the target took for ever."""
-    found: dict[str, list[float]] = {}
+def typical(runs: Sequence[Run], field: str) -> dict[str, float]:
+    """Median of a field by system; of `reached` the expected time, since not every search gets there."""
+    found: dict[str, list[Run]] = {}
     for run in runs:
-        value = getattr(run, field)
-        found.setdefault(run.system, []).append(math.inf if value is None else value)
-    return {system: statistics.median(values) for system, values in found.items()}
+        found.setdefault(run.system, []).append(run)
+    if field == "reached":
+        return {system: expected(mine) for system, mine in found.items()}
+    return {system: statistics.median(getattr(run, field) for run in mine) for system, mine in found.items()}
+
+
+def expected(runs: Sequence[Run]) -> float:
+    """Seconds until the target is reached where a search that ends without it is begun again with another seed.
+
+    That is the time of all runs, those without success too, over the number of successes; infinite without any.
+    Source: average runtime of Hansen et al. 2016, COCO: Performance Assessment (arXiv:1605.03560).
+    """
+    spent = math.fsum(run.wall if run.reached is None else run.reached for run in runs)
+    reached = sum(run.reached is not None for run in runs)
+    return spent / reached if reached else math.inf
 
 
 def ratios(values: Mapping[str, float], reference: str) -> dict[str, float]:
@@ -133,7 +145,7 @@ def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra:
         extra: a further field of `Run` to show with its ratio, `reached` or `per_trial`.
     """
     fields = (*([extra] if extra else []), "wall", "cpu")
-    values = {field: medians(runs, field) for field in (*fields, "memory")}
+    values = {field: typical(runs, field) for field in (*fields, "memory")}
     agree = gates(runs, reference)
     scored = any(run.scores for run in runs)
     # Means are over recipes that all of them have trained.
@@ -143,6 +155,7 @@ def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra:
     header = ["system"]
     for field in fields:
         header += [f"{_TITLES[field]}", f"× {reference}"]
+        header += ["reached"] if field == "reached" else []
     header += ["peak MB", "runs", *(["accuracy", f"minus {reference}, 95 %"] if scored else [])]
     rows = []
     for system in values["wall"]:
@@ -152,6 +165,8 @@ def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra:
             row[0] += f", 1 recipe of {1 / mine[0].share:.3g}"
         for field in fields:
             row += [number(values[field][system]), f"{ratios(values[field], reference)[system]:.2f}"]
+            if field == "reached":
+                row += [f"{sum(run.reached is not None for run in mine)} of {len(mine)}"]
         row += [f"{values['memory'][system] / 1e6:.0f}", str(len(mine))]
         if scored:
             row += [

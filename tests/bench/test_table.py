@@ -67,18 +67,24 @@ def test_a_peer_that_trained_some_of_the_recipes_is_compared_on_these() -> None:
 
 def test_medians_and_ratios() -> None:
     runs = [run("S", n, cpu=c) for n, c in enumerate((10, 90, 20))] + [run("F", cpu=5.0)]
-    values = table.medians(runs, "cpu")
+    values = table.typical(runs, "cpu")
     assert values == {"S": 20, "F": 5}
     assert table.ratios(values, "F") == {"S": 4, "F": 1}
     assert all(math.isnan(v) for v in table.ratios({"S": 20.0}, "F").values())
 
 
-def test_a_target_that_was_not_reached_took_for_ever() -> None:
-    runs = [run("S", n, reached=r) for n, r in enumerate((3.0, None, None))] + [run("F", reached=2.0)]
-    assert table.medians(runs, "reached") == {"S": math.inf, "F": 2.0}
+def test_a_search_that_did_not_reach_the_target_counts_with_all_its_time() -> None:
+    runs = [run("S", n, cpu=20, reached=r) for n, r in enumerate((3.0, None, 7.0))] + [run("F", reached=2.0)]
+    assert table.typical(runs, "reached") == {"S": (3 + 10 + 7) / 2, "F": 2.0}
     text = table.report(runs, NAMES, "F", "reached")
-    assert "not reached" in text
+    assert [cell.strip() for cell in text.splitlines()[2].split("|")[2:5]] == ["10.0", "5.00", "2 of 3"]
     assert "accuracy" not in text
+
+
+def test_a_target_that_was_never_reached_took_for_ever() -> None:
+    runs = [run("S", n, cpu=20) for n in range(2)] + [run("F", reached=2.0)]
+    assert table.typical(runs, "reached") == {"S": math.inf, "F": 2.0}
+    assert "not reached" in table.report(runs, NAMES, "F", "reached")
 
 
 def test_the_table_reads_as_markdown(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -168,7 +169,13 @@ def target(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
             trials=bench.settings.trials,
             seed=seed + 1,
         )
-        usage = bench.run(job, until=lambda reports: any(report.accuracy >= bar for report in reports))
+        ends = (
+            time.monotonic() + bench.settings.limit
+        )  # a search that takes longer has not got there, nor has it failed
+        usage = bench.run(
+            job,
+            until=lambda reports: time.monotonic() > ends or any(report.accuracy >= bar for report in reports),
+        )
         times = [report.time for report in read_reports(job) if report.accuracy >= bar]
         return _run(system, seed, usage, reached=min(times) - usage.began if times else None)
 
