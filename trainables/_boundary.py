@@ -187,11 +187,14 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     pair = np.array([typical, int(np.argmin(examples.lengths))])  # two lengths, so that there is padding
     batch, depths = examples.batch(pair), range(1, len(blocks) + 1)
     flops = _flops(model, family, blocks, examples.batch(pair[:1]))
-    kept = outputs(model, family, blocks, batch, list(depths))
+    _freezing.freeze(model, blocks, 0)
+    with torch.enable_grad():
+        linked = _outputs(model, family, blocks, batch, depths)
+    kept = {depth: output.detach() for depth, output in linked.items()}
     with torch.inference_mode():
         expected = family.logits(model, batch)
     found = []
-    for depth in sorted(_alone(model, family, blocks, batch)):
+    for depth in sorted(depth for depth, output in linked.items() if _alone(model, blocks[:depth], output)):
         mask, first = family.mask(batch), family.first_token(batch)
         first_only = first is not None and _same(model, family, depth, batch, first, kept[depth][:, :1], expected)
         if not first_only and not _same(model, family, depth, batch, batch, _emptied(kept[depth], mask), expected):
@@ -205,22 +208,14 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     return found, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
 
 
-def _alone(model: nn.Module, family: Family, blocks: Blocks, batch: Batch) -> set[int]:
-    """The depths at which no weights but those of the blocks before have a part in what is put out."""
-    _freezing.freeze(model, blocks, 0)
-    with torch.enable_grad():
-        kept = _outputs(model, family, blocks, batch, range(1, len(blocks) + 1))
-    found = set()
-    for depth, output in kept.items():
-        before = {id(p) for block in blocks[:depth] for part in block for p in _parameters(part)}
-        others = [p for p in model.parameters() if id(p) not in before]
-        if not output.requires_grad:  # nothing before has weights
-            found.add(depth)
-            continue
-        reached = torch.autograd.grad(output.sum(), others, retain_graph=True, allow_unused=True)
-        if all(gradient is None for gradient in reached):
-            found.add(depth)
-    return found
+def _alone(model: nn.Module, before: Blocks, output: Tensor) -> bool:
+    """Whether no weights but those of the blocks before have a part in an output, which has its graph."""
+    if not output.requires_grad:  # nothing before has weights
+        return True
+    own = {id(p) for block in before for part in block for p in _parameters(part)}
+    others = [p for p in model.parameters() if id(p) not in own]
+    reached = torch.autograd.grad(output.sum(), others, retain_graph=True, allow_unused=True)
+    return all(gradient is None for gradient in reached)
 
 
 def _parameters(part: nn.Module | nn.Parameter) -> Iterable[nn.Parameter]:

@@ -242,6 +242,24 @@ def test_a_long_trial_is_compiled_once_and_trains_the_same_weights(far: Far, mon
     assert len(made) == 1
 
 
+def test_what_a_report_takes_does_not_count_when_it_is_decided_whether_to_compile(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = [0.0], []
+    monkeypatch.setattr(_loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(_device, "compiling_pays", lambda device, seconds, left: bool(seen.append(seconds)))
+    run = far(Points(480), 120)
+    for steps, report in ((30, 1000.0), (60, 0.0)):
+        for _ in range(steps):
+            take_steps(run, 1)
+            now[0] += 1.0
+        far_away, run.device = run.device, CPU
+        run.measure(First(Points(50), 50), 480, final=False)
+        run.device = far_away
+        now[0] += report
+    assert seen == [1.0] * 3, "before the report, at the second look after it, and at the next report"
+
+
 def test_a_model_that_does_not_compile_is_trained_as_it_is(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there is no C compiler; this process then tries it no more."""
 

@@ -106,6 +106,16 @@ def test_a_full_disk_is_told_and_nothing_is_raised(
     assert list((run / "trials" / "00000").iterdir()) == []
 
 
+def test_a_full_disk_met_while_a_failure_is_said_is_what_is_said(
+    slot: Slot, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot of the first step is still being written when the second fails; the driver pauses for the disk."""
+    monkeypatch.setattr(_family.load(FAMILY), "logits", _raising(RuntimeError("the second step"), 1))
+    (told,) = slot.train(run=small_disk("64k"), every=0)
+    assert told["disk_full"][0] == errno.ENOSPC
+    assert not {"failed", "traceback"} & set(told)
+
+
 def test_a_disk_that_fills_up_leaves_the_older_snapshot_to_go_on_from(
     slot: Slot, small_disk: Callable[[str], Path]
 ) -> None:
