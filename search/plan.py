@@ -243,7 +243,7 @@ def _plan(
         if not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
     # From here on torch is imported; what is wrong above is said without waiting for it.
-    from trainables import _data, _family, _features, _sources
+    from trainables import _data, _family, _feature_store, _sources
 
     family = _family.load(space.family)
     folders, rows = _sources.fetch(family, profile.models or (profile.model,), profile.data)
@@ -255,7 +255,7 @@ def _plan(
     workers = 1 if options.workers_per_trial is None else options.workers_per_trial
     need = capacity.trial_need(offer, options.cpus_per_trial, options.gpus_per_trial, largest, workers)
     _check_batch_norm(infos, workers)
-    cache_limit = int(_features.limit() if options.cache_size is None else size(options.cache_size))
+    cache_limit = int(_feature_store.limit() if options.cache_size is None else size(options.cache_size))
     if began is None:
         device = "cuda" if need.gpus else "cpu"
         tried = models.planned(

@@ -10,14 +10,10 @@ claimed with file locks, so that all trials of a node that need a pass share its
 """
 
 import errno
-import fcntl
 import hashlib
 import json
-import math
-import os
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables import _boundary, _data, _device
+from trainables import _boundary, _data, _device, _feature_store
 from trainables._boundary import Blocks
 from trainables._data import Array
 from trainables._family import Batch, Examples, Family
@@ -79,18 +75,7 @@ class Wanted:
     def folder(self, family: Family, depth: int) -> Path:
         """Where the features at `depth` are or will be."""
         text = json.dumps(self.key(family, depth), sort_keys=True)
-        return root() / hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def root() -> Path:
-    """The folder of all features on this node."""
-    return _data.cache_root() / "features"
-
-
-def limit(share: float = 0.2) -> float:
-    """Bytes that the features may take by default: a share of the free disk, what they already take counted as free."""
-    at = next(path for path in (root(), *root().parents) if path.exists())
-    return share * (shutil.disk_usage(at).free + sum(_size(folder) for folder in _folders()))
+        return _feature_store.root() / hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class _DamagedError(Exception):
@@ -101,14 +86,14 @@ class CachedExamples(Examples):
     """A split whose batches bring along, as `prefix`, what the blocks before a boundary make of them."""
 
     def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
-        self.labels, self.lengths = examples.labels, examples.lengths
         """Open what `_fill` has made.
 
         Raises:
             _DamagedError: a file of it is missing or cut short.
         """
+        self.labels, self.lengths = examples.labels, examples.lengths
         self._examples, self._family, self._first_only = examples, family, first_only
-        self._in_use = _hold(folder)  # as long as this object lives, nobody removes the folder
+        self._in_use = _feature_store.hold(folder)  # as long as this object lives, nobody removes the folder
         self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
         self._start = np.empty(len(self.lengths), dtype=np.int64)
         rows = np.ones(len(self.lengths), dtype=np.int64) if first_only else _rows(examples, family)
@@ -192,7 +177,7 @@ def prepare(
     """
     folders = {d: wanted.folder(family, d) for d in wanted.boundaries}
     try:
-        holds = [_hold(folder) for folder in folders.values()]  # while a pass runs, too
+        holds = [_feature_store.hold(folder) for folder in folders.values()]  # while a pass runs, too
         for _ in range(2):
             if not (folders[depth] / "key.json").exists():
                 _fill(model, family, splits, wanted, folders, depth)
@@ -202,7 +187,7 @@ def prepare(
                     for split in SPLITS
                 }
             except _DamagedError:
-                _empty(folders[depth])
+                _feature_store.empty(folders[depth])
         del holds
     except OSError:
         pass  # a cache that cannot be written is none
@@ -229,9 +214,9 @@ def _fill(
             rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
             width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
             sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
-    if not make_room(sum(sizes.values()), wanted.limit, but=set(missing.values())):
+    if not _feature_store.make_room(sum(sizes.values()), wanted.limit, but=set(missing.values())):
         missing = {needed: missing[needed]}
-        if not make_room(sizes[needed], wanted.limit, but=set(missing.values())):
+        if not _feature_store.make_room(sizes[needed], wanted.limit, but=set(missing.values())):
             raise OSError(errno.ENOSPC, f"{sizes[needed]:.0f} bytes do not fit the limit of {wanted.limit:.0f}")
     shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
     for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
@@ -240,12 +225,13 @@ def _fill(
             absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
             if not absent:
                 continue
-            with _claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
+            with _feature_store.claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
                 if mine:
                     absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
                     _fill_shard(model, family, blocks, splits[split], shard, wanted, absent, name)
     for d, folder in missing.items():
-        _write(folder / "key.json", lambda file, d=d: file.write(json.dumps(wanted.key(family, d)).encode()))
+        with _feature_store.new(folder / "key.json") as file:
+            file.write(json.dumps(wanted.key(family, d)).encode())
 
 
 def _fill_shard(
@@ -261,107 +247,30 @@ def _fill_shard(
     if not folders:
         return
     device = next(model.parameters()).device
+    rows = _rows(examples, family)[shard].sum()
 
-    def run(size: int) -> dict[int, list[Array]]:
-        parts = {d: list[Array]() for d in folders}
+    def run(size: int, files: Mapping[int, IO[bytes]]) -> None:
         for start in range(0, len(shard), size):
             batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
             with _device.precision(device):
                 found = _boundary.outputs(model, family, blocks, batch, list(folders))
             for d, hidden in found.items():
-                parts[d].append(_packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype))
-        return parts
+                part = _packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype)
+                if start == 0:
+                    files[d].seek(0)  # memory may have run out on the way, and this is the next attempt
+                    files[d].truncate()
+                    length = len(shard) if d in wanted.first_only else rows
+                    _begin_array(files[d], part.dtype, (int(length), *part.shape[1:]))
+                files[d].write(np.ascontiguousarray(part).data)
 
     per_pass = _device.per_pass(device, int(examples.lengths[shard].max()))
-    parts = _device.fitting(per_pass, device, run, "when a single example goes through the frozen blocks")
-    for d, folder in folders.items():
-        rows = np.concatenate(parts.pop(d))
-        _write(folder / f"{name}.npy", lambda file, rows=rows: np.save(file, rows, allow_pickle=False))
+    with ExitStack() as stack:
+        files = {d: stack.enter_context(_feature_store.new(folder / f"{name}.npy")) for d, folder in folders.items()}
+        what = "when a single example goes through the frozen blocks"
+        _device.fitting(per_pass, device, lambda size: run(size, files), what)
 
 
-def _write(path: Path, write: Any) -> None:
-    """The file is whole or absent."""
-    aside = path.with_name(f".{path.name}")  # one writer a name: it holds the lock
-    if path.name == "key.json":
-        aside = path.with_name(f".{path.name}.{os.getpid()}")  # all who took part write the same
-    try:
-        with aside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
-    """Lock all of them or none. Whoever waits has locked them in this order, too: nobody waits for ever."""
-    with ExitStack() as locks:
-        try:
-            for path in paths:
-                fcntl.flock(locks.enter_context(path.open("ab")), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            locks.close()
-            yield False
-        else:
-            yield True
-
-
-# --- room ------------------------------------------------------------------------------------------
-
-
-def _hold(folder: Path) -> IO[bytes]:
-    """Make the folder if need be, and keep it from being removed until the returned file is closed or forgotten."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "in-use").open("a+b")  # NFS gives a shared lock to readers only
-        fcntl.flock(file, fcntl.LOCK_SH)
-        try:
-            os.utime(folder / "in-use")  # what was used last is removed last
-        except FileNotFoundError:
-            file.close()  # removed between the two lines above
-            continue
-        return file
-
-
-def _folders() -> list[Path]:
-    return [path for path in root().glob("*") if path.is_dir()] if root().is_dir() else []
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def _empty(folder: Path) -> None:
-    for path in (folder / "key.json", *folder.glob("*.npy")):
-        path.unlink(missing_ok=True)
-
-
-def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
-    """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
-
-    What a trial reads or fills at the moment stays. Folders in `but` are those that are needed, half filled perhaps.
-    """
-    others = [folder for folder in _folders() if folder not in but]
-    by_age = sorted(((f / "in-use").stat().st_mtime, f) for f in others if (f / "in-use").exists())
-    total = sum(_size(folder) for _, folder in by_age) + needed
-    for _, folder in by_age:
-        if total <= most:
-            break
-        try:
-            with (folder / "in-use").open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                total -= _size(folder)
-                (folder / "in-use").unlink()  # first: whoever comes now makes a new one
-                (folder / "key.json").unlink(missing_ok=True)  # what is left if this is broken off is not whole
-                shutil.rmtree(folder, ignore_errors=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue
-    return total <= most and not math.isnan(total)
+def _begin_array(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """What stands before an array's numbers in a `.npy` file."""
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)

@@ -53,6 +53,8 @@ def main() -> int:
     bound = None
     if runs:
         lines += [table.report(runs, SYSTEMS, "F", _SHOWN[settings.workload]), ""]
+    if settings.workload == "target" and runs:
+        lines += [table.targets(runs, SYSTEMS, "F"), ""]
     if settings.workload == "fixed":
         bound, text = _floor(settings, prepared, rates, runs)
         lines.append(text)
@@ -111,14 +113,12 @@ def _write(settings: Settings, lines: list[str], runs: list[Run], bound: float |
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     figures = {"settings": dataclasses.asdict(settings), "runs": [dataclasses.asdict(run) for run in runs]}
     (folder / "figures.json").write_text(json.dumps(figures, indent=1, default=str) + "\n")
-    if runs:
+    if runs and settings.workload == "target":
+        plot.curves(runs, SYSTEMS, folder / "best.png")
+    elif runs:
         field = shown or "cpu"
-        label = {
-            "cpu": "CPU seconds, all processes, median",
-            "reached": "expected seconds to the target",
-            "per_trial": "seconds, median",
-        }
-        plot.draw(runs, field, label[field], SYSTEMS, folder / f"{field}.png", bound)
+        label = {"cpu": "CPU seconds, all processes", "per_trial": "seconds"}
+        plot.draw(runs, field, f"{label[field]}, median", SYSTEMS, folder / f"{field}.png", bound)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,15 @@ def _read_records(path: Path) -> list[Report]:
     ]
 
 
+def improvements(reports: Sequence[Report], began: float) -> tuple[tuple[float, float], ...]:
+    """Seconds since `began` and the score of each report that is better than all before it."""
+    found: list[tuple[float, float]] = []
+    for report in sorted(reports, key=lambda report: report.time):
+        if not found or report.accuracy > found[-1][1]:
+            found.append((report.time - began, report.accuracy))
+    return tuple(found)
+
+
 def final_scores(job: Job, reports: Sequence[Report]) -> list[float]:
     """The score of each of the job's recipes after its last epoch, in their order.
 

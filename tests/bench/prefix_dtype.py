@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from spaces import Budget, Data, Recipe
-from trainables import _boundary, _data, _features, _loop
+from trainables import _boundary, _data, _feature_store, _features, _loop
 from trainables._family import Examples, Family, load
 from trainables._sources import model_folder, read_rows
 
@@ -58,7 +58,7 @@ def main() -> None:
     boundaries, _ = _boundary.survey(model, family, splits["train"])
     print(f"{'depth':>5} {'type':>8} {'accuracy':>9} {'loss':>8} {'|loss - off|':>12} {'s':>7} {'pass s':>7}")
     with tempfile.TemporaryDirectory() as cache:
-        _features.root = lambda: Path(cache)  # nothing of before, nothing left behind
+        _feature_store.root = lambda: Path(cache)  # nothing of before, nothing left behind
         for depth in (3, 5, 7):
             off: list[Found] = []
             for dtype in DTYPES:

@@ -22,10 +22,21 @@ class Run:
     """Peak, bytes."""
     scores: tuple[float | None, ...] = ()
     """Final validation accuracy by recipe, None of one that it was not given; empty where recipes are not shared."""
-    reached: float | None = None
-    """Seconds from its start until the target score was first reported; None where it was not."""
+    target: float | None = None
+    """Of a search: the score to reach."""
+    best: tuple[tuple[float, float], ...] = ()
+    """Of a search: seconds from its start and the score, each time that it was the best so far."""
     per_trial: float | None = None
     """Median seconds of a trial, as the system says."""
+
+    def until(self, score: float) -> float | None:
+        """Seconds from its start until it first reported such a score; None where it did not."""
+        return next((seconds for seconds, best in self.best if best >= score), None)
+
+    @property
+    def reached(self) -> float | None:
+        """Seconds until its target."""
+        return None if self.target is None else self.until(self.target)
 
     @property
     def share(self) -> float:
@@ -101,19 +112,40 @@ def typical(runs: Sequence[Run], field: str) -> dict[str, float]:
     for run in runs:
         found.setdefault(run.system, []).append(run)
     if field == "reached":
-        return {system: expected(mine) for system, mine in found.items()}
+        return {system: expected([(run.reached, run.wall) for run in mine]) for system, mine in found.items()}
     return {system: statistics.median(getattr(run, field) for run in mine) for system, mine in found.items()}
 
 
-def expected(runs: Sequence[Run]) -> float:
-    """Seconds until the target is reached where a search that ends without it is begun again with another seed.
+def expected(times: Sequence[tuple[float | None, float]]) -> float:
+    """Seconds until a target is reached where a search that ends without it is begun again with another seed.
 
     That is the time of all runs, those without success too, over the number of successes; infinite without any.
     Source: average runtime of Hansen et al. 2016, COCO: Performance Assessment (arXiv:1605.03560).
+
+    Args:
+        times: of each run of one system: seconds until the target, None where it was not reached, and in all.
     """
-    spent = math.fsum(run.wall if run.reached is None else run.reached for run in runs)
-    reached = sum(run.reached is not None for run in runs)
-    return spent / reached if reached else math.inf
+    spent = math.fsum(wall if reached is None else reached for reached, wall in times)
+    successes = sum(reached is not None for reached, _ in times)
+    return spent / successes if successes else math.inf
+
+
+def targets(runs: Sequence[Run], names: Mapping[str, str], reference: str) -> str:
+    """The expected seconds to the target score and to lower ones, which are less a matter of luck."""
+    systems, bar = list(dict.fromkeys(run.system for run in runs)), runs[0].target or 0.0
+    header = ["target"]
+    for system in systems:
+        header += [f"{system} {names[system]}", f"× {reference}", "reached"]
+    rows = []
+    for score in (bar - lower for lower in (0.0, 0.01, 0.02, 0.03, 0.05)):
+        times = {system: [(run.until(score), run.wall) for run in runs if run.system == system] for system in systems}
+        seconds = {system: expected(own) for system, own in times.items()}
+        row = [f"{score:.4f}"]
+        for system, ratio in ratios(seconds, reference).items():
+            reached = sum(until is not None for until, _ in times[system])
+            row += [number(seconds[system]), f"{ratio:.2f}", f"{reached} of {len(times[system])}"]
+        rows.append(row)
+    return markdown(header, rows)
 
 
 def ratios(values: Mapping[str, float], reference: str) -> dict[str, float]:

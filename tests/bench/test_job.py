@@ -65,3 +65,11 @@ def test_frostlines_reports_are_those_of_its_records(tmp_path: Path) -> None:
     records.write_text("\n".join(texts) + '\n{"numb')  # it is being written
     (report,) = jobs.read_reports(job)
     assert (report.trial, report.accuracy, report.time) == ("3", 0.8, 5.0)
+
+
+def test_a_search_is_told_by_its_improvements() -> None:
+    """Two trials report in turn; lines are not in the order of time."""
+    told = ((12.0, 0.5), (30.0, 0.7), (20.0, 0.7), (25.0, 0.6), (40.0, 0.8))
+    reports = [jobs.Report(trial="a", params={}, epoch=1, accuracy=a, time=t, seconds=1.0) for t, a in told]
+    assert jobs.improvements(reports, 10.0) == ((2.0, 0.5), (10.0, 0.7), (30.0, 0.8))
+    assert jobs.improvements([], 10.0) == ()

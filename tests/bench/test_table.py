@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -12,9 +13,7 @@ from tests.bench.table import Gate, Run
 NAMES = {"S": "standard", "F": "ours"}
 
 
-def run(
-    system: str, repeat: int = 0, cpu: float = 1.0, scores: tuple[float | None, ...] = (), **more: float | None
-) -> Run:
+def run(system: str, repeat: int = 0, cpu: float = 1.0, scores: tuple[float | None, ...] = (), **more: Any) -> Run:
     return Run(system=system, repeat=repeat, wall=cpu / 2, cpu=cpu, memory=1e9, scores=scores, **more)
 
 
@@ -74,15 +73,25 @@ def test_medians_and_ratios() -> None:
 
 
 def test_a_search_that_did_not_reach_the_target_counts_with_all_its_time() -> None:
-    runs = [run("S", n, cpu=20, reached=r) for n, r in enumerate((3.0, None, 7.0))] + [run("F", reached=2.0)]
+    runs = [
+        run("S", 0, cpu=20, target=0.8, best=((1.0, 0.5), (3.0, 0.9))),
+        run("S", 1, cpu=20, target=0.8, best=((1.0, 0.79),)),
+        run("S", 2, cpu=20, target=0.8, best=((7.0, 0.8),)),
+        run("F", target=0.8, best=((2.0, 0.8),)),
+    ]
     assert table.typical(runs, "reached") == {"S": (3 + 10 + 7) / 2, "F": 2.0}
     text = table.report(runs, NAMES, "F", "reached")
     assert [cell.strip() for cell in text.splitlines()[2].split("|")[2:5]] == ["10.0", "5.00", "2 of 3"]
     assert "accuracy" not in text
+    lower = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.targets(runs, NAMES, "F").splitlines()
+    ]
+    assert lower[2] == ["0.8000", "10.0", "5.00", "2 of 3", "2", "1.00", "1 of 1"]
+    assert lower[3] == ["0.7900", "3.67", "1.83", "3 of 3", "2", "1.00", "1 of 1"]
 
 
 def test_a_target_that_was_never_reached_took_for_ever() -> None:
-    runs = [run("S", n, cpu=20) for n in range(2)] + [run("F", reached=2.0)]
+    runs = [run("S", n, cpu=20, target=0.8) for n in range(2)] + [run("F", target=0.8, best=((2.0, 0.8),))]
     assert table.typical(runs, "reached") == {"S": math.inf, "F": 2.0}
     assert "not reached" in table.report(runs, NAMES, "F", "reached")
 

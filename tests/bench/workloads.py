@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.bench import process
 from tests.bench.data import Prepared
-from tests.bench.job import Job, Report, final_scores, read_reports
+from tests.bench.job import Job, Report, final_scores, improvements, read_reports
 from tests.bench.settings import AT_ONCE, MODULES, ON_RAY, Settings, fixed_recipes, order, spread
 from tests.bench.table import Run
 
@@ -176,8 +176,7 @@ def target(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
             job,
             until=lambda reports: time.monotonic() > ends or any(report.accuracy >= bar for report in reports),
         )
-        times = [report.time for report in read_reports(job) if report.accuracy >= bar]
-        return _run(system, seed, usage, reached=min(times) - usage.began if times else None)
+        return _run(system, seed, usage, target=bar, best=improvements(read_reports(job), usage.began))
 
     return _all(bench, one)
 

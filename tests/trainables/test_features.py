@@ -19,7 +19,7 @@ from torch import nn
 
 from tests.trainables.points import CPU
 from tests.trainables.test_contract import Case
-from trainables import _boundary, _data, _evaluation, _family, _features, _loop
+from trainables import _boundary, _data, _evaluation, _family, _feature_store, _features, _loop
 from trainables._features import Wanted
 
 
@@ -31,7 +31,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Features of this test's own."""
-    monkeypatch.setattr(_features, "root", lambda: tmp_path / "features")
+    monkeypatch.setattr(_feature_store, "root", lambda: tmp_path / "features")
     return tmp_path / "features"
 
 
@@ -283,7 +283,7 @@ def _fill_in_a_process(folder: Path, cache_root: Path, started: Any, work: Any, 
         work.put((os.getpid(), given[-1]))
 
     _features._fill_shard = counted
-    _features.root = lambda: cache_root / "features"
+    _feature_store.root = lambda: cache_root / "features"
     _features._shards = shards_of_five
     _features.prepare(case.build(), case.family, splits(case), cache, cache.boundaries[-1])
 
@@ -369,18 +369,6 @@ def test_a_damaged_entry_is_made_again(case: Case, root: Path) -> None:
         assert {path: path.read_bytes() for path in root.rglob("*.npy")} == before
 
 
-def test_a_shard_is_claimed_at_all_depths_or_at_none(tmp_path: Path) -> None:
-    """Two searches that keep different depths share a folder."""
-    one, both = [tmp_path / "6.lock"], [tmp_path / "3.lock", tmp_path / "6.lock"]
-    with _features._claim(one, wait=False) as mine, _features._claim(both, wait=False) as theirs:
-        assert mine
-        assert not theirs
-        with _features._claim(both[:1], wait=False) as free:
-            assert free, "what the other could not use is not kept from anyone"
-    with _features._claim(both, wait=False) as theirs:
-        assert theirs
-
-
 def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
     case: Case, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,29 +389,6 @@ def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
 
 
 # --- room ------------------------------------------------------------------------------------------
-
-
-def entry(root: Path, name: str, size: int, age: float) -> Path:
-    folder = root / name
-    folder.mkdir(parents=True)
-    (folder / "train-000.npy").write_bytes(b"x" * size)
-    (folder / "in-use").touch()
-    os.utime(folder / "in-use", (time.time() - age,) * 2)
-    return folder
-
-
-def test_what_was_not_used_for_longest_is_removed_first_and_what_is_in_use_stays(root: Path) -> None:
-    oldest, older, old, new = (entry(root, name, 100, age) for name, age in zip("abcd", (40, 30, 20, 10), strict=True))
-    held = _features._hold(oldest)  # being used makes it the youngest, too
-    assert _features.make_room(100, 400)
-    assert [folder.exists() for folder in (oldest, older, old, new)] == [True, False, True, True]
-    assert _features.make_room(150, 250)
-    assert [folder.exists() for folder in (oldest, old, new)] == [True, False, False]
-    assert not _features.make_room(201, 300), "what is in use is not removed for anything"
-    assert oldest.exists()
-    held.close()
-    assert _features.make_room(201, 300)
-    assert not oldest.exists()
 
 
 def test_features_beyond_the_limit_are_not_made_and_training_goes_without(case: Case, root: Path) -> None:

@@ -1,0 +1,66 @@
+"""The files of the frozen-prefix cache: claimed, held, whole or absent, removed oldest-first."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from trainables import _feature_store
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Features of this test's own."""
+    monkeypatch.setattr(_feature_store, "root", lambda: tmp_path / "features")
+    return tmp_path / "features"
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    def half() -> None:
+        with _feature_store.new(tmp_path / "a.npy") as file:
+            file.write(b"half")
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        half()
+    assert list(tmp_path.iterdir()) == []
+    with _feature_store.new(tmp_path / "a.npy") as file:
+        file.write(b"whole")
+        assert not (tmp_path / "a.npy").exists()
+    assert (tmp_path / "a.npy").read_bytes() == b"whole"
+
+
+def test_a_shard_is_claimed_at_all_depths_or_at_none(tmp_path: Path) -> None:
+    """Two searches that keep different depths share a folder."""
+    one, both = [tmp_path / "6.lock"], [tmp_path / "3.lock", tmp_path / "6.lock"]
+    with _feature_store.claim(one, wait=False) as mine, _feature_store.claim(both, wait=False) as theirs:
+        assert mine
+        assert not theirs
+        with _feature_store.claim(both[:1], wait=False) as free:
+            assert free, "what the other could not use is not kept from anyone"
+    with _feature_store.claim(both, wait=False) as theirs:
+        assert theirs
+
+
+def entry(root: Path, name: str, size: int, age: float) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "train-000.npy").write_bytes(b"x" * size)
+    (folder / "in-use").touch()
+    os.utime(folder / "in-use", (time.time() - age,) * 2)
+    return folder
+
+
+def test_what_was_not_used_for_longest_is_removed_first_and_what_is_in_use_stays(root: Path) -> None:
+    oldest, older, old, new = (entry(root, name, 100, age) for name, age in zip("abcd", (40, 30, 20, 10), strict=True))
+    held = _feature_store.hold(oldest)  # being used makes it the youngest, too
+    assert _feature_store.make_room(100, 400)
+    assert [folder.exists() for folder in (oldest, older, old, new)] == [True, False, True, True]
+    assert _feature_store.make_room(150, 250)
+    assert [folder.exists() for folder in (oldest, old, new)] == [True, False, False]
+    assert not _feature_store.make_room(201, 300), "what is in use is not removed for anything"
+    assert oldest.exists()
+    held.close()
+    assert _feature_store.make_room(201, 300)
+    assert not oldest.exists()
