@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from spaces import Recipe
-from trainables import _checkpoint, _data, _device, _loop, _node, _peers, _storage
+from trainables import _checkpoint, _data, _device, _node, _peers, _storage, _training
 from trainables._peers import Peers
 from trainables._task import Setup, Task, best_path, last_path
 
@@ -53,7 +53,7 @@ class Attempt:
         for torn in folder.glob(".*.safetensors.*") if peers.leads else ():
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
         snapshot = _checkpoint.read(self._home.get(last_path(setup.run, task.folder)))
-        usable = snapshot is not None and _loop.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
+        usable = snapshot is not None and _training.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
         self.snapshot = snapshot if usable else None
         before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
         self._started = time.time() - before
@@ -120,7 +120,7 @@ class Attempt:
         if not partial and self._peers.leads:
             self._writing = self._thread.submit(_checkpoint.save, self._model, self._candidate)
 
-    def on_report(self, report: _loop.Report) -> None:
+    def on_report(self, report: _training.Report) -> None:
         """Keep the weights if they are the best so far, then say so: a score on record has its weights on disk.
 
         What was measured on some of the validation examples only does not compare with what others got on all.
@@ -151,7 +151,7 @@ class Attempt:
             spent=spent,
         )
 
-    def after_step(self, take: _loop.Take) -> None:
+    def after_step(self, take: _training.Take) -> None:
         """Copy a snapshot when it is time, or this machine's is running out, to be written while training goes on.
 
         Never more than a twentieth of the time goes into the copying, and one is written before the next is made.

@@ -34,6 +34,7 @@ from trainables import (
     _loop,
     _node,
     _peers,
+    _training,
 )
 from trainables._attempt import Attempt, home_of
 from trainables._family import Examples, Family, load
@@ -134,7 +135,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     """What is said of a failed training; of what nobody has foreseen, with its traceback."""
     if isinstance(error, _device.DoesNotFitError):
         return {"failed": str(error), "infeasible": True}
-    if isinstance(error, _loop.NonFiniteLossError):
+    if isinstance(error, _training.NonFiniteLossError):
         return {"failed": str(error)}
     return {"failed": _last_line(error), "traceback": "".join(traceback.format_exception(error))}
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from spaces import Budget, Data, Recipe
-from trainables import _boundary, _data, _feature_store, _features, _loop
+from trainables import _boundary, _data, _feature_store, _features, _loop, _training
 from trainables._family import Examples, Family, load
 from trainables._sources import model_folder, read_rows
 
@@ -104,7 +104,7 @@ def _train(
     model = family.build(folder, 2)
     torch.manual_seed(seed)
     family.reset_head(model)
-    reports: list[_loop.Report] = []
+    reports: list[_training.Report] = []
     began = time.process_time()
     with ExitStack() as stack:
         if wanted.dtype != "off":

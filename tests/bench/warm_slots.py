@@ -95,12 +95,12 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def _write_stamps(folder: str) -> None:
-    from trainables import _loop
+    from trainables import _loop, _training
 
     if hasattr(_loop, "stamped"):  # a warm process
         return
     _loop.stamped = True
-    step_on, report = _loop._Run.step_on, ray.tune.report
+    step_on, report = _training.Training.step_on, ray.tune.report
 
     def timed_step(run: Any, *given: Any, **named: Any) -> Any:
         first = run.step == 0
@@ -115,7 +115,7 @@ def _write_stamps(folder: str) -> None:
         stamp(folder, SENT)
         report(*given, **named)
 
-    _loop._Run.step_on, ray.tune.report = timed_step, timed_report
+    _training.Training.step_on, ray.tune.report = timed_step, timed_report
 
 
 def ours(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spaces import Budget, Data, Recipe
-from trainables import _loop
+from trainables import _loop, _optim, _training
 from trainables._family import Batch, Examples
 from trainables.text_classification import TextClassification
 
@@ -61,9 +61,9 @@ def fit(
     model: nn.Module | None = None,
     family: Linear | None = None,
     **options: Any,
-) -> list[_loop.Report]:
+) -> list[_training.Report]:
     """Train on a CPU; `options` go to `_loop.fit`. Without a model of the caller's one is drawn from the seed."""
-    model, reports = model or build(recipe.seed), list[_loop.Report]()
+    model, reports = model or build(recipe.seed), list[_training.Report]()
     given = {"report_at": report_at, "device": CPU, "report": reports.append, **options}
     _loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
     return reports
@@ -78,3 +78,14 @@ def assert_equal(one: Weights, other: Weights) -> None:
     """To the bit."""
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def rates(steps: int, **changes: Any) -> list[float]:
+    """Learning rate of each step."""
+    optimizer, schedule = _optim.build(nn.Linear(2, 2), recipe(**changes), steps)
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from spaces import Recipe
-from trainables import _checkpoint, _family, _loop
+from trainables import _checkpoint, _family, _loop, _training
 from trainables._checkpoint import Snapshot
 from trainables._peers import Peers
 from trainables._task import PeerLostError, Setup
@@ -57,7 +57,7 @@ def train(
     family.reset_head(model)
     told: list[dict[str, Any]] = []
 
-    def report(made: _loop.Report) -> None:
+    def report(made: _training.Report) -> None:
         values = dataclasses.asdict(made)
         told.append({key: values[key] for key in ("epoch", "samples", "step", "metrics", "micro_batch", "final")})
 
@@ -119,7 +119,7 @@ def all_of_it(folder: Path, rank: int, size: int) -> dict[str, Any]:
     found["resumed"] = broken_off(setup, recipe, peers, folder)
     try:
         train(setup, dataclasses.replace(recipe, learning_rate=1e30), peers, dropout=0.0)
-    except _loop.NonFiniteLossError as error:
+    except _training.NonFiniteLossError as error:
         found["failed"] = str(error)
     if size > 1:
         found["lost"] = one_dies(setup, recipe, peers)

@@ -15,7 +15,7 @@ import ray.tune
 import torch
 
 from spaces import Recipe
-from trainables import _loop, _worker
+from trainables import _training, _worker
 from trainables._task import ModelSetup, Setup, Task, best_path, last_path
 
 FAMILY = "text_classification"
@@ -38,9 +38,9 @@ class Slot:
         self.on_report: Callable[[dict[str, Any]], None] = lambda values: None
         """What else happens at a report; an error of it ends the trial."""
         monkeypatch.setattr(ray.tune, "report", self._report)
-        step_on = _loop._Run.step_on
+        step_on = _training.Training.step_on
         monkeypatch.setattr(
-            _loop._Run,
+            _training.Training,
             "step_on",
             lambda run, *given, **named: self.steps.append(run.step) or step_on(run, *given, **named),
         )

@@ -8,7 +8,7 @@ import torch
 
 from spaces import Budget, Recipe
 from tests import tiny
-from trainables import _checkpoint, _data, _evaluation, _family, _freezing, _loop
+from trainables import _checkpoint, _data, _evaluation, _family, _freezing, _loop, _training
 
 CPU = torch.device("cpu")
 
@@ -36,9 +36,9 @@ class Case:
         budget = Budget(trials=1, epochs=1, first_rung=1)
         return Recipe(family="f", model="m", data=self.data, **{"budget": budget, **fields, **changes})
 
-    def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[_loop.Report]:
+    def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[_training.Report]:
         torch.manual_seed(recipe.seed)
-        reports: list[_loop.Report] = []
+        reports: list[_training.Report] = []
         train, validation = (self.family.open(self.entry, split) for split in ("train", "validation"))
         given = {"report_at": (1.0,), "device": CPU, "report": reports.append, **options}
         _loop.fit(model, self.family, recipe, train, validation, **given)
@@ -106,7 +106,7 @@ def test_interrupted_within_an_epoch_it_ends_the_same_to_the_bit(case: Case, tmp
     recipe, points = case.recipe(frozen_layers=1, budget=budget), {"report_at": (0.5, 1.0, 1.6, 2.0)}
     whole, gone_on, count = case.build(), case.build(seed=9), 0
 
-    def keep(take: _loop.Take) -> None:
+    def keep(take: _training.Take) -> None:
         nonlocal count
         count += 1
         if count == step:

@@ -19,7 +19,7 @@ from torch import nn
 
 from tests.trainables.points import CPU
 from tests.trainables.test_contract import Case
-from trainables import _boundary, _data, _evaluation, _family, _feature_store, _features, _loop
+from trainables import _boundary, _data, _evaluation, _family, _feature_store, _features, _loop, _training
 from trainables._features import Wanted
 
 
@@ -59,9 +59,9 @@ def splits(case: Case) -> dict[str, _family.Examples]:
     return {split: case.family.open(case.entry, split) for split in _features.SPLITS}
 
 
-def reports(case: Case, depth: int, cache: Wanted | None, start: int = 0, **recipe: Any) -> list[_loop.Report]:
+def reports(case: Case, depth: int, cache: Wanted | None, start: int = 0, **recipe: Any) -> list[_training.Report]:
     """Two epochs with `depth` blocks frozen, from the input or from a boundary of the cache."""
-    model, found = case.build(), list[_loop.Report]()
+    model, found = case.build(), list[_training.Report]()
     options = {"report_at": (0.5, 1.0, 2.0), "device": CPU, "report": found.append}
     made = case.recipe(frozen_layers=depth, learning_rate=1e-3, **recipe)
     plain = splits(case)

@@ -11,7 +11,7 @@ from torch import nn
 
 from spaces import Budget, Data, Recipe
 from tests import tiny
-from trainables import _data, _freezing, _images, _loop, _vision
+from trainables import _data, _freezing, _images, _loop, _training, _vision
 from trainables.image_classification import FAMILY, load
 
 CPU = torch.device("cpu")
@@ -32,12 +32,12 @@ def _recipe(data: Data, **changes: object) -> Recipe:
     return Recipe(family="image_classification", model="m", data=data, budget=budget, **fields)
 
 
-def _fit(made: tuple[Path, Data, _data.Corpus, Path], recipe: Recipe) -> tuple[nn.Module, list[_loop.Report]]:
+def _fit(made: tuple[Path, Data, _data.Corpus, Path], recipe: Recipe) -> tuple[nn.Module, list[_training.Report]]:
     model_folder, _, corpus, entry = made
     torch.manual_seed(0)
     model = FAMILY.build(model_folder, len(corpus.classes))
     FAMILY.configure(model, recipe)
-    reports: list[_loop.Report] = []
+    reports: list[_training.Report] = []
     train = FAMILY.augmented(FAMILY.open(entry, "train"), recipe)
     validation = FAMILY.open(entry, "validation")
     _loop.fit(model, FAMILY, recipe, train, validation, report_at=(1.0,), device=CPU, report=reports.append)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.trainables.points import CPU, Linear, Points, assert_equal, build, fit, recipe, weights
-from trainables import _checkpoint, _device, _evaluation, _loop
+from trainables import _checkpoint, _device, _evaluation, _training
 from trainables._family import Batch
 
 TRAIN = Points(100)
@@ -64,7 +64,7 @@ def test_a_short_batch_that_does_not_fit_is_halved_itself() -> None:
     assert family.refused == [8]
     assert reports[0].micro_batch == 4
     family = Tight(4)
-    run = _loop._Run(build(), family, recipe(), _device.Ahead(train, CPU), CPU, 4)
+    run = _training.Training(build(), family, recipe(), _device.Ahead(train, CPU), CPU, 4)
     run.micro_batch = 64
     run.step_on(torch.arange(5).numpy())
     assert family.refused == [5]
@@ -121,7 +121,7 @@ def test_a_later_step_that_does_not_fit_is_tried_again_from_where_it_began(way: 
     torch.manual_seed(0)
     reports = fit(recipe(), TRAIN, model=failed, family=Once(passes, way))
 
-    def stop(take: _loop.Take) -> None:
+    def stop(take: _training.Take) -> None:
         taken.append(take())
         if len(taken) == 2:
             _checkpoint.write(taken[-1], tmp_path / "last.safetensors")
@@ -155,7 +155,7 @@ def test_an_example_that_does_not_fit_alone_ends_it_at_its_step() -> None:
 def test_an_example_that_no_longer_fits_ends_it_at_its_step(step: int) -> None:
     family, taken = Tight(8), []
 
-    def shrink(_: _loop.Take) -> None:
+    def shrink(_: _training.Take) -> None:
         taken.append(1)
         if len(taken) == step:
             family.fits = 0

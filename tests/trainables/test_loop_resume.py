@@ -11,7 +11,7 @@ from torch import nn
 
 from spaces import Budget, Data, Recipe
 from tests.trainables.points import EPOCHS, Points, Weights, assert_equal, build, fit, recipe, weights
-from trainables import _checkpoint, _loop
+from trainables import _checkpoint, _training
 
 TRAIN = Points(100)  # at batch 32: four steps an epoch, one of them on four examples
 STEPS = 4 * EPOCHS
@@ -38,7 +38,7 @@ class Whole:
 
     recipe: Recipe
     folder: Path
-    reports: list[_loop.Report]
+    reports: list[_training.Report]
     weights: Weights
 
     def snapshot(self, step: int) -> _checkpoint.Snapshot:
@@ -57,7 +57,7 @@ def begun(given: Recipe) -> nn.Module:
 def trained(depth: int, folder: Path | None) -> Whole:
     given, count = recipe(frozen_layers=depth, weight_decay=0.1, seed=5), 0
 
-    def keep(take: _loop.Take) -> None:
+    def keep(take: _training.Take) -> None:
         nonlocal count
         count += 1
         if folder:
@@ -86,9 +86,9 @@ def test_gone_on_from_any_step_it_ends_the_same_to_the_bit(whole: Whole, step: i
 
 def test_it_goes_on_again_and_again_to_the_same_end(whole: Whole, tmp_path: Path) -> None:
     """Every process dies after one more step."""
-    path, told = tmp_path / "last.safetensors", list[_loop.Report]()
+    path, told = tmp_path / "last.safetensors", list[_training.Report]()
 
-    def die(take: _loop.Take) -> None:
+    def die(take: _training.Take) -> None:
         _checkpoint.write(take(), path)
         raise SystemExit
 

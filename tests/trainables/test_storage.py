@@ -10,7 +10,7 @@ import pytest
 from search import export
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
 from tests.trainables.slots import NEVER, Slot, core, recorded
-from trainables import _attempt, _checkpoint, _loop, _storage, _worker
+from trainables import _attempt, _checkpoint, _storage, _training, _worker
 from trainables._storage import Home, StorageError, Store
 from trainables._task import NodeError, best_path, last_path
 
@@ -121,7 +121,7 @@ def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Written out before the next one, however long the storage takes and short a step is."""
     after_step = _attempt.Attempt.after_step
 
-    def kept(attempt: _attempt.Attempt, take: _loop.Take) -> None:
+    def kept(attempt: _attempt.Attempt, take: _training.Take) -> None:
         attempt._cost = 0.0
         after_step(attempt, take)
         attempt._written_out()
