@@ -56,7 +56,7 @@ class Settings:
     first_rung: float
     repeat: int
     limit: float
-    """Seconds after which a run is killed and counts as failed."""
+    """Seconds after which a run is killed and counts as failed; of `target` as one that did not get there."""
     out: Path
 
 
@@ -83,7 +83,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--reduction-factor", type=float, default=3.0, help="of every system's ASHA; default: 3")
     parser.add_argument("--first-rung", type=float, default=1.0, help="epochs, of Frostline's; default: 1")
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system; default: 2; quick: 1")
-    parser.add_argument("--limit", type=float, default=86400.0, help="seconds for one run; of a search not a failure; default: a day")
+    parser.add_argument("--limit", type=float, default=86400.0, help="seconds for one run; default: a day")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder; default: runs/bench")
     given = parser.parse_args(arguments)
     usual = _QUICK if given.quick else {**_FULL, **({"recipes": 16} if given.workload == "target" else {})}
