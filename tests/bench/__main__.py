@@ -2,6 +2,7 @@
 
     uv run --group bench python -m tests.bench --full
     uv run --group bench python -m tests.bench --full --workload target
+    uv run --group bench python -m tests.bench --workload gpu
     uv run --group bench python -m tests.bench --peers S,F --recipes 4 --train 200 --validation 200 --repeat 2
     uv run --group bench python -m tests.bench --quick
 
@@ -26,8 +27,8 @@ from tests.bench.data import Prepared, prepare
 from tests.bench.settings import SYSTEMS, Settings, fixed_recipes, parse
 from tests.bench.table import Run
 
-_WORKLOADS = {"fixed": workloads.fixed, "probe": workloads.probe, "target": workloads.target}
-_SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached"}
+_WORKLOADS = {"fixed": workloads.fixed, "probe": workloads.probe, "target": workloads.target, "gpu": workloads.gpu}
+_SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached", "gpu": "per_epoch"}
 """What a workload measures beyond wall and CPU time; a field of `Run`."""
 
 
@@ -37,6 +38,9 @@ def main() -> int:
     if "FN" in settings.peers and not _has_prefix_cache():
         print("FN is left out: this Frostline has no prefix cache to turn off.")
         settings = dataclasses.replace(settings, peers=tuple(peer for peer in settings.peers if peer != "FN"))
+    if settings.workload == "gpu" and not settings.quick and not _has_gpu():
+        print("--workload gpu is left out: there is no GPU here. With --quick it runs on the CPU, to see that it does.")
+        return 0
     (settings.out / settings.workload).mkdir(parents=True, exist_ok=True)
     where = _where()
     print("\n".join(where), flush=True)
@@ -55,6 +59,10 @@ def main() -> int:
         lines += [table.report(runs, SYSTEMS, "F", _SHOWN[settings.workload]), ""]
     if settings.workload == "target" and runs:
         lines += [table.targets(runs, SYSTEMS, "F"), ""]
+    if settings.workload == "gpu" and runs:
+        seconds = table.typical(runs, "per_epoch")
+        rates = ", ".join(f"{system} {settings.train / took:,.0f}" for system, took in seconds.items())
+        lines += [f"Training examples a second: {rates}.", ""]
     if settings.workload == "fixed":
         bound, text = _floor(settings, prepared, rates, runs)
         lines.append(text)
@@ -66,6 +74,12 @@ def main() -> int:
 
 def _has_prefix_cache() -> bool:
     return "prefix_cache" in {field.name for field in dataclasses.fields(Options)}
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _where() -> list[str]:
@@ -117,7 +131,7 @@ def _write(settings: Settings, lines: list[str], runs: list[Run], bound: float |
         plot.curves(runs, SYSTEMS, folder / "best.png")
     elif runs:
         field = shown or "cpu"
-        label = {"cpu": "CPU seconds, all processes", "per_trial": "seconds"}
+        label = {"cpu": "CPU seconds, all processes", "per_trial": "seconds", "per_epoch": "seconds"}
         plot.draw(runs, field, f"{label[field]}, median", SYSTEMS, folder / f"{field}.png", bound)
 
 

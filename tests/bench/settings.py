@@ -14,6 +14,7 @@ from tests.bench.job import BATCH_SIZES, LEARNING_RATE, WEIGHT_DECAY
 
 SYSTEMS = {
     "S": "standard script",
+    "ST": "standard script, tuned",
     "R": "Ray TorchTrainer in Tune",
     "O": "Optuna + Trainer",
     "OL": "Optuna + Trainer, by length",
@@ -21,7 +22,15 @@ SYSTEMS = {
     "F": "Frostline",
     "FN": "Frostline, no prefix cache",
 }
-MODULES = {"S": "standard", "R": "ray_tune", "O": "optuna_loop", "OL": "optuna_loop", "Y": "syne", "F": "frostline"}
+MODULES = {
+    "S": "standard",
+    "ST": "standard",
+    "R": "ray_tune",
+    "O": "optuna_loop",
+    "OL": "optuna_loop",
+    "Y": "syne",
+    "F": "frostline",
+}
 MODULES["FN"] = MODULES["F"]
 """System -> file in `peers/`."""
 
@@ -31,7 +40,12 @@ AT_ONCE = {"R", "Y", "F", "FN"}
 ON_RAY = {"R", "F", "FN"}
 """Systems that start a Ray instance."""
 
-WORKLOADS = {"fixed": ("S", "R", "O", "OL", "Y", "F"), "target": ("R", "Y", "F"), "probe": ("F", "FN")}
+WORKLOADS = {
+    "fixed": ("S", "R", "O", "OL", "Y", "F"),
+    "target": ("R", "Y", "F"),
+    "probe": ("F", "FN"),
+    "gpu": ("S", "ST", "F"),
+}
 """Workload -> the systems it is made for."""
 
 
@@ -63,6 +77,12 @@ class Settings:
 # Workload sizes: recipes, trials, train, validation, length, epochs.
 _FULL = {"recipes": 32, "trials": 64, "train": 1000, "validation": 1000, "length": 256, "epochs": 2}
 _QUICK = {"recipes": 2, "trials": 3, "train": 64, "validation": 32, "length": 32, "epochs": 1}
+_OWN: dict[tuple[str, bool], dict[str, int]] = {
+    ("target", False): {"recipes": 16},
+    ("gpu", False): {"recipes": 1, "train": 25000, "length": 512, "epochs": 3},
+    ("gpu", True): {"recipes": 1, "epochs": 2},
+}
+"""What a workload, quick or not, has otherwise."""
 
 
 def parse(arguments: list[str] | None = None) -> Settings:
@@ -86,7 +106,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--limit", type=float, default=86400.0, help="seconds for one run; default: a day")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder; default: runs/bench")
     given = parser.parse_args(arguments)
-    usual = _QUICK if given.quick else {**_FULL, **({"recipes": 16} if given.workload == "target" else {})}
+    usual = {**(_QUICK if given.quick else _FULL), **_OWN.get((given.workload, given.quick), {})}
     sizes = {name: getattr(given, name) or usual[name] for name in usual}
     allowed = WORKLOADS[given.workload]
     peers = tuple(given.peers.split(",")) if given.peers else allowed

@@ -28,6 +28,8 @@ class Run:
     """Of a search: seconds from its start and the score, each time that it was the best so far."""
     per_trial: float | None = None
     """Median seconds of a trial, as the system says."""
+    per_epoch: float | None = None
+    """Seconds of its last epoch, evaluation included."""
 
     def until(self, score: float) -> float | None:
         """Seconds from its start until it first reported such a score; None where it did not."""
@@ -174,7 +176,7 @@ def report(runs: Sequence[Run], names: Mapping[str, str], reference: str, extra:
         runs: all of them.
         names: of the systems, by letter.
         reference: the system that ratios are to.
-        extra: a further field of `Run` to show with its ratio, `reached` or `per_trial`.
+        extra: a further field of `Run` to show with its ratio: `reached`, `per_trial` or `per_epoch`.
     """
     fields = (*([extra] if extra else []), "wall", "cpu")
     values = {field: typical(runs, field) for field in (*fields, "memory")}
@@ -214,6 +216,7 @@ _TITLES = {
     "cpu": "CPU s",
     "reached": "s to target",
     "per_trial": "s per trial",
+    "per_epoch": "s per epoch",
 }
 
 

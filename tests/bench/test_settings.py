@@ -49,6 +49,9 @@ def test_the_command_line() -> None:
     quick = settings.parse(["--quick", "--peers", "S,F", "--recipes", "4"])
     assert (quick.recipes, quick.repeat, quick.peers) == (4, 1, ("S", "F"))
     assert settings.parse(["--workload", "target"]).recipes == 16
+    gpu = settings.parse(["--workload", "gpu"])
+    assert (gpu.recipes, gpu.train, gpu.validation, gpu.length, gpu.epochs) == (1, 25000, 1000, 512, 3)
+    assert (settings.parse(["--workload", "gpu", "--quick"]).epochs, gpu.peers) == (2, ("S", "ST", "F"))
 
 
 def test_more_recipes_than_there_are_cannot_be_some_of_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The three workloads: which jobs the systems get, and what is read from what they leave."""
+"""The workloads: which jobs the systems get, and what is read from what they leave."""
 
 from __future__ import annotations
 
@@ -145,6 +145,21 @@ def probe(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
     depths = (bench.prepared.blocks, bench.prepared.blocks)
     recipes = fixed_recipes(bench.settings.recipes, depths)
     return _all(bench, lambda system, name, seed: _fixed(bench, system, name, seed, recipes, depths))
+
+
+def gpu(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
+    """One trial with the whole device: the seconds of its last epoch, when all is warm and compiled."""
+    recipes = ({**LITERATURE[0], "batch_size": 32},)
+
+    def one(system: str, name: str, seed: int) -> Run:
+        job = bench.job(system, name, recipes=recipes, seed=seed, concurrent=1, threads=bench.cores)
+        usage = bench.run(job)
+        times = [report.time for report in read_reports(job)]
+        if len(times) < 2:
+            raise RunFailedError(f"{name} told {len(times)} scores, two epochs at least are needed")
+        return _run(system, seed, usage, per_epoch=times[-1] - times[-2])
+
+    return _all(bench, one)
 
 
 def target(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:

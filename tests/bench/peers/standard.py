@@ -1,4 +1,4 @@
-"""S, the standard script: one Hugging Face `Trainer` per recipe, one after the other, all cores for each.
+"""S, the standard script: one Hugging Face `Trainer` per recipe, one after the other, all cores for each. ST: tuned.
 
     python -m tests.bench.peers.standard JOB
 
@@ -15,7 +15,8 @@ def main() -> None:
     """Train every recipe of the job."""
     job = jobs.load(sys.argv[1])
     for number, recipe in enumerate(job.recipes):
-        hf.build(job, recipe, jobs.Teller(job.reports, str(number), recipe)).train()
+        tell, tuned = jobs.Teller(job.reports, str(number), recipe), job.system == "ST"
+        hf.build(job, recipe, tell, group_by_length=tuned, tuned=tuned).train()
 
 
 if __name__ == "__main__":
