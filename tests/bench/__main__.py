@@ -21,7 +21,8 @@ import sys
 import time
 from pathlib import Path
 
-from search.options import Options
+import torch
+
 from tests.bench import floor, plot, table, workloads
 from tests.bench.data import Prepared, prepare
 from tests.bench.settings import SYSTEMS, Settings, fixed_recipes, parse
@@ -35,10 +36,7 @@ _SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached", "gpu": "per_ep
 def main() -> int:
     """The command line."""
     settings, began = parse(), time.monotonic()
-    if "FN" in settings.peers and not _has_prefix_cache():
-        print("FN is left out: this Frostline has no prefix cache to turn off.")
-        settings = dataclasses.replace(settings, peers=tuple(peer for peer in settings.peers if peer != "FN"))
-    if settings.workload == "gpu" and not settings.quick and not _has_gpu():
+    if settings.workload == "gpu" and not settings.quick and not torch.cuda.is_available():
         print("--workload gpu is left out: there is no GPU here. With --quick it runs on the CPU, to see that it does.")
         return 0
     (settings.out / settings.workload).mkdir(parents=True, exist_ok=True)
@@ -72,16 +70,6 @@ def main() -> int:
     return 1 if failed or not runs else 0
 
 
-def _has_prefix_cache() -> bool:
-    return "prefix_cache" in {field.name for field in dataclasses.fields(Options)}
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
 def _where() -> list[str]:
     """Machine, commit and command."""
     root = Path(__file__).resolve().parent.parent.parent
@@ -91,9 +79,10 @@ def _where() -> list[str]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
-    load = os.getloadavg()[0]
+    load, gpus = os.getloadavg()[0], torch.cuda.device_count()
     return [
-        f"Machine: {cpu}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; "
+        f"Machine: {cpu}, {len(os.sched_getaffinity(0))} cores, "
+        f"{torch.cuda.get_device_name() if gpus else 'no GPU'}, load {load:.1f} at the start; "
         f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d', time.gmtime())}",
         f"Commit: {done.stdout.strip() or 'unknown'}",
         f"Command: python -m tests.bench {shlex.join(sys.argv[1:])}",
