@@ -70,9 +70,10 @@ class Ledger:
                 self._drop_files(job, ended)
         times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
+        times += [event["time"] for event in log.events("test")]
         *earlier, self._began = [event["time"] for event in log.events("session")]
         self._used = rundir.seconds_used(earlier, [at for at in times if at < self._began])
-        self._over = False
+        self._over = self._worked = False
         self.failure: str | None = None
         """Why the search should stop by itself; None while it should not."""
 
@@ -99,6 +100,11 @@ class Ledger:
     def seconds(self) -> float:
         """Wall-clock time that the search has taken, over all its sessions."""
         return float(self._used + self._clock() - self._began)
+
+    @property
+    def took(self) -> float:
+        """The same, without a session that only tells again what was found."""
+        return self.seconds if self._worked else float(self._used)
 
     @property
     def running(self) -> int:
@@ -180,6 +186,7 @@ class Ledger:
             job = None
         if job:
             self._running[job.key] = (job, self._clock())
+            self._worked = True
         return job
 
     def _begin(self, job: Job) -> None:
@@ -256,7 +263,7 @@ class Ledger:
         Raises:
             OSError: the disk is full.
         """
-        now = self._clock()
+        now, self._worked = self._clock(), True
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
@@ -409,6 +416,7 @@ class Ledger:
     def add_test(self, best: Trial, folder: str, found: Mapping[str, Any]) -> None:
         """Record that the test set was read with this training."""
         self._log.append("test", number=best.number, seed=best.seed, folder=folder, **found)
+        self._worked = True
 
     def news(self) -> list[str]:
         """What a user should know of where the run directory is kept.

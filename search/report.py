@@ -56,7 +56,7 @@ def summary(
         "counts": results.counts(ledger.trials),
         "interrupted": interrupted,
         "failure": failure,
-        "seconds": round(ledger.seconds, 1),
+        "seconds": round(ledger.took, 1),
         "seed": plan.seed,
         "run": plan.place,
         **({"copy": str(plan.run)} if plan.url else {}),

@@ -7,8 +7,8 @@ import pytest
 from search import results, rundir
 from search.ledger import Ledger
 from search.plan import Plan
-from search.results import COMPLETE, FAIL
-from search.rundir import Job, Log
+from search.results import COMPLETE, FAIL, Journal
+from search.rundir import LOG, Job, Log
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
 
@@ -109,6 +109,22 @@ def test_time_counts_over_all_sessions_and_only_while_one_works(plan: Plan, cloc
     assert third.seconds == 30
     clock.now += 3
     assert third.seconds == 33
+
+
+def test_a_session_that_only_tells_again_what_was_found_adds_no_time(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6)  # 20 s
+    clock.now += 4
+    journal = Journal(plan.run / LOG)
+    journal.append({"event": "test", "time": clock(), "folder": "trials/00000"})
+    journal.close()
+    assert ledger.took == 24
+    clock.now += 10_000
+    again = session(plan, clock)
+    clock.now += 7
+    assert (again.took, again.seconds) == (24, 31)
+    all_of(again, clock, 0.6)
+    assert again.took == 51
 
 
 def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Plan, clock: Clock) -> None:
