@@ -103,7 +103,7 @@ class Ledger:
 
     @property
     def took(self) -> float:
-        """The same, without a session that only tells again what was found."""
+        """Wall-clock time that the search has taken, without a session that only tells again what was found."""
         return self.seconds if self._worked else float(self._used)
 
     @property

@@ -184,9 +184,8 @@ def target(bench: Bench) -> tuple[list[Run], list[RunFailedError]]:
             trials=bench.settings.trials,
             seed=seed + 1,
         )
-        ends = (
-            time.monotonic() + bench.settings.limit
-        )  # a search that takes longer has not got there, nor has it failed
+        # A search that takes longer has not got there, but it has not failed.
+        ends = time.monotonic() + bench.settings.limit
         usage = bench.run(
             job,
             until=lambda reports: time.monotonic() > ends or any(report.accuracy >= bar for report in reports),
