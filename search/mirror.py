@@ -277,7 +277,8 @@ class Mirror:
         if now == self._best or now is None:
             return True
         self._store.remove(RECIPE)
-        here = {path.relative_to(self._run).as_posix() for path in (self._run / "best").rglob("*") if path.is_file()}
+        best = ((Path(folder).relative_to(self._run), names) for folder, _, names in os.walk(self._run / "best"))
+        here = {(folder / name).as_posix() for folder, names in best for name in names}
         for name in self._store.files("best").keys() - here:
             self._store.remove(name)
         if not all(self._put(name) for name in sorted(here - {RECIPE})) or not self._put(RECIPE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,7 +56,7 @@ def application(run: Path) -> bottle.Bottle:
         number = int(name)
         found = [t for kind in ("trials", "confirm") for t in results.read(run / f"{kind}.jsonl") if t.number == number]
         folders = [run / rundir.folder(number), *sorted(run.glob(f"confirm/{number:05d}-*"))]
-        named = [path for folder in folders for path in sorted(folder.glob("*"))]
+        named = [path for folder in folders for path in rundir.found(folder, "*")]
         files = _listed(run, [*named, run / "trials.jsonl", run / "confirm.jsonl"])
         lines = [_said(t) for t in found] or ["It has not reported yet."]
         return _page(f"Trial {number}", lines, [_reports(t) for t in found if t.reports], files)
@@ -68,7 +69,7 @@ def application(run: Path) -> bottle.Bottle:
             return bottle.HTTPError(404, "no such file in the run directory")
         if place.is_dir():
             name = "Files of the search" if place == run else str(place.relative_to(run))
-            return _page(name, [], [], _listed(run, sorted(place.iterdir())))
+            return _page(name, [], [], _listed(run, rundir.found(place, "*")))
         # A page among the files may run its own scripts, but has no part in this one.
         headers = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
         text = {".json", ".jsonl", ".md", ".txt", ".journal", ".yaml"}
@@ -98,11 +99,13 @@ def _page(
 
 def _listed(run: Path, paths: Iterable[Path]) -> list[tuple[str, str]]:
     """Name below the run directory and size of what is there."""
-    there = [path for path in paths if inside(run, str(path))]
-    return [
-        (str(path.relative_to(run)), "" if path.is_dir() else f"({path.stat().st_size / 1e3:,.1f} kB)")
-        for path in there
-    ]
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if inside(run, str(path)):
+                size = "" if path.is_dir() else f"({path.stat().st_size / 1e3:,.1f} kB)"
+                found.append((str(path.relative_to(run)), size))
+    return found
 
 
 def _name(trial: Trial) -> str:

@@ -15,8 +15,9 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,12 @@ def read_plan(run: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{run / 'plan.json'} is not a plan")
     inside = run.resolve()
-    for path in run.rglob("*"):
-        if path.relative_to(run).match("wandb/*/logs/debug-core.log"):
-            continue  # W&B's link to its own log, below the user's cache; nothing opens it
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise ValueError(f"{path} is a link that leads out of the run directory; remove it")
+    for folder, folders, names in os.walk(run):  # unlike `rglob`, not stopped by a folder that a search removes
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            if path.relative_to(run).match("wandb/*/logs/debug-core.log"):
+                continue  # W&B's link to its own log, below the user's cache; nothing opens it
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise ValueError(f"{path} is a link that leads out of the run directory; remove it")
     return fields
 
 
@@ -293,22 +295,27 @@ def folder(number: int, seed: int | None = None) -> str:
     return f"trials/{number:05d}" if seed is None else f"confirm/{number:05d}-{seed}"
 
 
+def found(folder: Path, pattern: str) -> list[Path]:
+    """What matches in a folder, by name; unlike `Path.glob`, not stopped by a folder that a search removes just now."""
+    return [folder / name for name in sorted(glob(pattern, root_dir=folder, include_hidden=True))]  # noqa: PTH207
+
+
 def snapshots(run: Path) -> int:
     """How many trainings were broken off and can go on."""
-    return sum(1 for _ in run.glob("*/*/last.safetensors"))
+    return len(found(run, "*/*/last.safetensors"))
 
 
 def remove(path: Path) -> None:
     """Remove a file and its folder where nothing else is in it."""
     path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
+    with suppress(OSError):  # not empty, or gone: asking first would be overtaken by other processes
         path.parent.rmdir()
 
 
 def sweep(run: Path) -> None:
     """Remove what processes that were killed have left half written."""
     for kind in ("trials", "confirm"):
-        for torn in (run / kind).glob("*/.*"):
+        for torn in found(run / kind, "*/.*"):
             remove(torn)
     for name in ("tune", "best.part"):  # Tune's own records repeat ours
         shutil.rmtree(run / name, ignore_errors=True)

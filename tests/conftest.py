@@ -1,8 +1,10 @@
 """Shared fixtures: a cache folder of the test run's own, a tiny model and data set, one Ray for all."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,100 labelled sentences."""
     return tiny.write_csv(tmp_path_factory.mktemp("tables") / "sentences.csv", tiny.rows(1100))
+
+
+@pytest.fixture
+def vanishing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Has a folder removed, as by another process, in the moment in which somebody lists it."""
+    scandir = os.scandir
+
+    def vanish(folder: Path) -> None:
+        def scan(path: Any = ".") -> Any:
+            if not isinstance(path, int) and Path(os.fspath(path)) == folder:
+                monkeypatch.setattr(os, "scandir", scandir)
+                shutil.rmtree(folder)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", scan)
+
+    return vanish
 
 
 @pytest.fixture(scope="session")

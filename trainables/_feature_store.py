@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -74,20 +74,24 @@ def _folders() -> list[Path]:
     return [path for path in root().glob("*") if path.is_dir()] if root().is_dir() else []
 
 
+def _files(folder: Path) -> list[Path]:
+    """None where another process has just removed the folder; `Path.glob` may raise then."""
+    return [Path(folder, name) for _, _, names in os.walk(folder) for name in names]
+
+
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.glob("*"):
-        try:
+    for path in _files(folder):
+        with suppress(FileNotFoundError):
             total += path.stat().st_size
-        except FileNotFoundError:
-            continue
     return total
 
 
 def empty(folder: Path) -> None:
     """Remove what an entry holds, but not the entry."""
-    for path in (folder / "key.json", *folder.glob("*.npy")):
-        path.unlink(missing_ok=True)
+    for path in _files(folder):
+        if path.name == "key.json" or path.suffix == ".npy":
+            path.unlink(missing_ok=True)
 
 
 def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
@@ -96,7 +100,11 @@ def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
     What a trial reads or fills at the moment stays. Folders in `but` are those that are needed, half filled perhaps.
     """
     others = [folder for folder in _folders() if folder not in but]
-    by_age = sorted(((f / "in-use").stat().st_mtime, f) for f in others if (f / "in-use").exists())
+    by_age = []
+    for folder in others:
+        with suppress(FileNotFoundError):
+            by_age.append(((folder / "in-use").stat().st_mtime, folder))
+    by_age.sort()
     total = sum(_size(folder) for _, folder in by_age) + needed
     for _, folder in by_age:
         if total <= most:

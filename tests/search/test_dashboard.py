@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,17 @@ def test_each_trial_has_a_page_that_its_note_leads_to(client: Client) -> None:
     assert "batch_size (examples) 16" in client.ask("/trials/0")[1]
     assert "has not reported yet" in client.ask("/trials/99")[1]
     assert client.ask("/trials/-1")[0] == client.ask("/trials/x")[0] == 404
+
+
+def test_a_folder_that_the_search_removes_meanwhile_is_no_error(
+    client: Client, vanishing: Callable[[Path], None]
+) -> None:
+    folder = client.search.run / "trials" / "00008"
+    for address in ("/trials/8", "/files/trials/00008"):
+        folder.mkdir(exist_ok=True)
+        vanishing(folder)
+        assert client.ask(address)[0] == 200
+        assert not folder.exists()
 
 
 def test_files_are_served_as_they_are_and_folders_listed(client: Client) -> None:

@@ -2,12 +2,13 @@ import dataclasses
 import datetime
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -343,3 +344,17 @@ def test_what_killed_processes_left_half_written_is_swept_away(tmp_path: Path) -
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
     assert not (tmp_path / "trials" / "00001").exists(), "an empty folder says nothing"
     rundir.sweep(tmp_path / "nowhere")
+
+
+def test_folders_that_another_process_removes_meanwhile_do_no_harm(
+    tmp_path: Path, vanishing: Callable[[Path], None]
+) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    looks: list[Callable[[Path], object]] = [rundir.read_plan, rundir.snapshots, rundir.sweep]
+    for look in looks:
+        trial = tmp_path / "trials" / "00000"
+        trial.mkdir(parents=True)
+        (trial / "last.safetensors").write_text("x")
+        vanishing(trial)
+        look(tmp_path)
+        shutil.rmtree(trial, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,13 @@ def test_what_was_not_used_for_longest_is_removed_first_and_what_is_in_use_stays
     held.close()
     assert _feature_store.make_room(201, 300)
     assert not oldest.exists()
+
+
+def test_an_entry_that_another_process_removes_meanwhile_counts_as_nothing(
+    root: Path, vanishing: Callable[[Path], None]
+) -> None:
+    first, second = entry(root, "a", 100, 20), entry(root, "b", 100, 10)
+    vanishing(first)
+    assert _feature_store.make_room(100, 200)
+    assert not first.exists()
+    assert second.exists(), "there was room without it"
