@@ -89,8 +89,9 @@ def _size(folder: Path) -> int:
 
 def empty(folder: Path) -> None:
     """Remove what an entry holds, but not the entry."""
+    (folder / "key.json").unlink(missing_ok=True)  # first: what is left if this is broken off is not whole
     for path in _files(folder):
-        if path.name == "key.json" or path.suffix == ".npy":
+        if path.suffix == ".npy":
             path.unlink(missing_ok=True)
 
 
