@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import spaces
-from search.options import Options, place, recipe_in
-from spaces import Recipe
+from frostline import spaces
+from frostline.search.plan.options import Options, place, recipe_in
+from frostline.spaces import Recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,16 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _report(arguments.report, sys.argv[1:] if argv is None else argv)
         _check(arguments)
         if arguments.dashboard is not None:
-            from search import dashboard
+            from frostline.search.dashboard import server as dashboard_server
 
             if isinstance(arguments.dashboard, str):
-                from search import look
+                from frostline.search.records import reading_copy
 
-                seen = look.Look(arguments.dashboard, "--dashboard")
+                seen = reading_copy.Look(arguments.dashboard, "--dashboard")
                 seen.follow()
-                dashboard.serve(seen.folder, arguments.dashboard)
+                dashboard_server.serve(seen.folder, arguments.dashboard)
             else:
-                dashboard.serve(arguments.dashboard)
+                dashboard_server.serve(arguments.dashboard)
             return OK
         return _run(arguments, sys.argv[1:] if argv is None else argv)
     except ValueError as error:
@@ -117,12 +117,12 @@ def _report(run: Path | str, argv: Sequence[str]) -> int:
     given = [word for word in argv if word.startswith("--")]
     if others := [word for word in given if not word.startswith("--rep")]:
         raise ValueError(f"--report makes a page of what is there: {others[0]} has no part in it")
-    from search import page
+    from frostline.search.report import page
 
     if isinstance(run, str):
-        from search import look, remote
+        from frostline.search.records import reading_copy, remote
 
-        seen = look.Look(run, "--report")
+        seen = reading_copy.Look(run, "--report")
         remote.asked(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
         print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
     else:
@@ -207,26 +207,27 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _recipe(place: Path | str) -> Recipe:
     if isinstance(place, Path):
         return recipe_in(place)
-    from search import look
+    from frostline.search.records import reading_copy
 
-    return look.recipe(place)
+    return reading_copy.recipe(place)
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     options = _options(arguments)
     run = arguments.resume
     if isinstance(run, str):
-        from search import remote
+        from frostline.search.records import remote
 
         run = remote.fetch(run, lambda text: print(text, file=sys.stderr))
     elif run is not None and not arguments.dry_run:
-        from search import rundir
+        from frostline.search.records import folder as run_folder
 
-        rundir.check_free(run)  # said before torch is imported
+        run_folder.check_free(run)  # said before torch is imported
     from rich.console import Console
 
-    from search import cluster, report
-    from search import plan as planning
+    from frostline.search.cluster import connection
+    from frostline.search.plan import plan as planning
+    from frostline.search.report import summary as summaries
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     console.quiet = arguments.quiet and not arguments.dry_run
@@ -235,7 +236,7 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     else:
         plan, corpus = planning.resolve(options)
     if arguments.dry_run:
-        for label, text in report.plan_lines(plan):
+        for label, text in summaries.plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
         return OK
     if arguments.resume is None:
@@ -245,11 +246,13 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         console.print(f"Data: {remark}.", markup=False)
     console.print(f"W&B: {plan.wandb}: {plan.wandb_reason}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
-    console.print(f"Trials: {report.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.place}", markup=False)
+    console.print(
+        f"Trials: {summaries.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.place}", markup=False
+    )
     console.print(f"Watch it: frostline --dashboard {plan.place}", markup=False)
 
-    from search import tuner
-    from search.lease import TakenOverError
+    from frostline.search import tuner
+    from frostline.search.records.lease import TakenOverError
 
     # Ray prints on stdout when a process dies; stdout belongs to the result where it is JSON.
     try:
@@ -262,14 +265,14 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         raise OSError(
             error.errno, f"{what}; what is recorded is whole: make room, then --resume {plan.place}"
         ) from None
-    except cluster.ClusterLostError as error:
+    except connection.ClusterLostError as error:
         print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.place}", file=sys.stderr)
         return FAILED
     except TakenOverError as error:
         print(f"frostline: {error}; this one ends here", file=sys.stderr)
         return FAILED
     if arguments.json:
-        print(report.dump(found))
+        print(summaries.dump(found))
     console.quiet = arguments.quiet and arguments.json  # the JSON is the result
     return _close(found, console)
 
@@ -284,14 +287,14 @@ def _close(found: dict[str, Any], console: Console) -> int:
 
 
 def _tell(found: dict[str, Any], console: Console) -> int:
-    from search import report
+    from frostline.search.report import summary as summaries
 
     console.print()
-    console.print(report.table(found))
+    console.print(summaries.table(found))
     if found["best"]:
         best = found["best"]
-        console.print(f"\nBest recipe (epoch {best['epoch']:g}): {report.recipe_line(best['params'])}", markup=False)
-    for line in report.verdict(found):
+        console.print(f"\nBest recipe (epoch {best['epoch']:g}): {summaries.recipe_line(best['params'])}", markup=False)
+    for line in summaries.verdict(found):
         console.print(line, markup=False)
     counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count)
     console.print(f"{counts or 'no trial'}; {found['seconds']:.0f} s; records in {found['run']}", markup=False)

@@ -1,12 +1,15 @@
-"""The entry: `python search/run.py --space bert_imdb`, from any directory."""
+"""The entry: `python search/run.py --space bert_imdb`, from any directory. In a wheel it is `python -m frostline`."""
 
+import os
 import sys
 from pathlib import Path
 
-# Python puts this file's own folder first, where `search/plan.py` would answer to `import plan`.
+# The folder that `frostline` lies in replaces this file's own, which Python puts first. Processes that the search
+# starts (Ray's workers, W&B's client) have to find it too, also where nothing was installed.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
 
-from search.cli import main  # noqa: E402
+from frostline.search.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

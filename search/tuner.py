@@ -17,19 +17,25 @@ import ray
 import ray.tune
 from rich.console import Console
 
-from search import cluster, export, remote, report, results, rundir, scheduler
-from search.ledger import Ledger
-from search.plan import Plan
-from search.progress import Progress, say
-from search.reaper import Reaper
-from search.results import Line
-from search.rundir import Log
-from search.tracking import Tracker
-from search.trial import run_trial
-from search.wires import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
-from trainables._data import Corpus
-from trainables._family import load
-from trainables._task import ModelSetup, Setup
+from frostline.search import publish
+from frostline.search.cluster import connection
+from frostline.search.console.progress import Progress, say
+from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
+from frostline.search.records import remote
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import Log
+from frostline.search.records.trials import Line
+from frostline.search.report import summary as summaries
+from frostline.search.tracking.tracker import Tracker
+from frostline.search.tune import asha as asha_rungs
+from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
+from frostline.search.tune.reaper import Reaper
+from frostline.search.tune.trial import run_trial
+from frostline.trainables._family import load
+from frostline.trainables._task import ModelSetup, Setup
+from frostline.trainables.data.corpus import Corpus
 
 _RESTARTS = 3
 """How often a private Ray that dies is started again in one session."""
@@ -54,7 +60,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
     """
     with remote.hold(plan.url, plan.run, command, partial(say, console)) as log:
-        rundir.put(plan.run / "plan.json", plan.to_json())
+        run_folder.put(plan.run / "plan.json", plan.to_json())
         family = load(plan.base.family)
         setup = Setup(
             models={
@@ -97,7 +103,7 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
             interrupted = True
         except SearchFailedError as error:
             failure = str(error)
-        except cluster.ClusterLostError as error:
+        except connection.ClusterLostError as error:
             restarts += 1
             if plan.address or restarts > _RESTARTS:  # a cluster is not ours to start
                 raise
@@ -106,10 +112,10 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
         finally:
             ledger.close()
         _clear_up(plan)
-        if plan.wandb_artifact and (won := ledger.winner()) and export.is_of(plan, won[0]):
+        if plan.wandb_artifact and (won := ledger.winner()) and publish.is_of(plan, won[0]):
             tracker.publish(won[0], plan.run / "best")
         found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
-        rundir.put(plan.run / "summary.json", report.dump(found) + "\n")
+        run_folder.put(plan.run / "summary.json", summaries.dump(found) + "\n")
         _write_page(plan, console)
         return found
 
@@ -120,7 +126,7 @@ def _write_page(plan: Plan, console: Console) -> None:
     Raises:
         OSError: the disk is full.
     """
-    from search import page  # plotly is not needed before
+    from frostline.search.report import page  # plotly is not needed before
 
     try:
         page.write(plan.run)
@@ -133,7 +139,7 @@ def _write_page(plan: Plan, console: Console) -> None:
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
-    with cluster.connect(plan.address):
+    with connection.connect(plan.address):
         try:
             _search(plan, setup, ledger, console, tracker)
             _publish(plan, corpus, setup, ledger, console)
@@ -142,14 +148,14 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
-    validation, held_out = (results.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
-    rows = results.references(ledger.trials, plan.metric, validation, held_out)
-    return report.summary(plan, load(plan.base.family), ledger, rows, interrupted, failure)
+    validation, held_out = (trial_records.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
+    rows = trial_records.references(ledger.trials, plan.metric, validation, held_out)
+    return summaries.summary(plan, load(plan.base.family), ledger, rows, interrupted, failure)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
     won = ledger.winner()
-    return won is None or (ledger.test_of(won[1]) is not None and export.is_of(plan, won[0]))
+    return won is None or (ledger.test_of(won[1]) is not None and publish.is_of(plan, won[0]))
 
 
 def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
@@ -162,12 +168,12 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     what = f"trial {best.number}" + ("" if best.seed == plan.seed else f", seed {best.seed}")
     doing = "Exporting" if known else f"Reading the test set ({plan.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")
-    found = export.finish(plan, best, folder, setup)
+    found = publish.finish(plan, best, folder, setup)
     if known is None:
         ledger.add_test(best, folder, found)
     found = _summary(plan, corpus, ledger, interrupted=False, failure="")
-    card = report.model_card(found, plan, load(plan.base.family))
-    export.publish(plan, best, card)
+    card = summaries.model_card(found, plan, load(plan.base.family))
+    publish.publish(plan, best, card)
 
 
 def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
@@ -178,7 +184,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         SearchFailedError: trials only fail.
         OSError: the disk is full.
     """
-    rungs = scheduler.Rungs(plan.base.budget)
+    rungs = asha_rungs.Rungs(plan.base.budget)
     stopped = rungs.replay(ledger.trials, plan.metric)
     with (
         _stop_requests() as stop,
@@ -245,7 +251,7 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
     for itself: what Tune would share are its checkpoints, and there are none.
     """
     shared = plan.address and not plan.url
-    folder = plan.run if shared else Path(tempfile.mkdtemp(prefix=cluster.scratch_prefix(), dir="/tmp"))
+    folder = plan.run if shared else Path(tempfile.mkdtemp(prefix=connection.scratch_prefix(), dir="/tmp"))
     try:
         yield folder
     finally:

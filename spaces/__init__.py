@@ -1,9 +1,9 @@
 """What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
 
-from spaces._catalog import load, names
-from spaces._recipe import CACHE_DTYPES, Recipe, with_unit
-from spaces._single import RETRAIN, of_recipe
-from spaces._space import ALL, Budget, Data, Depth, Profile, Space
+from frostline.spaces._catalog import load, names
+from frostline.spaces._recipe import CACHE_DTYPES, Recipe, with_unit
+from frostline.spaces._single import RETRAIN, of_recipe
+from frostline.spaces._space import ALL, Budget, Data, Depth, Profile, Space
 
 __all__ = [
     "ALL",

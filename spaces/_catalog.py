@@ -4,7 +4,7 @@ import difflib
 import importlib
 from pathlib import Path
 
-from spaces._space import Space
+from frostline.spaces._space import Space
 
 _FOLDER = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def load(name: str) -> Space:
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"unknown space {name!r}: {hint}spaces are {', '.join(names())}")
-    space = getattr(importlib.import_module(f"spaces.{name}"), "SPACE", None)
+    space = getattr(importlib.import_module(f"frostline.spaces.{name}"), "SPACE", None)
     if not isinstance(space, Space):
         raise ValueError(f"spaces/{name}.py defines no SPACE = Space(...)")
     if space.name != name:

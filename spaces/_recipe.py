@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spaces._space import Budget, Data
+from frostline.spaces._space import Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
 

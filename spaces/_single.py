@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from spaces._recipe import Recipe
-from spaces._space import Profile, Space
+from frostline.spaces._recipe import Recipe
+from frostline.spaces._space import Profile, Space
 
 RETRAIN = "retrain"
 """Name of such a space."""

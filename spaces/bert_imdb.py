@@ -17,7 +17,7 @@ Full profile: not run yet (needs a GPU and the Hugging Face hub):
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from spaces import ALL, Budget, Data, Depth, Profile, Space
+from frostline.spaces import ALL, Budget, Data, Depth, Profile, Space
 
 SPACE = Space(
     name="bert_imdb",

@@ -17,7 +17,7 @@ Full profile: not run yet (all digits at the model's own 224 pixels; made for a 
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from spaces import ALL, Budget, Data, Depth, Profile, Space
+from frostline.spaces import ALL, Budget, Data, Depth, Profile, Space
 
 _REST: dict[str, float | str] = {"weight_decay": 0.01, "augmentation": "none", "label_smoothing": 0.0, "dropout": 0.0}
 

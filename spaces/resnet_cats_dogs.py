@@ -13,7 +13,7 @@ digits, to see that everything runs:
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from spaces import ALL, Budget, Data, Depth, Profile, Space
+from frostline.spaces import ALL, Budget, Data, Depth, Profile, Space
 
 _REST: dict[str, float | str] = {"weight_decay": 0.01, "augmentation": "none", "label_smoothing": 0.0, "dropout": 0.0}
 

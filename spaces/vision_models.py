@@ -15,7 +15,7 @@ Full profile (five models of torchvision and timm on cats and dogs, 1 GPU): not 
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from spaces import Budget, Data, Profile, Space
+from frostline.spaces import Budget, Data, Profile, Space
 
 _REST: dict[str, float | str] = {"weight_decay": 0.01, "augmentation": "none", "label_smoothing": 0.0, "dropout": 0.0}
 

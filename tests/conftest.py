@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from search import capacity, cluster
+from frostline.search.cluster import capacity, connection
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
-cluster.prepare_environment()  # before any test module imports Ray
+connection.prepare_environment()  # before any test module imports Ray
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,5 +56,5 @@ def vanishing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """One private Ray of two CPUs for all tests that need one."""
-    with cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
+    with connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         yield

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from trainables._storage import Store
+from frostline.trainables._storage import Store
 
 BUCKET = "frostline-tests"
 

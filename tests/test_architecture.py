@@ -133,7 +133,7 @@ def test_what_decides_is_imported_without_ray_and_torch(module: str) -> None:
 
 def test_a_report_is_made_without_ray_and_torch() -> None:
     code = (
-        "import sys, search.page\n"
+        "import sys, frostline.search.report.page\n"
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'torch', 'ray', 'transformers', 'datasets'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -147,7 +147,7 @@ def test_no_file_in_search_shadows_the_standard_library() -> None:
 def test_help_answers_at_once_and_imports_the_standard_library_only() -> None:
     code = (
         "import sys; sys.argv = ['frostline', '--help']\n"
-        "from search.cli import main\n"
+        "from frostline.search.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert end.code == 0\n"
         "print('HEAVY', sorted({n.split('.')[0] for n in sys.modules} "

@@ -163,7 +163,9 @@ def test_only_what_a_node_needs_travels_and_it_is_there() -> None:
 
 
 def test_what_tells_of_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) -> None:
-    [command] = [command for command in read()["worker_start_ray_commands"] if "search.spot" in command]
+    [command] = [
+        command for command in read()["worker_start_ray_commands"] if "frostline.search.cluster.spot" in command
+    ]
     with Amazon() as ec2:
         environment = {
             "HOME": str(tmp_path),
@@ -177,7 +179,9 @@ def test_what_tells_of_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) 
             found = []
             for process in psutil.process_iter(["cmdline", "environ"]):
                 given = process.info["environ"] or {}
-                if "search.spot" in (process.info["cmdline"] or []) and given.get("HOME") == str(tmp_path):
+                if "frostline.search.cluster.spot" in (process.info["cmdline"] or []) and given.get("HOME") == str(
+                    tmp_path
+                ):
                     found.append(process)
             return found
 

@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from spaces import Data
-from trainables._data import Corpus, cut_corpus
-from trainables._sources import Rows, read_rows
+from frostline.spaces import Data
+from frostline.trainables.data.corpus import Corpus, cut_corpus
+from frostline.trainables.data.sources import Rows, read_rows
 
 _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")
 _NEGATIVE = ("bad", "dull", "poor", "cold", "flat", "weak")
@@ -98,13 +98,13 @@ def make_vision_model(folder: Path, name: str = "resnet18") -> Path:
     import torch
     import torchvision
 
-    from trainables import _vision
+    from frostline.trainables.vision import network
 
     torch.manual_seed(7)
     model = torchvision.models.get_model(name, weights=None)
-    transform = _vision.Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
+    transform = network.Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
     folder.mkdir(parents=True, exist_ok=True)
-    _vision.write_torchvision(folder, name, model.state_dict(), transform, ["any"] * 1000)
+    network.write_torchvision(folder, name, model.state_dict(), transform, ["any"] * 1000)
     return folder
 
 

@@ -1,1 +1,1 @@
-"""How to train: one family of tasks a file. Torch lives here; Ray only in `_worker.py`."""
+"""How to train: one family of tasks a file. Torch lives here; Ray only in `trainables/slot/worker.py`."""

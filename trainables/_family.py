@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spaces import Data, Recipe
-from trainables import _freezing, _sources
-from trainables._data import Array, Corpus
-from trainables._freezing import Block
-from trainables._sources import Rows
+from frostline.spaces import Data, Recipe
+from frostline.trainables import _freezing
+from frostline.trainables._freezing import Block
+from frostline.trainables.data import sources
+from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.sources import Rows
 
 Batch = dict[str, Tensor]
 
@@ -85,7 +86,7 @@ class Family(ABC):
         Raises:
             ValueError: no such model.
         """
-        return _sources.model_folder(source)
+        return sources.model_folder(source)
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
         """All labelled rows of `data.source` by split: `train`, and `validation` and `test` where it has them.
@@ -93,7 +94,7 @@ class Family(ABC):
         Raises:
             ValueError: no such source, or one that cannot be read.
         """
-        return _sources.read_rows(data)
+        return sources.read_rows(data)
 
     def inputs(self, folder: Path, data: Data) -> str:
         """What the model in `folder` takes of an example, in words.
@@ -233,7 +234,7 @@ def load(name: str) -> Family:
     """
     if name not in names():
         raise ValueError(f"unknown family {name!r}; families are {', '.join(names())}")
-    family = getattr(importlib.import_module(f"trainables.{name}"), "FAMILY", None)
+    family = getattr(importlib.import_module(f"frostline.trainables.{name}"), "FAMILY", None)
     if not isinstance(family, Family):
         raise ValueError(f"trainables/{name}.py defines no FAMILY")
     return family

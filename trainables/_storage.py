@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from trainables._task import NodeError
+from frostline.trainables._task import NodeError
 
 _T = TypeVar("_T")
 

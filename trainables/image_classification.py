@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
-from spaces import Data, Recipe
-from trainables import _data, _images, _model_zoo, _vision
-from trainables._data import Array, Corpus
-from trainables._family import Batch, Examples, Family
-from trainables._freezing import Block
-from trainables._images import Stored
-from trainables._sources import Rows
-from trainables._vision import Transform
+from frostline.spaces import Data, Recipe
+from frostline.trainables._family import Batch, Examples, Family
+from frostline.trainables._freezing import Block
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.sources import Rows
+from frostline.trainables.vision import network, zoo
+from frostline.trainables.vision import pictures as picture_store
+from frostline.trainables.vision.network import Transform
+from frostline.trainables.vision.pictures import Stored
 
 _ON_TENSORS = {InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC}
 """What torchvision can resize tensors by."""
@@ -37,7 +39,7 @@ class Pictures(Examples):
         """`view`: what is seen of a resized picture, uint8 [3, crop, crop]; by default its middle."""
         self.labels, self.stored, self.transform = labels, stored, transform
         self.lengths = np.ones_like(labels)
-        self._view = view or functools.partial(_images.cropped, transform=transform)
+        self._view = view or functools.partial(picture_store.cropped, transform=transform)
 
     def batch(self, indices: Array) -> Batch:
         """`pixels`, uint8 [examples, 3, crop, crop], channels last, and `labels`, int64 [examples]."""
@@ -52,47 +54,47 @@ class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
     code = (
-        *(Pictures, Stored, _images.cropped, _vision.build),
-        *(_vision.blocks_of, _vision._timm_blocks, _vision._blocks_in_order, _vision._joined),
+        *(Pictures, Stored, picture_store.cropped, network.build),
+        *(network.blocks_of, network._timm_blocks, network._blocks_in_order, network._joined),
     )
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:
-        return _model_zoo.model_folder(source)
+        return zoo.model_folder(source)
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
-        return _images.read_rows(data)
+        return picture_store.read_rows(data)
 
     def inputs(self, folder: Path, data: Data) -> str:
-        transform = _vision.transform_of(folder).at(data.image_size)
+        transform = network.transform_of(folder).at(data.image_size)
         model = self.build(folder, 2).eval()
         try:
             with torch.inference_mode():
                 self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            own = _vision.transform_of(folder).crop
+            own = network.transform_of(folder).crop
             advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
             raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels{advice}: {reason}") from error
         return f"{transform.crop} x {transform.crop} pixels"
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
-        transform = _vision.transform_of(folder).at(data.image_size)
-        return [_images.storage(corpus, transform, _data.entry_of(_key(corpus, transform)))[1]]
+        transform = network.transform_of(folder).at(data.image_size)
+        return [picture_store.storage(corpus, transform, corpora.entry_of(_key(corpus, transform)))[1]]
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
-        transform = _vision.transform_of(folder).at(data.image_size)
+        transform = network.transform_of(folder).at(data.image_size)
         key = _key(corpus, transform)
 
         def make(entry: Path) -> dict[str, Array]:
             (entry / "transform.json").write_text(json.dumps(dataclasses.asdict(transform)), encoding="utf-8")
-            return _images.arrays(corpus, transform, _images.storage(corpus, transform)[0], entry)
+            return picture_store.arrays(corpus, transform, picture_store.storage(corpus, transform)[0], entry)
 
-        return _data.cached(key, make)
+        return corpora.cached(key, make)
 
     def open(self, entry: Path, split: str) -> Pictures:
         transform = Transform.of(json.loads((entry / "transform.json").read_text(encoding="utf-8")))
-        labels = _data.open_array(entry, f"{split}-labels")
+        labels = corpora.open_array(entry, f"{split}-labels")
         return Pictures(Stored(entry, split, transform), labels, transform)
 
     def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
@@ -113,7 +115,7 @@ class ImageClassification(Family):
         return Pictures(examples.stored, examples.labels, transform, v2.Compose(views))
 
     def build(self, folder: Path, classes: int) -> nn.Module:
-        model, transform = _vision.build(folder, classes), _vision.transform_of(folder)
+        model, transform = network.build(folder, classes), network.transform_of(folder)
         for name in ("mean", "std"):
             values = torch.tensor(getattr(transform, name)).view(1, -1, 1, 1)
             model.register_buffer(f"pixel_{name}", values, persistent=False)
@@ -121,14 +123,14 @@ class ImageClassification(Family):
         return model
 
     def configure(self, model: nn.Module, recipe: Recipe) -> None:
-        dropout = _vision.head_of(model)[1].dropout  # type: ignore[union-attr]
+        dropout = network.head_of(model)[1].dropout  # type: ignore[union-attr]
         dropout.p = dropout.pretrained if recipe.dropout is None else recipe.dropout  # type: ignore[union-attr]
 
     def reset_head(self, model: nn.Module) -> None:
-        _vision.draw_anew(_vision.head_of(model)[1])
+        network.draw_anew(network.head_of(model)[1])
 
     def blocks(self, model: nn.Module) -> list[Block]:
-        return _vision.blocks_of(model)
+        return network.blocks_of(model)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         pixels = batch["pixels"].float() / 255
@@ -136,15 +138,15 @@ class ImageClassification(Family):
         return logits
 
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
-        _vision.save(model, folder, _vision.transform_of(folder).at(data.image_size), classes, out)
+        network.save(model, folder, network.transform_of(folder).at(data.image_size), classes, out)
 
     def load_line(self) -> str:
-        return 'trainables.image_classification.load("MODEL_FOLDER")'
+        return 'frostline.trainables.image_classification.load("MODEL_FOLDER")'
 
     def usage(self) -> str:
         return (
             "from PIL import Image\n"
-            "from trainables.image_classification import load\n\n"
+            "from frostline.trainables.image_classification import load\n\n"
             'classify = load("MODEL_FOLDER")\n'
             'print(classify(Image.new("RGB", (300, 200))))'
         )
@@ -157,7 +159,7 @@ def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:
         "data": corpus.fingerprint,
         "transform": dataclasses.asdict(transform),
         "library": [version("pillow")],
-        "code": _data.code_version(_images.arrays, *_images.CODE),
+        "code": corpora.code_version(picture_store.arrays, *picture_store.CODE),
     }
 
 
@@ -165,16 +167,16 @@ class Classifier:
     """An exported model with its transform."""
 
     def __init__(self, folder: Path) -> None:
-        config = _vision.config_of(folder)
+        config = network.config_of(folder)
         self.classes = tuple(config["label_names"])
-        self.transform = _vision.transform_of(folder)
+        self.transform = network.transform_of(folder)
         self._model = FAMILY.build(folder, len(self.classes)).eval()
 
     @torch.inference_mode()
     def logits(self, image: Image.Image) -> Tensor:
         """Score of each class, float32 [classes]."""
-        pixels = torch.from_numpy(np.array(_images.resized(_images.rgb(image), self.transform)))
-        cropped = _images.cropped(pixels.permute(2, 0, 1), self.transform)
+        pixels = torch.from_numpy(np.array(picture_store.resized(picture_store.rgb(image), self.transform)))
+        cropped = picture_store.cropped(pixels.permute(2, 0, 1), self.transform)
         return FAMILY.logits(self._model, {"pixels": cropped[None].contiguous(memory_format=torch.channels_last)})[0]
 
     def __call__(self, image: Image.Image) -> dict[str, float]:
@@ -196,7 +198,7 @@ def _take_over_dropout(model: nn.Module) -> None:
     """One dropout, of what the head reads, in place of those that the model has outside its blocks."""
     in_blocks = {
         id(module)
-        for block in _vision.blocks_of(model)
+        for block in network.blocks_of(model)
         for part in block
         if isinstance(part, nn.Module)
         for module in part.modules()
@@ -205,7 +207,7 @@ def _take_over_dropout(model: nn.Module) -> None:
     pretrained = max((dropout.p for dropout in own), default=0.0)
     for dropout in own:
         dropout.p = 0.0
-    head = _vision.head_of(model)[1]
+    head = network.head_of(model)[1]
     head.dropout = _Rate(pretrained)  # type: ignore[assignment]
     head.register_forward_pre_hook(_drop)
 

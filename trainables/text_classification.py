@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from spaces import Data
-from trainables import _attention, _data, _last_block
-from trainables._data import Array, Corpus
-from trainables._family import Batch, Examples, Family
-from trainables._freezing import Block
+from frostline.spaces import Data
+from frostline.trainables._family import Batch, Examples, Family
+from frostline.trainables._freezing import Block
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.text import attention, last_block
 
 # A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
 transformers.utils.logging.set_verbosity_error()
@@ -31,10 +32,10 @@ class TokenizedText(Examples):
     """Token ids of one split, ragged: no padding is stored."""
 
     def __init__(self, entry: Path, split: str) -> None:
-        self.labels = _data.open_array(entry, f"{split}-labels")
-        self._tokens = _data.open_array(entry, f"{split}-tokens")
-        self._offsets = _data.open_array(entry, f"{split}-offsets")
-        self._pad = int(_data.open_array(entry, "pad")[0])
+        self.labels = corpora.open_array(entry, f"{split}-labels")
+        self._tokens = corpora.open_array(entry, f"{split}-tokens")
+        self._offsets = corpora.open_array(entry, f"{split}-offsets")
+        self._pad = int(corpora.open_array(entry, "pad")[0])
         self.lengths = np.diff(self._offsets)
 
     def batch(self, indices: Array) -> Batch:
@@ -54,7 +55,7 @@ class TokenizedText(Examples):
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (TokenizedText, _attention.attention, _attention._heads, _last_block._with_first_only)
+    code = (TokenizedText, attention.attention, attention._heads, last_block._with_first_only)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         # RoBERTa counts positions from 2, and only its tokenizer tells.
@@ -70,9 +71,9 @@ class TextClassification(Family):
             "library": [transformers.__version__, tokenizers.__version__],
             "max_length": data.max_length,
             "truncation_side": data.truncation_side,
-            "code": _data.code_version(_tokenize),
+            "code": corpora.code_version(_tokenize),
         }
-        return _data.cached(key, lambda _: _tokenize(tokenizer, corpus))
+        return corpora.cached(key, lambda _: _tokenize(tokenizer, corpus))
 
     def open(self, entry: Path, split: str) -> TokenizedText:
         return TokenizedText(entry, split)
@@ -96,10 +97,10 @@ class TextClassification(Family):
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
-        _attention.speed_up(model)
+        attention.speed_up(model)
         [last] = self.blocks(model)[-1]
         assert isinstance(last, nn.Module)
-        _last_block.read_first_only(model, last)
+        last_block.read_first_only(model, last)
         return model
 
     def reset_head(self, model: nn.Module) -> None:
@@ -212,7 +213,7 @@ def _tokenize(tokenizer: Any, corpus: Corpus) -> dict[str, Array]:
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     arrays: dict[str, Array] = {"pad": np.array([pad])}
-    for split in _data.SPLITS:
+    for split in corpora.SPLITS:
         ids = tokenizer(
             corpus.inputs[split],
             truncation=True,

@@ -24,7 +24,8 @@ from typing import Any
 
 import psutil
 
-from search import confirm, results
+from frostline.search.ledger import confirm
+from frostline.search.records import trials as trial_records
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -103,7 +104,7 @@ class Chaos:
         """Every process that has recorded a report."""
         found = set()
         for name in ("trials.jsonl", "confirm.jsonl"):
-            found |= {fields["pid"] for fields in results.read_lines(self.outcome.run / name)}
+            found |= {fields["pid"] for fields in trial_records.read_lines(self.outcome.run / name)}
         return found
 
     def _wait_for_work(self) -> bool:
@@ -180,15 +181,15 @@ def check(outcome: Outcome) -> dict[str, Any]:
     assert set(said.values()) == {1}, "every report is there once"
     backend = optuna.storages.journal.JournalFileBackend(str(run / "study.journal"))
     study = optuna.load_study(study_name=plan["space"], storage=optuna.storages.JournalStorage(backend))
-    records = results.read(run / "trials.jsonl")
+    records = trial_records.read(run / "trials.jsonl")
     assert [trial.state.name for trial in study.trials] == [record.state for record in records]
     assert [trial.params for trial in study.trials] == [record.params for record in records]
     assert summary["counts"]["RUNNING"] == 0 and not summary["interrupted"]
-    rows = confirm.confirmed(records, results.read(run / "confirm.jsonl"), plan["metric"])
+    rows = confirm.confirmed(records, trial_records.read(run / "confirm.jsonl"), plan["metric"])
     budget = plan["base"]["budget"]
     assert len(rows) >= budget["confirm_recipes"] and all(len(r.scores) == budget["confirm_seeds"] for r in rows)
     assert summary["best"]["number"] == rows[0].number, "the best is the recomputed best"
-    reads = [fields["folder"] for fields in results.read_lines(run / "log.jsonl") if fields["event"] == "test"]
+    reads = [fields["folder"] for fields in trial_records.read_lines(run / "log.jsonl") if fields["event"] == "test"]
     assert summary["test_reads"] == len(reads) == len(set(reads)), "the test set is read once for each winner"
     assert outcome.largest <= plan["disk"], f"{outcome.largest} bytes, the bound is {plan['disk']}"
     assert not list(run.rglob("*.part")) and not list(run.rglob(".*"))

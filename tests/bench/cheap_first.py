@@ -80,8 +80,8 @@ def _search(space: str, seed: int, sort: bool, folder: Path, name: str, trials: 
 
 
 def _child(space: str, seed: int, sort: bool, folder: Path, name: str, trials: int) -> None:
-    from search import cli
-    from search.study import Study
+    from frostline.search import cli
+    from frostline.search.ledger.study import Study
 
     start = Study._start
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from spaces import Data
+from frostline.spaces import Data
 from tests.bench.settings import Settings
 
 _LARGEST_BATCH = 32
@@ -50,7 +50,9 @@ def prepare(settings: Settings) -> Prepared:
     """Cut, tokenise and export into the out folder."""
     import numpy as np
 
-    from trainables import _data, _family, _sources
+    from frostline.trainables import _family
+    from frostline.trainables.data import corpus as corpora
+    from frostline.trainables.data import sources
 
     folder = settings.out
     os.environ["FROSTLINE_CACHE"] = str(folder / "cache")
@@ -58,9 +60,9 @@ def prepare(settings: Settings) -> Prepared:
     source, table = _origin(settings)
     data = data_of(table, settings.train, settings.validation, settings.length)
     family = _family.load("text_classification")
-    folders, rows = _sources.fetch(family, [source], data)
+    folders, rows = sources.fetch(family, [source], data)
     model = folders[source]
-    entry = family.prepare(model, data, _data.cut_corpus(data, rows, _LARGEST_BATCH))
+    entry = family.prepare(model, data, corpora.cut_corpus(data, rows, _LARGEST_BATCH))
     tokens = folder / "tokens"
     shutil.rmtree(tokens, ignore_errors=True)
     tokens.mkdir(parents=True)

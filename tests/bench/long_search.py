@@ -30,20 +30,25 @@ import optuna
 from optuna.distributions import BaseDistribution
 from rich.console import Console
 
-from search import capacity, cluster, plan, results, scheduler, study, tuner
-from search.ledger import Ledger
-from search.options import Options
-from search.plan import Plan
-from search.progress import Progress
-from search.results import Records
-from search.rundir import hold
-from search.scheduler import Rungs
-from search.study import Study
-from search.tracking import Tracker
-from search.wires import Asker, Recorder, Stopper, Switchboard
-from spaces import Recipe
+from frostline.search import tuner
+from frostline.search.cluster import capacity, connection
+from frostline.search.console.progress import Progress
+from frostline.search.ledger import study
+from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.study import Study
+from frostline.search.plan import plan
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import hold
+from frostline.search.records.trials import Records
+from frostline.search.tracking.tracker import Tracker
+from frostline.search.tune import asha as asha_rungs
+from frostline.search.tune.asha import Rungs
+from frostline.search.tune.hooks import Asker, Recorder, Stopper, Switchboard
+from frostline.spaces import Recipe
+from frostline.trainables._task import Setup
 from tests import tiny
-from trainables._task import Setup
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "wires": [(Asker, "suggest"), (Stopper, "on_trial_result")]
@@ -140,8 +145,8 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
     return dataclasses.replace(
         made,
         base=dataclasses.replace(made.base, budget=budget),
-        rungs=scheduler.rungs(budget),
-        report_at=scheduler.report_points(budget),
+        rungs=asha_rungs.rungs(budget),
+        report_at=asha_rungs.report_points(budget),
         need=capacity.Need(cpus=2 / slots, gpus=0, memory=1),
         slots=slots,
     )
@@ -234,7 +239,7 @@ def without_ray(made: Plan, every: int) -> None:
         again = Ledger(made, log)
         opened = time.perf_counter()
         Rungs(made.base.budget).replay(again.trials, made.metric)
-        states = ", ".join(f"{count} {state}" for state, count in results.counts(again.trials).items())
+        states = ", ".join(f"{count} {state}" for state, count in trial_records.counts(again.trials).items())
     print(f"opened again in {opened - began:.1f} s, rungs in {time.perf_counter() - opened:.1f} s: {states}")
     assert again.finished
 
@@ -247,7 +252,7 @@ def at_random(space: Mapping[str, BaseDistribution], seed: int, **_: Any) -> opt
 def tpe(made: Plan, every: int, trials: int) -> None:
     """TPE on the first trials of the search, more and more of them."""
     of_all = optuna.create_study(direction="maximize", sampler=TPE(made.distributions, seed=0))
-    records = results.read(made.run / "trials.jsonl")[:trials]
+    records = trial_records.read(made.run / "trials.jsonl")[:trials]
     print("TPE apart, ms a suggestion:", end="")
     for start in range(0, len(records), every):
         for trial in records[start : start + every]:
@@ -291,7 +296,7 @@ def with_ray(made: Plan, every: int) -> None:
     Recorder.on_trial_complete = counted  # type: ignore[method-assign]
     made.run.mkdir()
     console = Console(file=io.StringIO(), width=120)
-    with hold(made.run) as log, cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=1e12)):
+    with hold(made.run) as log, connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=1e12)):
         tuner._search(made, setup, Ledger(made, log), console, Tracker(made, console))
         print(f"{table.idle:.1f} s from the last end of a trial to Tune's own")
 
@@ -304,7 +309,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, help="trials a row (default: a tenth of them)")
     parser.add_argument("--ray", action="store_true", help="through Tune, in processes")
     arguments = parser.parse_args()
-    cluster.prepare_environment()
+    connection.prepare_environment()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     every = arguments.every or max(1, arguments.trials // 10)
     with tempfile.TemporaryDirectory() as folder:

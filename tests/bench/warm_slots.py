@@ -24,17 +24,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from search import capacity, cluster
+from frostline.search.cluster import capacity, connection
 
-cluster.prepare_environment()  # before Ray is imported
+connection.prepare_environment()  # before Ray is imported
 
 import optuna  # noqa: E402
 import ray.tune  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from search import plan as planning  # noqa: E402
-from search import trial, tuner  # noqa: E402
-from search.plan import Options  # noqa: E402
+from frostline.search import tuner  # noqa: E402
+from frostline.search.plan import plan as planning  # noqa: E402
+from frostline.search.plan.plan import Options  # noqa: E402
+from frostline.search.tune import trial as tune_trial  # noqa: E402
 
 _STAMPS = "stamps.jsonl"
 SENT, GIVEN, BEGUN, MADE = "sent", "given", "begun", "made"
@@ -91,16 +92,16 @@ def run_trial(config: dict[str, Any]) -> None:
     """`search.trial.run_trial`, in a process that writes stamps."""
     _write_stamps(config["setup"]["run"])
     stamp(config["setup"]["run"], GIVEN)
-    trial.run_trial(config)
+    tune_trial.run_trial(config)
 
 
 def _write_stamps(folder: str) -> None:
-    from trainables import _loop, _training
+    from frostline.trainables.training import loop, training
 
-    if hasattr(_loop, "stamped"):  # a warm process
+    if hasattr(loop, "stamped"):  # a warm process
         return
-    _loop.stamped = True
-    step_on, report = _training.Training.step_on, ray.tune.report
+    loop.stamped = True
+    step_on, report = training.Training.step_on, ray.tune.report
 
     def timed_step(run: Any, *given: Any, **named: Any) -> Any:
         first = run.step == 0
@@ -115,7 +116,7 @@ def _write_stamps(folder: str) -> None:
         stamp(folder, SENT)
         report(*given, **named)
 
-    _training.Training.step_on, ray.tune.report = timed_step, timed_report
+    training.Training.step_on, ray.tune.report = timed_step, timed_report
 
 
 def ours(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
@@ -139,9 +140,10 @@ def their_worker(config: dict[str, Any]) -> None:
     import ray.train
     import torch
 
-    from spaces import Recipe
-    from trainables import _family, _freezing, _optim
-    from trainables._sources import model_folder
+    from frostline.spaces import Recipe
+    from frostline.trainables import _family, _freezing
+    from frostline.trainables.data.sources import model_folder
+    from frostline.trainables.training import optim
 
     torch.set_num_threads(1)
     recipe = Recipe.from_json(config["recipe"])
@@ -150,7 +152,7 @@ def their_worker(config: dict[str, Any]) -> None:
     torch.manual_seed(recipe.seed)
     family.reset_head(model)
     _freezing.training_mode(model, family.blocks(model), recipe.frozen_layers)
-    optimizer, _ = _optim.build(model, recipe, 100)
+    optimizer, _ = optim.build(model, recipe, 100)
     train = family.open(Path(config["entry"]), "train")
     stamp(config["folder"], BEGUN)
     for start in range(0, recipe.batch_size, 8):
@@ -181,14 +183,15 @@ def theirs(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
     """Hand-overs of so many trials of one recipe."""
     import numpy as np
 
-    from trainables import _data, _family
-    from trainables._sources import model_folder
+    from frostline.trainables import _family
+    from frostline.trainables.data import corpus as corpora
+    from frostline.trainables.data.sources import model_folder
 
     recipe = planned.base
     family = _family.load(recipe.family)
     entry = family.prepare(model_folder(recipe.model), recipe.data, corpus)
     lengths = family.open(entry, "train").lengths
-    first = _data.batches(lengths, recipe.batch_size, np.random.default_rng([recipe.seed, 0]))[0]
+    first = corpora.batches(lengths, recipe.batch_size, np.random.default_rng([recipe.seed, 0]))[0]
     with tempfile.TemporaryDirectory() as folder:
         told = {"folder": folder, "entry": str(entry), "recipe": recipe.to_json(), "classes": len(planned.classes)}
         ray.tune.Tuner(
@@ -229,7 +232,7 @@ def main() -> None:
     planned = of_one_recipe(planned)
     measures = {"Frostline": ours, **({"Ray's documented pattern": theirs} if given.slots == 1 else {})}
     found: dict[str, list[HandOver]] = {name: [] for name in measures}
-    with cluster.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
+    with connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         for number in range(given.rounds):
             for name, measure in measures.items():
                 new = measure(planned, corpus, each)

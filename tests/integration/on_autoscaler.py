@@ -24,9 +24,11 @@ import psutil
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FakeMultiNodeProvider
 from rich.console import Console
 
-from search import capacity, cluster, results, tuner
-from search import plan as planning
-from search.options import Options
+from frostline.search import tuner
+from frostline.search.cluster import capacity, connection
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.records import trials as trial_records
 from tests import tiny
 from tests.cluster_file import ROOT
 from tests.integration.on_premise import wait
@@ -121,8 +123,8 @@ class Clock:
 
 
 def machines(address: str) -> capacity.Offer:
-    with cluster.connect(address):
-        return cluster.offered()
+    with connection.connect(address):
+        return connection.offered()
 
 
 def watch(clock: Clock, over: threading.Event, address: str) -> None:
@@ -169,7 +171,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
         clock.say("the search begins")
         found = tuner.run(plan, corpus, Console(width=150))
         clock.say("the search has ended")
-        lines = [line for trial in results.read(plan.run / "trials.jsonl") for line in trial.reports]
+        lines = [line for trial in trial_records.read(plan.run / "trials.jsonl") for line in trial.reports]
         assert sum(found["counts"].values()) == 8, found["counts"]
         assert not found["counts"]["FAIL"], found["counts"]
         assert len({line.pid for line in lines}) >= MACHINES, "on every machine that has come"
@@ -182,7 +184,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
 
 def main() -> None:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # nobody else is on this machine's cluster
-    cluster.prepare_environment()
+    connection.prepare_environment()
     signal.alarm(280)
     with tempfile.TemporaryDirectory(prefix="grows", dir="/tmp", ignore_cleanup_errors=True) as name:
         clock = Clock()

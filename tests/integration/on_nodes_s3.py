@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import cli, results
-from search import plan as planning
-from search.options import Options
+from frostline.search import cli
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.records import trials as trial_records
+from frostline.trainables._storage import Store
 from tests.integration.test_nodes import Nodes, head, nodes, time_limit, wait_for
 from tests.s3 import S3, s3, s3_server, store, url
-from trainables._storage import Store
 
 __all__ = ["head", "nodes", "s3", "s3_server", "store", "url"]
 
@@ -38,7 +39,7 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from search import tuner
+    from frostline.search import tuner
 
     first = nodes.join(**s3.environment)
     given: dict[str, Any] = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "trials": 2}
@@ -63,7 +64,7 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
     assert found["counts"]["FAIL"] == found["counts"]["RUNNING"] == 0
     assert "trial 0: its node does not answer; it goes on from its last checkpoint\n" in text.getvalue()
     assert "goes on after epoch " in text.getvalue()
-    trials = results.read(plan.run / "trials.jsonl")
+    trials = trial_records.read(plan.run / "trials.jsonl")
     kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best("accuracy")}
     assert store.files("trials").keys() == kept
     assert store.files("best").keys() == {f"best/{path.name}" for path in (plan.run / "best").iterdir()}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from search import dashboard
-from search.results import COMPLETE, RUNNING
+from frostline.search.dashboard import server as dashboard_server
+from frostline.search.records.trials import COMPLETE, RUNNING
 from tests.browser import opened
 from tests.search.studies import Search, searched
 
@@ -16,7 +16,7 @@ from tests.search.studies import Search, searched
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Search, str]]:
     search = searched(tmp_path / "run")
-    with dashboard.server(search.run, 0) as server:
+    with dashboard_server.server(search.run, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield search, f"http://127.0.0.1:{server.server_port}"

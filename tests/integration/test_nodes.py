@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import cli, results
-from search import plan as planning
-from search.options import Options
+from frostline.search import cli
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.records import trials as trial_records
 from tests.metadata import Amazon
 
 _SOONER = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
@@ -56,7 +57,7 @@ class Nodes:
         """What runs beside Ray on a machine that may be taken, and the EC2 that it asks."""
         with Amazon() as ec2:
             known = {"RAY_ADDRESS": self.address, "AWS_EC2_METADATA_SERVICE_ENDPOINT": ec2.address}
-            command = [sys.executable, "-m", "search.spot", "aws", "--node-id", node.node_id]
+            command = [sys.executable, "-m", "frostline.search.cluster.spot", "aws", "--node-id", node.node_id]
             with subprocess.Popen(command, env={**os.environ, **known}) as beside:
                 try:
                     yield ec2
@@ -151,7 +152,7 @@ def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, run: Path) -> Callabl
     """Run a search on the nodes; `meanwhile` is called in a thread when the first trial has reported."""
 
     def go(meanwhile: Callable[[io.StringIO], None], **options: Any) -> dict[str, Any]:
-        from search import tuner
+        from frostline.search import tuner
 
         given: dict[str, Any] = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", **options}
         asked = Options(
@@ -170,9 +171,9 @@ def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, run: Path) -> Callabl
     return go
 
 
-def results_of(run: Path) -> list[results.Line]:
+def results_of(run: Path) -> list[trial_records.Line]:
     path = run / "trials.jsonl"
-    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
+    return [line for trial in trial_records.read(path) for line in trial.reports] if path.exists() else []
 
 
 def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
@@ -228,8 +229,8 @@ def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside
     found = search(meanwhile, trials=1000, epochs=6)
     assert found["slots"] == 2
     assert found["interrupted"]
-    failed = [trial for trial in results.read(run / "trials.jsonl") if trial.state == results.FAIL]
-    assert {trial.reason for trial in failed} <= {results.INTERRUPTED}
+    failed = [trial for trial in trial_records.read(run / "trials.jsonl") if trial.state == trial_records.FAIL]
+    assert {trial.reason for trial in failed} <= {trial_records.INTERRUPTED}
     before, _, after = found["printed"].partition("is given no more trials: it has lost 1 in a row, ")
     assert "cannot write the data cache" in before
     assert after.count("cannot write the data cache") == 1, "as the reason, and in no trial more"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from search import page as pages
+from frostline.search.report import page as pages
 from tests.browser import opened
 from tests.search import runs
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from search.autoscaler import may_come
-from search.capacity import Node
+from frostline.search.cluster.autoscaler import may_come
+from frostline.search.cluster.capacity import Node
 from tests.cluster_file import ROOT, read
 
 PROFILE, WORKER = "ray-autoscaler-v1", "frostline-worker"

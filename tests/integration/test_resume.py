@@ -18,9 +18,11 @@ import optuna
 import pytest
 from rich.console import Console
 
-from search import cli, confirm, results
-from search import plan as planning
-from search.options import Options
+from frostline.search import cli
+from frostline.search.ledger import confirm
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.records import trials as trial_records
 from tests.bench import chaos
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -46,7 +48,7 @@ class Searches:
         return self._run(plan, corpus)
 
     def _run(self, plan: planning.Plan, corpus: Any) -> dict[str, Any]:
-        from search import tuner
+        from frostline.search import tuner
 
         text = io.StringIO()
         found = tuner.run(plan, corpus, Console(file=text, width=200))
@@ -175,10 +177,10 @@ def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches) -> None
 
 def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(searches: Searches) -> None:
     found = searches.start("timed", time_budget="12s", epochs=40)
-    records = results.read(Path(found["run"], "trials.jsonl"))
-    late = [trial for trial in records if trial.reason == results.OUT_OF_TIME]
+    records = trial_records.read(Path(found["run"], "trials.jsonl"))
+    late = [trial for trial in records if trial.reason == trial_records.OUT_OF_TIME]
     assert late
-    assert all(trial.state == results.PRUNED and trial.reports for trial in late)
+    assert all(trial.state == trial_records.PRUNED and trial.reports for trial in late)
     assert found["counts"]["RUNNING"] == found["counts"]["FAIL"] == 0
     assert found["best"]
     assert found["seconds"] < 60
@@ -188,11 +190,11 @@ def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(search
 def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) -> None:
     found = searches.start("confirmed", trials=6, confirm_recipes=3, confirm_seeds=2)
     run = Path(found["run"])
-    trials, runs = results.read(run / "trials.jsonl"), results.read(run / "confirm.jsonl")
+    trials, runs = trial_records.read(run / "trials.jsonl"), trial_records.read(run / "confirm.jsonl")
     assert {(trial.number, trial.seed) for trial in runs} == {
-        (trial.number, seed) for trial in results.top(trials, "accuracy", 3) for seed in (1, 2)
+        (trial.number, seed) for trial in trial_records.top(trials, "accuracy", 3) for seed in (1, 2)
     }, "of those that ASHA has let come to a score on all of the validation slice"
-    assert all(trial.state == results.COMPLETE for trial in runs), "none is stopped early"
+    assert all(trial.state == trial_records.COMPLETE for trial in runs), "none is stopped early"
     pids = {line.pid for trial in trials for line in trial.reports}
     assert {line.pid for trial in runs for line in trial.reports} <= pids, "in the slots that are warm already"
     rows = confirm.confirmed(trials, runs, "accuracy")
@@ -265,8 +267,8 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
     save_file(bad, broken / "model.safetensors", metadata={"format": "pt"})
     found = searches.start("hopeless", trials=30, model=str(broken))
     assert "The last one: loss is nan at step 0, learning rate" in found["failure"]
-    ended = results.read(Path(found["run"], "trials.jsonl"))
-    failed = [trial for trial in ended if trial.reason != results.INTERRUPTED]
+    ended = trial_records.read(Path(found["run"], "trials.jsonl"))
+    failed = [trial for trial in ended if trial.reason != trial_records.INTERRUPTED]
     assert len(failed) == 5, "not thirty"
     console = io.StringIO()
     assert cli._close(found, Console(file=console, width=300)) == cli.NO_TRIAL_SUCCEEDED
@@ -277,10 +279,10 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
 def test_a_run_directory_in_use_is_refused_with_the_name_of_its_process(
     searches: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search import rundir
+    from frostline.search.records import folder as run_folder
 
     found = searches.start("busy", trials=2, concurrent=1)
-    with rundir.hold(Path(found["run"])):
+    with run_folder.hold(Path(found["run"])):
         code = cli.main(["--resume", found["run"]])
     err = capsys.readouterr().err
     assert code == 2

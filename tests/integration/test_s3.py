@@ -14,10 +14,12 @@ from typing import Any
 import optuna
 import pytest
 
-from search import remote, results, rundir
-from search.mirror import RECORDS
+from frostline.search.records import folder as run_folder
+from frostline.search.records import remote
+from frostline.search.records import trials as trial_records
+from frostline.search.records.mirror import RECORDS
+from frostline.trainables._storage import Store
 from tests.s3 import S3, s3, s3_server, store, url
-from trainables._storage import Store
 
 __all__ = ["s3", "s3_server", "store", "url"]
 
@@ -107,13 +109,15 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     there, here = tmp_path / "there", next(second.cache.glob("runs/*/run"))
     assert all((there / each).read_bytes() == (here / each).read_bytes() for each in RECORDS if each != "confirm.jsonl")
     assert (there / "trials.jsonl").read_bytes().splitlines()[: len(before)] == before
-    lines = list(rundir.read_lines(there / "trials.jsonl"))
-    ends = Counter(fields["number"] for fields in lines if fields["state"] != results.RUNNING)
+    lines = list(run_folder.read_lines(there / "trials.jsonl"))
+    ends = Counter(fields["number"] for fields in lines if fields["state"] != trial_records.RUNNING)
     assert ends == dict.fromkeys(range(6), 1), "every trial has ended, and once"
-    told = Counter((fields["number"], fields["samples"]) for fields in lines if fields["state"] == results.RUNNING)
+    told = Counter(
+        (fields["number"], fields["samples"]) for fields in lines if fields["state"] == trial_records.RUNNING
+    )
     assert set(told.values()) == {1}, "nothing is said twice"
-    trials = results.read(there / "trials.jsonl")
-    [reports] = {len(trial.reports) for trial in trials if trial.state == results.COMPLETE}
+    trials = trial_records.read(there / "trials.jsonl")
+    [reports] = {len(trial.reports) for trial in trials if trial.state == trial_records.COMPLETE}
     assert reports == max(len(trial.reports) for trial in trials) >= EPOCHS, "and none is missing"
     backend = optuna.storages.journal.JournalFileBackend(str(there / "study.journal"))
     study = optuna.load_study(study_name="bert_imdb", storage=optuna.storages.JournalStorage(backend))
@@ -126,7 +130,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     from transformers import AutoModelForSequenceClassification
 
     AutoModelForSequenceClassification.from_pretrained(there / "best")
-    kept = {rundir.folder(trial.number) + "/best.safetensors" for trial in results.top(trials, "accuracy", 3)}
+    kept = {run_folder.folder(trial.number) + "/best.safetensors" for trial in trial_records.top(trials, "accuracy", 3)}
     names = store.files().keys()
     assert {each for each in names if each.startswith("trials/")} == kept, "no strays"
     assert {each for each in names if "/" not in each} == {

@@ -18,12 +18,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search import parameters, results
-from search import plan as planning
-from search.plan import Options
-from spaces import Recipe
+from frostline.search.plan import parameters
+from frostline.search.plan import plan as planning
+from frostline.search.plan.plan import Options
+from frostline.search.records import trials as trial_records
+from frostline.spaces import Recipe
 from tests import tiny
-from tests.search.test_models import space_of
+from tests.search.plan.test_models import space_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -36,7 +37,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: p
     storage = tmp_path_factory.mktemp("runs")
 
     def run(change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan, **options: Any) -> dict[str, Any]:
-        from search import tuner
+        from frostline.search import tuner
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": storage}
         given |= {"confirm_recipes": 0, **options}
@@ -112,7 +113,7 @@ def test_the_model_loads_with_one_line_and_scores_as_reported(finished: dict[str
 
 
 def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> None:
-    trials, records = study_of(finished).trials, results.read(Path(finished["run"], "trials.jsonl"))
+    trials, records = study_of(finished).trials, trial_records.read(Path(finished["run"], "trials.jsonl"))
     assert [trial.number for trial in trials] == [record.number for record in records] == list(range(8))
     for trial, record in zip(trials, records, strict=True):
         assert trial.state.name == record.state
@@ -126,7 +127,7 @@ def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> Non
 
 
 def test_the_second_trial_starts_at_once_in_the_same_process(finished: dict[str, Any]) -> None:
-    records = results.read(Path(finished["run"], "trials.jsonl"))
+    records = trial_records.read(Path(finished["run"], "trials.jsonl"))
     assert len({line.pid for record in records for line in record.reports}) == 1
     gaps = []
     for before, after in itertools.pairwise(records):
@@ -193,7 +194,7 @@ def test_a_warm_slot_does_not_grow(search: Search) -> None:
         return dataclasses.replace(plan, recipes={}, distributions={**fixed, "batch_size": one, "frozen_layers": depth})
 
     found = search(same_recipe, name="grow", trials=10, concurrent=1, epochs=1)
-    trials = results.read(Path(found["run"]) / "trials.jsonl")
+    trials = trial_records.read(Path(found["run"]) / "trials.jsonl")
     peaks = [trial.reports[-1].metrics["peak_memory_mb"] for trial in trials]
     assert len(peaks) == 10
     assert peaks[0] > 100
@@ -204,7 +205,7 @@ def test_the_model_is_searched_too(search: Search, tmp_path: Path) -> None:
     small, large = tiny.make_model(tmp_path / "small"), tiny.make_model(tmp_path / "large", layers=4)
     found = search(name="models", trials=8, concurrent=1, model=None, searched=space_of(small, large))
     blocks = {str(small): 3, str(large): 5}
-    records = results.read(Path(found["run"], "trials.jsonl"))
+    records = trial_records.read(Path(found["run"], "trials.jsonl"))
     assert {record.params["model"] for record in records} == set(blocks), "one process trained both"
     assert found["counts"]["FAIL"] == 0
     for record in records:
@@ -262,7 +263,7 @@ def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     assert process.returncode == 0, err
     found = json.loads(out)
     assert found == json.loads((records.parent / "summary.json").read_text())
-    trials = results.read(records)
+    trials = trial_records.read(records)
     assert len(trials) == 4
     assert (found["counts"]["RUNNING"], found["counts"]["FAIL"]) == (0, 0)
     events = [json.loads(text) for text in (records.parent / "log.jsonl").read_text().splitlines()]

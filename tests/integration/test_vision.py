@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import plan as planning
-from search.options import Options
-from spaces import Recipe
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.spaces import Recipe
+from frostline.trainables.image_classification import load
+from frostline.trainables.vision import pictures as picture_store
 from tests import tiny
-from trainables import _images
-from trainables.image_classification import load
 
 
 @pytest.fixture(scope="module")
 def found(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """`resnet_cats_dogs` on a generated tree, one picture of which is broken, with a ResNet drawn at random."""
-    from search import tuner
+    from frostline.search import tuner
 
     folder = tmp_path_factory.mktemp("vision")
     tiny.make_pictures(folder / "pets" / "train", {"cat": 130, "dog": 60})
@@ -80,12 +80,12 @@ def first_model(found: dict[str, Any]) -> str:
 def test_the_exported_model_scores_the_test_set_as_reported(found: dict[str, Any]) -> None:
     best = Path(found["summary"]["run"]) / "best"
     recipe = Recipe.from_json((best / "recipe.json").read_text())
-    corpus = tiny.corpus(recipe.data, 8, _images.read_rows)
+    corpus = tiny.corpus(recipe.data, 8, picture_store.read_rows)
     classify = load(best)
-    answers = [next(iter(classify(_images.decode(picture.read())))) for picture in corpus.inputs["test"]]
+    answers = [next(iter(classify(picture_store.decode(picture.read())))) for picture in corpus.inputs["test"]]
     right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))
     assert right / len(answers) == pytest.approx(found["summary"]["test"]["accuracy"])
     card = (best / "README.md").read_text()
     assert f'load("{best}")' in card
     assert "32 x 32 pixels" in card
-    assert found["summary"]["load"] == f'trainables.image_classification.load("{best}")'
+    assert found["summary"]["load"] == f'frostline.trainables.image_classification.load("{best}")'

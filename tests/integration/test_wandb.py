@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import plan as planning
-from search import results, sweep
-from search.options import Options
-from search.plan import Plan
-from search.results import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Records
-from search.rundir import hold
-from search.tracking import Limits, Tracker
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import hold
+from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Records
+from frostline.search.tracking import sweep
+from frostline.search.tracking.tracker import Limits, Tracker
 from tests.fake_wandb import FakeRun, FakeWandb
 from tests.integration.test_resume import Searches
 from tests.search.made import line
@@ -272,7 +273,7 @@ def test_the_winners_model_goes_up_once(server: FakeWandb, search: Search) -> No
         with search.session() as tracker:
             if not server.runs:
                 search.all(tracker)
-            winner = results.read(search.plan.run / "trials.jsonl")[0]
+            winner = trial_records.read(search.plan.run / "trials.jsonl")[0]
             tracker.publish(winner, best)
     (artifact,) = server.artifacts
     assert artifact["state"] == "COMMITTED"
@@ -292,7 +293,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
 
     def kill() -> None:
         """The first process that reports."""
-        while not (run / "trials.jsonl").exists() or not (seen := results.read(run / "trials.jsonl")):
+        while not (run / "trials.jsonl").exists() or not (seen := trial_records.read(run / "trials.jsonl")):
             time.sleep(0.005)
         os.kill(seen[0].reports[0].pid, signal.SIGKILL)
 
@@ -309,7 +310,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
     assert not server.unknown
     ((name, _),) = server.sweeps.items()
     assert found["wandb"].endswith(f"/sweeps/{name}")
-    trials = results.read(run / "trials.jsonl")
+    trials = trial_records.read(run / "trials.jsonl")
     assert len(server.runs) == len(trials) == 6
     assert {trial.state for trial in trials} >= {COMPLETE, PRUNED, FAIL}
     for trial in trials:

@@ -15,9 +15,9 @@ import pytest
 import ray
 from rich.console import Console
 
-from search import plan as planning
-from search import results
-from search.options import Options
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.records import trials as trial_records
 
 GONE = 10.0
 """Seconds after the end of a search by which all that its trials had is free again."""
@@ -34,7 +34,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
         change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan,
         **options: Any,
     ) -> dict[str, Any]:
-        from search import tuner
+        from frostline.search import tuner
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": tmp_path}
         given |= {"confirm_recipes": 0, "workers_per_trial": 2, **options}
@@ -61,9 +61,9 @@ def meanwhile_or_end(meanwhile: Callable[[Path], None], run: Path) -> None:
         raise
 
 
-def lines_of(run: Path) -> list[results.Line]:
+def lines_of(run: Path) -> list[trial_records.Line]:
     path = run / "trials.jsonl"
-    return [line for trial in results.read(path) for line in trial.reports] if path.exists() else []
+    return [line for trial in trial_records.read(path) for line in trial.reports] if path.exists() else []
 
 
 def all_is_free(until: float) -> None:
@@ -116,7 +116,7 @@ def kill_while_it_trains(records: Path) -> None:
     """Kill a worker of a trial that has reported; it is halted first, to be sure that it is not between two trials."""
 
     def training() -> bool:
-        return any(trial.state == results.RUNNING and trial.reports for trial in results.read(records))
+        return any(trial.state == trial_records.RUNNING and trial.reports for trial in trial_records.read(records))
 
     while True:
         wait_for(training)
@@ -149,7 +149,7 @@ def test_one_group_trains_them_all_and_nothing_of_it_is_left(search: Search) -> 
     def meanwhile(run: Path) -> None:
         records = run / "trials.jsonl"
         wait_for(records.exists)
-        wait_for(lambda: sum(trial.state != results.RUNNING for trial in results.read(records)) >= 8)
+        wait_for(lambda: sum(trial.state != trial_records.RUNNING for trial in trial_records.read(records)) >= 8)
         assert groups_made() == before + 1
         kill_while_it_trains(records)
         wait_for(lambda: len({line.pid for line in lines_of(run)}) == 2)

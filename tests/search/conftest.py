@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search import plan as planning
-from search.options import Options
-from search.plan import Plan
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
 from tests.search.made import Clock
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from search import results
-from search.ledger import Ledger
-from search.plan import Plan
-from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Journal, Line, Trial
-from search.rundir import LOG, Job, Log
+from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import LOG, Job, Log
+from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Journal, Line, Trial
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
@@ -42,7 +42,7 @@ def trial(number: int, state: str, *scores: float, reason: str = "", **more: Any
     if state != RUNNING:
         last = {"epoch": float(len(scores)), "samples": 320 * len(scores)}
         lines.append(line(number, state, scores[-1] if scores else None, reason=reason, **{**last, **more}))
-    return results.collect(lines)[0]
+    return trial_records.collect(lines)[0]
 
 
 class Clock:

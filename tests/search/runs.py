@@ -14,11 +14,16 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search import capacity, confirm, parameters, prefix, results, rundir
-from search.models import ModelPlan
-from search.plan import Plan
-from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Line
-from spaces import Budget, Data, Recipe
+from frostline.search.cluster import capacity
+from frostline.search.ledger import confirm
+from frostline.search.plan import parameters
+from frostline.search.plan import prefix as prefix_plan
+from frostline.search.plan.models import ModelPlan
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line
+from frostline.spaces import Budget, Data, Recipe
 
 BEGAN = 1_795_000_000.0
 """When the searches here began, seconds since 1970."""
@@ -40,7 +45,7 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
         **({"frozen_fraction": FloatDistribution(0, 1)} if several else {"frozen_layers": IntDistribution(0, 7)}),
         "weight_decay": FloatDistribution(1e-4, 1e-1, log=True),
     }
-    nothing = prefix.Decision(kept=(), first_only=(), bytes=0, spent=0.0, saved=0.0)
+    nothing = prefix_plan.Decision(kept=(), first_only=(), bytes=0, spent=0.0, saved=0.0)
     planned = {
         name: ModelPlan(
             blocks=7,
@@ -155,16 +160,16 @@ def write(
         )  # fmt: skip
         lines += done
     again: list[Line] = []
-    trials = results.collect(lines)
+    trials = trial_records.collect(lines)
     if end == "finished":
-        for trial in results.top(trials, plan.metric, 2):
+        for trial in trial_records.top(trials, plan.metric, 2):
             for fresh in confirm.fresh_seeds(0, 3):
                 slot = free.index(min(free))
                 log.append(_start(free[slot], trial.number, fresh, trial.params, trial.label, confirms=True))
                 done, free[slot] = _training(trial.params, trial.number, fresh, trial.label, slot, free[slot], dice)
                 again += done
-        confirmed = confirm.confirmed(trials, results.collect(again), plan.metric)
-        won = confirm.winner(trials, results.collect(again), confirmed, plan.metric)
+        confirmed = confirm.confirmed(trials, trial_records.collect(again), plan.metric)
+        won = confirm.winner(trials, trial_records.collect(again), confirmed, plan.metric)
         if won is not None:
             score = round(won.score(plan.metric) - 0.02, 4)
             log.append(
@@ -173,7 +178,7 @@ def write(
                     "time": max(free) + 3,
                     "number": won.number,
                     "seed": won.seed,
-                    "folder": rundir.folder(won.number, won.seed),
+                    "folder": run_folder.folder(won.number, won.seed),
                     "metrics": {"accuracy": score, "loss": 1 - score},
                     "interval": [score - 0.03, score + 0.03],
                 }
@@ -246,6 +251,6 @@ def _training(
     if end == "running":
         return lines, last.time
     if end == "interrupted":
-        state, reason = PRUNED, results.INTERRUPTED
+        state, reason = PRUNED, trial_records.INTERRUPTED
     lines.append(line(state, last.epoch, last.metrics, reason))
     return lines, lines[-1].time + 0.1

@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.results import COMPLETE, FAIL, PRUNED, RUNNING, Line, Records, read
-from search.study import Study
+from frostline.search.ledger.study import Study
+from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line, Records, read
 from tests.search.made import line
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {

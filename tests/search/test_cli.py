@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import spaces
-from search import cli, rundir
-from search import plan as planning
-from search.plan import Plan
+from frostline import spaces
+from frostline.search import cli
+from frostline.search.plan import plan as planning
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
 from tests import tiny
 from tests.search.made import NOTHING, summary
 
@@ -132,7 +133,7 @@ def test_a_file_is_no_run_directory(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_a_search_that_runs_does_not_go_on_elsewhere(capsys: pytest.CaptureFixture[str], plan: Plan) -> None:
     planning.claim(plan)
-    with rundir.hold(plan.run):
+    with run_folder.hold(plan.run):
         code, _, err = run(capsys, "--resume", str(plan.run))
         assert run(capsys, "--resume", str(plan.run), "--dry-run")[0] == 0, "looking does no harm"
     assert code == 2

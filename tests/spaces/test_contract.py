@@ -4,11 +4,11 @@ import importlib
 
 import pytest
 
-import spaces
-from search import parameters
-from search.scheduler import report_points, rungs
-from spaces import ALL, Recipe
-from trainables import _family
+from frostline import spaces
+from frostline.search.plan import parameters
+from frostline.search.tune.asha import report_points, rungs
+from frostline.spaces import ALL, Recipe
+from frostline.trainables import _family
 
 
 def _blocks(profile: spaces.Profile) -> dict[str, int]:
@@ -22,7 +22,7 @@ def space(request: pytest.FixtureRequest) -> spaces.Space:
 
 
 def test_it_opens_with_its_evidence(space: spaces.Space) -> None:
-    text = importlib.import_module(f"spaces.{space.name}").__doc__ or ""
+    text = importlib.import_module(f"frostline.spaces.{space.name}").__doc__ or ""
     assert f"--space {space.name}" in text, "the command"
     assert any(character.isdigit() for character in text), "the figures"
 

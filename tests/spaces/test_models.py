@@ -6,10 +6,10 @@ import json
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-import spaces
-from search import options
-from search.options import Options
-from spaces import Profile, Recipe, Space, bert_imdb
+from frostline import spaces
+from frostline.search.plan import options
+from frostline.search.plan.options import Options
+from frostline.spaces import Profile, Recipe, Space, bert_imdb
 from tests.spaces.test_single import RECIPE
 
 BOTH = dataclasses.replace(bert_imdb.SPACE.small, model="a", models=("a", "b"))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-import spaces
-from spaces import Budget, Data, Depth, Recipe
+from frostline import spaces
+from frostline.spaces import Budget, Data, Depth, Recipe
 
 GOOD: dict[str, Any] = {
     "family": "text_classification",

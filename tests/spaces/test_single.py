@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-import spaces
-from search import parameters
-from search.scheduler import report_points, rungs
-from spaces import Budget, Data, Recipe, Space
+from frostline import spaces
+from frostline.search.plan import parameters
+from frostline.search.tune.asha import report_points, rungs
+from frostline.spaces import Budget, Data, Recipe, Space
 
 RECIPE = Recipe(
     family="text_classification",

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from spaces import Budget, Recipe
+from frostline.spaces import Budget, Recipe
+from frostline.trainables import _family
+from frostline.trainables._task import ModelSetup, Setup
+from frostline.trainables.data import sources
 from tests import tiny
 from tests.trainables.slots import FAMILY, NEVER, Slot
-from trainables import _family, _sources
-from trainables._task import ModelSetup, Setup
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -61,7 +62,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
     corpus = tiny.corpus(data, 8)
     entry = _family.load(FAMILY).prepare(folder, data, corpus)
     setup = Setup(
-        models={str(folder): ModelSetup(entry=str(entry), weights=_sources.digest(folder))},
+        models={str(folder): ModelSetup(entry=str(entry), weights=sources.digest(folder))},
         classes=corpus.classes,
         run="",
         report_at=(0.4, 1.0, 1.6, 2.0),

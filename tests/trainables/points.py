@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaces import Budget, Data, Recipe
-from trainables import _loop, _optim, _training
-from trainables._family import Batch, Examples
-from trainables.text_classification import TextClassification
+from frostline.spaces import Budget, Data, Recipe
+from frostline.trainables._family import Batch, Examples
+from frostline.trainables.text_classification import TextClassification
+from frostline.trainables.training import loop, optim, training
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -61,11 +61,11 @@ def fit(
     model: nn.Module | None = None,
     family: Linear | None = None,
     **options: Any,
-) -> list[_training.Report]:
+) -> list[training.Report]:
     """Train on a CPU; `options` go to `_loop.fit`. Without a model of the caller's one is drawn from the seed."""
-    model, reports = model or build(recipe.seed), list[_training.Report]()
+    model, reports = model or build(recipe.seed), list[training.Report]()
     given = {"report_at": report_at, "device": CPU, "report": reports.append, **options}
-    _loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
+    loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
     return reports
 
 
@@ -82,7 +82,7 @@ def assert_equal(one: Weights, other: Weights) -> None:
 
 def rates(steps: int, **changes: Any) -> list[float]:
     """Learning rate of each step."""
-    optimizer, schedule = _optim.build(nn.Linear(2, 2), recipe(**changes), steps)
+    optimizer, schedule = optim.build(nn.Linear(2, 2), recipe(**changes), steps)
     found = []
     for _ in range(steps):
         found.append(schedule.get_last_lr()[0])

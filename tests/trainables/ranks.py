@@ -17,11 +17,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from spaces import Recipe
-from trainables import _checkpoint, _family, _loop, _training
-from trainables._checkpoint import Snapshot
-from trainables._peers import Peers
-from trainables._task import PeerLostError, Setup
+from frostline.spaces import Recipe
+from frostline.trainables import _family
+from frostline.trainables._task import PeerLostError, Setup
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import loop, training
+from frostline.trainables.training.checkpoint import Snapshot
+from frostline.trainables.training.peers import Peers
 
 CPU = torch.device("cpu")
 BROKEN_OFF = 5
@@ -57,11 +59,11 @@ def train(
     family.reset_head(model)
     told: list[dict[str, Any]] = []
 
-    def report(made: _training.Report) -> None:
+    def report(made: training.Report) -> None:
         values = dataclasses.asdict(made)
         told.append({key: values[key] for key in ("epoch", "samples", "step", "metrics", "micro_batch", "final")})
 
-    _loop.fit(
+    loop.fit(
         model,
         Cramped(family) if cramped else family,
         recipe,
@@ -90,14 +92,14 @@ def broken_off(setup: Setup, recipe: Recipe, peers: Peers, folder: Path) -> list
         steps += 1
         if steps == BROKEN_OFF:
             if peers.leads:
-                _checkpoint.write(take(), path)
+                checkpoints.write(take(), path)
             raise Taken
 
     with contextlib.suppress(Taken):
         train(setup, recipe, peers, after_step=after_step)
     if peers.size > 1:
         dist.barrier()
-    snapshot = _checkpoint.read(path)
+    snapshot = checkpoints.read(path)
     assert isinstance(snapshot, Snapshot)
     return train(setup, recipe, peers, resume=snapshot)
 
@@ -119,7 +121,7 @@ def all_of_it(folder: Path, rank: int, size: int) -> dict[str, Any]:
     found["resumed"] = broken_off(setup, recipe, peers, folder)
     try:
         train(setup, dataclasses.replace(recipe, learning_rate=1e30), peers, dropout=0.0)
-    except _training.NonFiniteLossError as error:
+    except training.NonFiniteLossError as error:
         found["failed"] = str(error)
     if size > 1:
         found["lost"] = one_dies(setup, recipe, peers)

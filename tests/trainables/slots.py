@@ -14,9 +14,10 @@ import pytest
 import ray.tune
 import torch
 
-from spaces import Recipe
-from trainables import _training, _worker
-from trainables._task import ModelSetup, Setup, Task, best_path, last_path
+from frostline.spaces import Recipe
+from frostline.trainables._task import ModelSetup, Setup, Task, best_path, last_path
+from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.training import training
 
 FAMILY = "text_classification"
 STEPS = 16
@@ -38,9 +39,9 @@ class Slot:
         self.on_report: Callable[[dict[str, Any]], None] = lambda values: None
         """What else happens at a report; an error of it ends the trial."""
         monkeypatch.setattr(ray.tune, "report", self._report)
-        step_on = _training.Training.step_on
+        step_on = training.Training.step_on
         monkeypatch.setattr(
-            _training.Training,
+            training.Training,
             "step_on",
             lambda run, *given, **named: self.steps.append(run.step) or step_on(run, *given, **named),
         )
@@ -54,7 +55,7 @@ class Slot:
         self, folder: str = "trials/00000", *, run: Path | None = None, every: float = NEVER, **task: Any
     ) -> Told:
         """One stay of a trial, in a process that is as good as new; returns what it told."""
-        _worker._pretrained.cache_clear()
+        slot_worker._pretrained.cache_clear()
         torch.seed()
         self.told, self.steps = [], []
         changes = {"checkpoint_every": every, **({"run": str(run)} if run else {})}
@@ -66,7 +67,7 @@ class Slot:
             "tasks": [dataclasses.asdict(Task(folder=folder, recipe=recipe, **task))],
         }
         try:
-            _worker.train(json.loads(json.dumps(config)))
+            slot_worker.train(json.loads(json.dumps(config)))
         finally:
             self.on_report = lambda values: None
         return self.told

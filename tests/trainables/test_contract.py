@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from spaces import Budget, Recipe
+from frostline.spaces import Budget, Recipe
+from frostline.trainables import _family, _freezing
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import evaluation, loop, training
 from tests import tiny
-from trainables import _checkpoint, _data, _evaluation, _family, _freezing, _loop, _training
 
 CPU = torch.device("cpu")
 
@@ -36,12 +39,12 @@ class Case:
         budget = Budget(trials=1, epochs=1, first_rung=1)
         return Recipe(family="f", model="m", data=self.data, **{"budget": budget, **fields, **changes})
 
-    def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[_training.Report]:
+    def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[training.Report]:
         torch.manual_seed(recipe.seed)
-        reports: list[_training.Report] = []
+        reports: list[training.Report] = []
         train, validation = (self.family.open(self.entry, split) for split in ("train", "validation"))
         given = {"report_at": (1.0,), "device": CPU, "report": reports.append, **options}
-        _loop.fit(model, self.family, recipe, train, validation, **given)
+        loop.fit(model, self.family, recipe, train, validation, **given)
         return reports
 
 
@@ -106,15 +109,15 @@ def test_interrupted_within_an_epoch_it_ends_the_same_to_the_bit(case: Case, tmp
     recipe, points = case.recipe(frozen_layers=1, budget=budget), {"report_at": (0.5, 1.0, 1.6, 2.0)}
     whole, gone_on, count = case.build(), case.build(seed=9), 0
 
-    def keep(take: _training.Take) -> None:
+    def keep(take: training.Take) -> None:
         nonlocal count
         count += 1
         if count == step:
-            _checkpoint.write(take(), path)
+            checkpoints.write(take(), path)
 
     reports = case.fit(whole, recipe, after_step=keep, **points)
     assert {report.step for report in reports} > {8, 16}
-    again = case.fit(gone_on, recipe, resume=_checkpoint.read(path), **points)
+    again = case.fit(gone_on, recipe, resume=checkpoints.read(path), **points)
     assert again == [report for report in reports if report.step > step]
     assert all(torch.equal(tensor, gone_on.state_dict()[name]) for name, tensor in whole.state_dict().items())
 
@@ -128,7 +131,7 @@ def test_the_head_comes_from_the_seed(case: Case) -> None:
 def test_batches_hold_the_examples_asked_for(case: Case) -> None:
     examples = case.family.open(case.entry, "validation")
     model = case.build().eval()
-    order = _data.by_length(examples.lengths, 7)
+    order = corpora.by_length(examples.lengths, 7)
     with torch.inference_mode():
         together = case.family.logits(model, examples.batch(order[0]))
         alone = torch.cat([case.family.logits(model, examples.batch(order[0][i : i + 1])) for i in range(7)])
@@ -142,17 +145,17 @@ def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_
     recipe = case.recipe(frozen_layers=case.info.blocks)
     reports = case.fit(model, recipe)
     path = tmp_path / "deep" / "best.safetensors"
-    _checkpoint.save(model, path)
+    checkpoints.save(model, path)
     assert path.stat().st_size < 4 * case.info.trainable_at[-1] * 1.5 + 20_000
     other = case.build(seed=9)
     _freezing.freeze(other, case.family.blocks(other), recipe.frozen_layers)
-    _checkpoint.load(other, path)
-    found = _evaluation.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
+    checkpoints.load(other, path)
+    found = evaluation.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
     assert found["accuracy"] == reports[-1].metrics["accuracy"]
     assert found["loss"] == pytest.approx(reports[-1].metrics["loss"], abs=1e-6)
     _freezing.freeze(other, case.family.blocks(other), 0)
     with pytest.raises(ValueError, match="does not belong to this model"):
-        _checkpoint.load(other, path)
+        checkpoints.load(other, path)
 
 
 def test_the_prepared_entry_is_found_again_and_another_setting_is_another(case: Case) -> None:

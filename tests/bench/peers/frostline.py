@@ -12,10 +12,10 @@ from pathlib import Path
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from rich.console import Console
 
-from search import cluster
-from search import plan as planning
-from search.options import Options
-from spaces import Budget, Depth, Profile, Space
+from frostline.search.cluster import connection
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.spaces import Budget, Depth, Profile, Space
 from tests.bench import job as jobs
 from tests.bench.data import data_of
 
@@ -48,7 +48,7 @@ def space(job: jobs.Job) -> Space:
 
 def main() -> None:
     """Run the search of the job."""
-    cluster.prepare_environment()  # before Ray is imported
+    connection.prepare_environment()  # before Ray is imported
     job = jobs.load(sys.argv[1])
     more = {"prefix_cache": job.prefix_cache} if job.prefix_cache is not None else {}
     options = Options(
@@ -62,7 +62,7 @@ def main() -> None:
     )
     plan, corpus = planning.resolve(options, space(job))
     planning.claim(plan)
-    from search import tuner
+    from frostline.search import tuner
 
     tuner.run(plan, corpus, Console(width=160))
 

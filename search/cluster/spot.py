@@ -1,0 +1,119 @@
+"""Tells Ray that this machine will be taken: the cloud says so to the machine alone, shortly before.
+
+    RAY_ADDRESS=HEAD:6379 python -m frostline.search.cluster.spot aws
+
+Runs beside Ray on every machine that may be taken (cluster.yaml starts it) and ends when it has told. Ray then gives
+the machine no more trials, and those that run on it write a snapshot at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_EVERY = 2.0
+"""Seconds between two questions; AWS gives notice of 120 s, Google of 30."""
+
+
+def aws() -> float | None:
+    """Seconds until EC2 takes this machine; None while it has not said that it will.
+
+    Its advice to expect that (`rebalance`) is not heeded: most such machines are not taken for long.
+    Source: EC2 User Guide, "Spot Instance interruption notices" and "Use IMDSv2".
+    """
+    host = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
+    token = _ask(f"{host}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT")
+    told = _ask(f"{host}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""})
+    if told is None:
+        return None
+    until = datetime.datetime.fromisoformat(json.loads(told)["time"])
+    return max(0.0, until.timestamp() - time.time())
+
+
+def google() -> float | None:
+    """Seconds until Google takes this machine; None while it has not said that it will.
+
+    Source: Compute Engine, "Spot VMs": 30 s from the notice to the end.
+    """
+    host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
+    told = _ask(f"http://{host}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+    return 30.0 if told == "TRUE" else None
+
+
+CLOUDS: dict[str, Callable[[], float | None]] = {"aws": aws, "google": google}
+
+
+def _ask(url: str, headers: Mapping[str, str], method: str = "GET") -> str | None:
+    """What the machine's metadata say; None where they have no such entry.
+
+    Raises:
+        OSError: no answer, or a refusal.
+    """
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # they answer on the machine alone
+    try:
+        with direct.open(urllib.request.Request(url, headers=dict(headers), method=method), timeout=2) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 404:
+            return None
+        raise
+
+
+def wait(told: Callable[[], float | None], tell: Callable[[float], bool], pause: Callable[[], None]) -> None:
+    """Ask until the machine is to be taken, and tell until that is heard.
+
+    Args:
+        told: seconds until the machine is taken, or None. An OSError is no answer yet.
+        tell: passes them on; whether that was heard.
+        pause: between two questions.
+    """
+    while True:
+        with contextlib.suppress(OSError):
+            seconds = told()
+            if seconds is not None and tell(seconds):
+                return
+        pause()
+
+
+def drain(seconds: float, nodes: Sequence[str]) -> bool:
+    """Tell Ray, at RAY_ADDRESS, that nodes will be taken in so many seconds; whether it has heard that of all."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the cloud takes it"]
+    command += ["--deadline-remaining-seconds", str(int(seconds))]
+    done = [subprocess.run([*command, "--node-id", node]).returncode for node in nodes]
+    return bool(done) and not any(done)
+
+
+def here() -> list[str]:
+    """Ids of Ray's nodes on this machine."""
+    import psutil
+
+    flags = [flag for process in psutil.process_iter() if process.name() == "raylet" for flag in process.cmdline()]
+    return [flag.partition("=")[2] for flag in flags if flag.startswith("--node_id=")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cloud", choices=sorted(CLOUDS))
+    parser.add_argument("--node-id", metavar="ID", help="of Ray (default: what runs on this machine)")
+    given = parser.parse_args(arguments)
+    wait(
+        CLOUDS[given.cloud],
+        lambda seconds: drain(seconds, [given.node_id] if given.node_id else here()),
+        lambda: time.sleep(_EVERY),
+    )
+
+
+if __name__ == "__main__":
+    main()

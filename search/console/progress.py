@@ -1,0 +1,299 @@
+"""What a search shows while it runs: a live view on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+
+from frostline.search.console import pace
+from frostline.search.console.live import Row, View, clock
+from frostline.search.ledger import confirm
+from frostline.search.plan import prefix as prefix_plan
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Line, Trial
+from frostline.search.report.summary import recipe_line
+
+_BEST_SHOWN = 5
+_PROBLEMS_SHOWN = 3
+
+_Key = tuple[int, int]
+"""Of a training: number of the trial, seed."""
+
+
+class Progress:
+    """Follows the trials of one search. Use as a context manager around the search."""
+
+    def __init__(self, plan: Plan, console: Console, known: Iterable[Trial] = (), used: float = 0.0) -> None:
+        """`known`: trials of earlier sessions, and trainings that confirm them; `used`: seconds that these took.
+
+        On a console that is quiet only problems are said.
+        """
+        self._plan, self._console, self._used = plan, console, used
+        self._started = time.monotonic()
+        self._running: dict[_Key, _Running] = {}
+        self._trainings = {trial.key: trial for trial in known}
+        ended = [trial for trial in self._trainings.values() if not trial.open]
+        searched = [trial for trial in ended if trial.seed == plan.seed]
+        self._kept = max(_BEST_SHOWN, plan.base.budget.confirm_recipes)
+        self._best = trial_records.top(searched, plan.metric, self._kept)
+        self._done, self._confirmed = len(searched), len(ended) - len(searched)
+        self._measured: dict[_Key, pace.Measured] = {}
+        for trial in self._trainings.values():
+            self._measure(trial)
+        self._slots = max(1, plan.slots)  # as it began; a cluster may have none yet
+        self._spent: Counter[str] = Counter()
+        self._problems: list[str] = []
+        self._uncached: set[str] = set()
+        """Nodes on which a training has found no room in the prefix cache."""
+        self._space = [
+            (name, depth)
+            for name, model in plan.models.items()
+            for depth in prefix_plan.depth_shares(plan.distributions, model.blocks) or [plan.base.frozen_layers]
+        ]
+        """Model and frozen depth of the recipes there are."""
+        # Once a second, since the clock is on it; rich writes a frame in one go, over the one before.
+        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=1, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal and not self._console.quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live.is_started:
+            self._live.stop()
+            for text in self._problems:  # the view is gone, and they with it
+                say(self._console, text)
+
+    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
+        """A training has been given a slot; `seed` where it is not the search's own."""
+        key = (number, self._plan.seed if seed is None else seed)
+        known = self._trainings.get(key)
+        last = known.reports[-1] if known and known.open and known.reports else None
+        now = time.monotonic()
+        self._running[key] = _Running(now, now, params, label, last)
+        verb = f"goes on after epoch {last.epoch:.2f}" if last else "starts"
+        self._say(f"{self._name(*key)} {verb}: {f'{label}: ' if label else ''}{recipe_line(params)}")
+
+    def report(self, line: Line) -> None:
+        """A running training has reported."""
+        key = (line.number, line.seed)
+        self._take(line)
+        self._spent.update(line.spent)
+        if key in self._running:
+            self._running[key] = self._running[key]._replace(last=line, heard=time.monotonic())
+        score = line.metrics[self._plan.metric]
+        self._say(
+            f"{self._name(*key)} epoch {line.epoch:.2f}: {self._plan.metric} {score:.4f}, "
+            f"loss {line.metrics['loss']:.4f}, {line.seconds:.0f} s"
+        )
+        planned = self._plan.recipe(line.params, line.seed).cached_layers
+        if line.cached_layers < planned and line.node not in self._uncached:
+            self._uncached.add(line.node)
+            self.note(
+                f"{line.node or 'this machine'} keeps no outputs of frozen blocks: its cache folder has no room below "
+                "the limit or cannot be written; trials compute them again and again"
+            )
+
+    def lose(self, number: int, seed: int, reason: str) -> None:
+        """A training has lost its process and will go on."""
+        self._running.pop((number, seed), None)
+        self._say(f"{self._name(number, seed)}: {reason}; it goes on from its last checkpoint", problem=True)
+
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's."""
+        self._say(text, problem=True)
+
+    def end(self, line: Line) -> None:
+        """A training has ended."""
+        key = (line.number, line.seed)
+        trial = self._take(line)
+        self._running.pop(key, None)
+        why = f" ({line.reason})" if line.reason else ""
+        problem = bool(line.reason) and line.reason not in {trial_records.INTERRUPTED, trial_records.OUT_OF_TIME}
+        if line.seed != self._plan.seed:
+            self._confirmed += 1
+            score = f": {trial.score(self._plan.metric):.4f}"
+            self._say(f"{self._name(*key)} {line.state}{why}{score}", problem)
+            return
+        self._done += 1
+        self._best = trial_records.top([*self._best, trial], self._plan.metric, self._kept)
+        best = self._best[0] if self._best else None
+        so_far = f"best {best.score(self._plan.metric):.4f} by trial {best.number}" if best else "none has reported"
+        self._say(f"{self._name(*key)} {line.state}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
+
+    def _take(self, line: Line) -> Trial:
+        key = (line.number, line.seed)
+        known = self._trainings.get(key)
+        # A training that was interrupted goes on under its number.
+        self._trainings[key] = trial_records.extended(known if known and known.open else None, line)
+        self._measure(self._trainings[key])
+        return self._trainings[key]
+
+    def _measure(self, trial: Trial) -> None:
+        if trial.reports:
+            recipe, last = self._plan.recipe(trial.params, trial.seed), trial.reports[-1]
+            self._measured[trial.key] = pace.Measured(
+                model=recipe.model, depth=recipe.frozen_layers, epochs=last.epoch, seconds=last.seconds
+            )
+
+    def _name(self, number: int, seed: int) -> str:
+        return f"trial {number}" + ("" if seed == self._plan.seed else f" seed {seed}")
+
+    def _planned(self, before: str) -> str:
+        planned = self._plan.base.budget.trials
+        return "" if planned is None else f"{before}{planned}"
+
+    def _say(self, text: str, problem: bool = False) -> None:
+        text = f"[{clock(time.monotonic() - self._started)}] {text}"
+        if problem:
+            self._problems.append(text)
+        if not self._live.is_started and (problem or not self._console.quiet):
+            say(self._console, text)
+
+    # --- the live view -------------------------------------------------------------------------
+
+    def _view(self) -> View:
+        plan, now = self._plan, time.monotonic()
+        searched = [trial for trial in self._trainings.values() if trial.seed == plan.seed]
+        rungs = pace.rungs(searched, plan.rungs)
+        running = [self._row(key, run, now) for key, run in sorted(self._running.items())]
+        return View(
+            sentences=[*self._how_far(now), *self._best_so_far(), *self._to_go(rungs, now)],
+            metric=plan.metric,
+            rungs=rungs,
+            ended=sum(trial.state == trial_records.COMPLETE for trial in searched),
+            epochs=plan.base.budget.epochs,
+            planned=plan.base.budget.trials,
+            shares=pace.shares(self._spent, self._slots * (now - self._started) - self._unheard(now)),
+            running=running,
+            leading=[self._row_of(trial, place) for place, trial in enumerate(self._best[:_BEST_SHOWN])],
+            problems=self._problems[-_PROBLEMS_SHOWN:],
+        )
+
+    def _row(self, key: _Key, run: _Running, now: float) -> Row:
+        return Row(
+            number=key[0],
+            state="running" if key[1] == self._plan.seed else f"seed {key[1]}",
+            epoch=run.last.epoch if run.last else 0.0,
+            score=run.last.metrics[self._plan.metric] if run.last else None,
+            seconds=now - run.since,
+            label=run.label,
+            params=run.params,
+            style="cyan",
+        )
+
+    def _row_of(self, trial: Trial, place: int) -> Row:
+        best = trial.best(self._plan.metric)
+        return Row(
+            number=trial.number,
+            state=trial.state.lower(),
+            epoch=best.epoch if best else 0.0,
+            score=best.metrics[self._plan.metric] if best else None,
+            seconds=trial.seconds,
+            label=trial.label,
+            params=trial.params,
+            style="" if place else "bold green",
+        )
+
+    def _how_far(self, now: float) -> list[str]:
+        plan = self._plan
+        running = sum(seed == plan.seed for _, seed in self._running)
+        planned = plan.base.budget.trials
+        left = "" if planned is None else f", {max(0, planned - self._done - running)} to come"
+        head = f"{plan.space} ({plan.profile})  {clock(now - self._started)}  {self._done}{self._planned(' of ')} "
+        said = [f"{head}trials done, {running} running{left}"]
+        confirming = len(self._running) - running
+        if confirming or self._confirmed:
+            said.append(f"confirming the best: {self._confirmed} done, {confirming} running")
+        return said
+
+    def _best_so_far(self) -> list[str]:
+        if not self._best:
+            return []
+        best, metric = self._best[0], self._plan.metric
+        return [f"best {metric} {best.score(metric):.4f} by trial {best.number}: {recipe_line(best.params)}"]
+
+    def _to_go(self, rungs: list[pace.Rung], now: float) -> list[str]:
+        left = self._seconds_left(rungs, now)
+        if left is None:
+            return []
+        at = datetime.datetime.now() + datetime.timedelta(seconds=left)
+        return [f"about {pace.duration(left)} to go, until {at:%H:%M}"]
+
+    def _seconds_left(self, rungs: list[pace.Rung], now: float) -> float | None:
+        """About how long the search goes on; None before a training has reported."""
+        budget, rates = self._plan.base.budget, pace.Rates(self._measured.values())
+        anywhere = rates.mean([*((one.model, one.depth) for one in self._measured.values()), *self._space])
+        if anywhere is None:
+            return None
+        shares = pace.passing(rungs, budget.reduction_factor)
+        running: dict[_Key, float] = {}
+        for key, run in self._running.items():
+            recipe = self._plan.recipe(run.params, key[1])
+            ahead = pace.epochs_ahead(
+                run.last.epoch if run.last else 0.0, budget.epochs, shares if key[1] == self._plan.seed else {}
+            )
+            rate = rates.at(recipe.model, recipe.frozen_layers)
+            running[key] = max(0.0, ahead * (anywhere if rate is None else rate) - (now - run.heard))
+        searching = [seconds for key, seconds in running.items() if key[1] == self._plan.seed]
+        each, limit = pace.epochs_ahead(0.0, budget.epochs, shares) * anywhere, None
+        to_come = [each] * max(0, (budget.trials or 0) - self._done - len(searching))
+        if budget.seconds is not None:
+            limit = max(0.0, budget.seconds - self._used - (now - self._started))
+            to_come = to_come if budget.trials is not None else [math.inf]  # as many as there is time for
+        return pace.seconds_left(
+            running=searching,
+            upcoming=to_come,
+            confirming=self._confirmation(rates, anywhere, running),
+            slots=self._slots,
+            limit=limit,
+        )
+
+    def _confirmation(self, rates: pace.Rates, anywhere: float, running: Mapping[_Key, float]) -> list[float]:
+        """Expected seconds of each training that confirms one of the best recipes and has not ended."""
+        budget = self._plan.base.budget
+        recipes = min(budget.confirm_recipes, budget.trials or budget.confirm_recipes)
+        seeds, found = confirm.fresh_seeds(self._plan.seed, budget.confirm_seeds), []
+        for trial in self._best[:recipes]:
+            recipe = self._plan.recipe(trial.params, trial.seed)
+            rate = rates.at(recipe.model, recipe.frozen_layers)
+            for seed in seeds:
+                known = self._trainings.get((trial.number, seed))
+                if known is None or known.open:
+                    whole = budget.epochs * (anywhere if rate is None else rate)
+                    found.append(running.get((trial.number, seed), whole))
+        # Those of whom nobody knows yet which they are.
+        return found + [budget.epochs * anywhere] * (max(0, recipes - len(self._best)) * len(seeds))
+
+    def _unheard(self, now: float) -> float:
+        """Seconds that the slots have worked since each was last heard of; nobody knows yet what they went into.
+
+        Heads that are trained in one go are all begun together on one slot, so no more than there are slots count.
+        """
+        since = sorted(now - run.heard for run in self._running.values())
+        return sum(since[: self._slots])
+
+
+class _Running(NamedTuple):
+    since: float
+    heard: float
+    """When it last reported, or began."""
+    params: Mapping[str, Any]
+    label: str
+    last: Line | None
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line, also where the console is quiet: something is not as it should be."""
+    quiet, console.quiet = console.quiet, False
+    console.print(text, markup=False, highlight=False)
+    console.quiet = quiet

@@ -1,0 +1,1 @@
+"""optuna-dashboard on a run directory."""

@@ -1,0 +1,1 @@
+"""What runs next and what came of it. No Ray, no torch."""

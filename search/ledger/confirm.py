@@ -1,0 +1,154 @@
+"""Which of the best recipes wins: each is trained again with fresh seeds, and compared by its mean.
+
+The best score of many trials is the best of much luck, too. So the trials only say which recipes are
+worth a second look; what counts then is what these recipes score with seeds that had no part in choosing
+them. All of it is pure: trials in, decision out.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Trial
+
+LEVEL = 0.95
+"""Of the confidence intervals, and of the test that tells two recipes apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmed:
+    """What one recipe scored with fresh seeds."""
+
+    number: int
+    """Of the trial that found it."""
+    params: dict[str, Any]
+    label: str
+    found: float
+    """Its score in the search: the one it was picked for."""
+    seeds: tuple[int, ...]
+    scores: tuple[float, ...]
+    """Score per seed, at the best report of each training."""
+    failed: int
+    """Trainings that ended without a score."""
+    mean: float
+    interval: tuple[float, float] | None
+    """95 % confidence interval of the mean (Student's t); None with one seed."""
+    seconds: float
+    """Mean training time."""
+
+
+def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds of the confirmation of a search with `seed`."""
+    return tuple(seed + 1 + i for i in range(count))
+
+
+def certain(trials: Iterable[Trial], metric: str, count: int, running: int) -> list[Trial]:
+    """The trials that are among the best `count` whatever `running` others will score, best first.
+
+    Each trial still running can push the rest down by one place, so the first `count - running` of those
+    that have ended are safe. Their confirmation need not wait.
+    """
+    ended = [trial for trial in trials if not trial.open]
+    return trial_records.top(ended, metric, max(0, count - running))
+
+
+def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], metric: str) -> list[Confirmed]:
+    """The recipes that have been trained again, best first: those that never failed, by their mean.
+
+    Args:
+        trials: of the search.
+        runs: ended trainings with fresh seeds; their `number` is that of the search's trial.
+        metric: what decides, larger is better.
+    """
+    of_trial: dict[int, list[Trial]] = {}
+    for run in runs:
+        if not run.open:
+            of_trial.setdefault(run.number, []).append(run)
+    rows = [
+        _row(trial, of_trial[trial.number], metric)
+        for trial in trials
+        if any(run.state != trial_records.FAIL and run.best(metric) for run in of_trial.get(trial.number, ()))
+    ]
+    return sorted(rows, key=lambda row: (row.failed, -row.mean, row.seconds))
+
+
+def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed], metric: str) -> Trial | None:
+    """The training that wins: the best one of the first of the confirmed recipes, else the best trial.
+
+    Args:
+        trials: of the search.
+        runs: trainings with fresh seeds.
+        rows: what `confirmed` makes of both; none where confirming is off.
+        metric: what decides, larger is better.
+    """
+    same = [run for run in runs if rows and run.number == rows[0].number and not run.open]
+    return trial_records.winner(same, metric) or trial_records.winner(trials, metric)
+
+
+def _row(trial: Trial, runs: Sequence[Trial], metric: str) -> Confirmed:
+    good = [run for run in runs if run.state != trial_records.FAIL and run.best(metric)]
+    scores = tuple(run.score(metric) for run in good)
+    return Confirmed(
+        number=trial.number,
+        params=trial.params,
+        label=trial.label,
+        found=trial.score(metric),
+        seeds=tuple(run.seed for run in good),
+        scores=scores,
+        failed=len(runs) - len(good),
+        mean=statistics.fmean(scores),
+        interval=mean_interval(scores),
+        seconds=statistics.fmean(run.seconds for run in good),
+    )
+
+
+def mean_interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % confidence interval of the mean of independent scores, by Student's t; None for a single one."""
+    from scipy import stats
+
+    if len(scores) < 2:
+        return None
+    mean, error = statistics.fmean(scores), statistics.stdev(scores) / math.sqrt(len(scores))
+    if error == 0:
+        return mean, mean
+    low, high = stats.t.interval(LEVEL, len(scores) - 1, loc=mean, scale=error)
+    return float(low), float(high)
+
+
+def apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the means of two samples differ by more than chance: Welch's t-test at 5 %.
+
+    One score a side says nothing about chance, so nothing is told apart by it.
+    """
+    from scipy import stats
+
+    if min(len(one), len(other)) < 2:
+        return False
+    if statistics.variance(one) == statistics.variance(other) == 0:
+        return statistics.fmean(one) != statistics.fmean(other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of one side without variance; the other side's is enough
+        return bool(stats.ttest_ind(one, other, equal_var=False).pvalue < 1 - LEVEL)
+
+
+def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
+    """The recipes that cannot be told apart from the first row, itself among them, cheapest first; none if alone."""
+    if not rows:
+        return []
+    same = [row for row in rows if row is rows[0] or (not row.failed and not apart(rows[0].scores, row.scores))]
+    return sorted(same, key=lambda row: row.seconds) if len(same) > 1 else []
+
+
+def seconds_needed(trials: Iterable[Trial], metric: str, *, epochs: int, recipes: int, seeds: int, slots: int) -> float:
+    """About how long the confirmation of the best trials would take now, by their own seconds per epoch."""
+    total = 0.0
+    for trial in trial_records.top(trials, metric, recipes):
+        last = trial.reports[-1]
+        total += last.seconds / last.epoch * epochs * seeds
+    return total / slots

@@ -1,0 +1,223 @@
+"""The Optuna study of a search: ask, report, tell, on durable storage.
+
+Ray's own `OptunaSearch` tells a trial that ASHA stopped as COMPLETE, drops its last intermediate value,
+leaves a non-finite one RUNNING for ever, and after a restart enqueues its first points again and repeats
+its random ones (Ray 2.60); this one keeps Optuna's states true. What counts is `trials.jsonl`: whenever a
+search opens its study, the study is made again from those records, so that a crash between two writes, a
+torn line or a changed choice of a categorical parameter is no special case.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Trial
+
+
+class Study:
+    """The study of one search. Trials go by the number that Optuna gave them, from 0."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        seed: int,
+        planned: int | None,
+        recipes: Mapping[str, Mapping[str, Any]],
+        distributions: Mapping[str, BaseDistribution],
+        metric: str,
+        cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
+        known: Sequence[Trial] = (),
+    ) -> None:
+        """Open the study in `path`, as the records of its trials say; recipes not tried yet come first,
+        then the random points of the start.
+
+        Args:
+            path: the journal file, replaced as a whole, then appended by every ask, report and tell.
+            name: of the study.
+            seed: of the sampler.
+            planned: number of trials; the share that is sampled at random first depends on it.
+            recipes: label -> parameters.
+            distributions: what is searched.
+            metric: of the intermediate values.
+            cost: of a point; the random ones of the start come in its order. By default those that freeze most first.
+            known: every trial asked for so far, numbered without a gap.
+
+        Raises:
+            OSError: the disk is full; the old file is as it was.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._seed, self._distributions = seed, dict(distributions)
+        self._cost = cost
+        self._startup = startup_trials(planned, len(recipes))
+        tried = [trial.params for trial in known]
+        first = [
+            *((params, label) for label, params in recipes.items() if label not in {trial.label for trial in known}),
+            *((params, "") for params in self._start(self._startup - len(recipes)) if params not in tried),
+        ]
+        self._enqueued = deque(params for params, _ in first)
+        _rewrite(path, name, first, self._distributions, metric, known)
+        self._asked = len(known)
+        self._study = optuna.load_study(
+            study_name=name,
+            storage=_Storage(JournalFileBackend(str(path))),
+            pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
+        )
+        self._open = {
+            trial.number: optuna.trial.Trial(self._study, trial._trial_id)
+            for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+        }
+
+    def _start(self, count: int) -> list[dict[str, Any]]:
+        """Random points, the cheapest first.
+
+        As long as nothing is known, a cheap trial says as much as a dear one. And ASHA lets the first that come to
+        a rung pass: so these are trials that cost little when they run to their end.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
+        points = [study.ask(self._distributions).params for _ in range(count)]
+        return sorted(points, key=self._cost)
+
+    def upcoming(self) -> Mapping[str, Any]:
+        """Parameters of the next trial where they are known before it is asked for; else none."""
+        return self._enqueued[0] if self._enqueued else {}
+
+    def ask(self) -> tuple[int, dict[str, Any], str]:
+        """The next trial: its number, parameters, and label where it is one of the recipes.
+
+        What is sampled depends on the seed, the number and what the study knows, not on how often the
+        search was restarted on the way.
+        """
+        self._study.sampler = _Sampler(
+            self._distributions,
+            seed=int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1)[0]),
+            n_startup_trials=self._startup,
+        )
+        trial = self._study.ask(self._distributions)
+        self._asked += 1
+        self._open[trial.number] = trial
+        if self._enqueued:
+            self._enqueued.popleft()
+        return trial.number, trial.params, trial.user_attrs.get("recipe", "")
+
+    def report(self, number: int, samples: int, value: float) -> None:
+        """Record an intermediate value at the number of examples seen."""
+        self._open[number].report(value, samples)
+
+    def tell(self, number: int, state: str, value: float | None = None, infeasible: bool = False) -> None:
+        """How a trial ended; `value` counts for a COMPLETE one only."""
+        trial = self._open.pop(number)
+        if infeasible:
+            trial.set_constraint("memory", 1.0)
+        self._study.tell(trial, value if state == trial_records.COMPLETE else None, state=TrialState[state])
+
+
+def startup_trials(planned: int | None, recipes: int) -> int:
+    """Trials before TPE models anything: a third of the search, 10 (Optuna's default) at most, the recipes at least."""
+    return max(recipes, 10 if planned is None else min(10, planned // 3))
+
+
+def _rewrite(
+    path: Path,
+    name: str,
+    first: Iterable[tuple[Mapping[str, Any], str]],
+    distributions: dict[str, BaseDistribution],
+    metric: str,
+    known: Iterable[Trial],
+) -> None:
+    """Replace the journal file by one that says what the records say."""
+    backend = _Lines()
+    study = optuna.create_study(study_name=name, direction="maximize", storage=JournalStorage(backend))
+    for trial in known:
+        study.add_trial(_frozen(trial, distributions, metric))
+    for params, label in first:
+        study.enqueue_trial(dict(params), user_attrs={"recipe": label} if label else None)
+    aside = path.with_name(f"{path.name}.part")
+    aside.write_text("".join(json.dumps(line) + "\n" for line in backend.lines), encoding="utf-8")
+    aside.replace(path)
+    # What a process that was killed while it appended has left; Optuna would wait 30 s for it.
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> FrozenTrial:
+    state = TrialState.RUNNING if trial.open else TrialState[trial.state]
+    values = {
+        line.samples: line.metrics[metric]
+        for line in trial.reports
+        if math.isfinite(line.metrics.get(metric, math.nan))
+    }
+    value = trial.score(metric) if state == TrialState.COMPLETE else None
+    if state == TrialState.PRUNED and values:
+        value = values[max(values)]  # as Optuna does when it is told
+    frozen = optuna.trial.create_trial(
+        state=state,
+        value=value,
+        params=trial.params,
+        distributions=distributions,
+        user_attrs={"recipe": trial.label} if trial.label else {},
+        intermediate_values=values,
+        constraints={"memory": 1.0} if trial.reason.startswith(trial_records.INFEASIBLE) else None,
+    )
+    frozen.datetime_start = datetime.datetime.fromtimestamp(trial.time - trial.seconds)
+    if state.is_finished():
+        frozen.datetime_complete = datetime.datetime.fromtimestamp(trial.time)
+    return frozen
+
+
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE that is told the space, which is that of every trial here; it would compare those of all trials."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._space
+
+
+class _Storage(JournalStorage):
+    """Looks for a waiting trial while there may be one; every ask does, and that is a walk through all trials."""
+
+    _none_waits = False
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is not None:
+            self._none_waits = False
+        return super().create_new_trial(study_id, template_trial)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        found = [] if self._none_waits else super().get_all_trials(study_id, deepcopy, states)
+        self._none_waits = not found
+        return found
+
+
+class _Lines(BaseJournalBackend):
+    """A journal in memory, to be written at once: every append to a file would wait for the disk."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self.lines[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.lines += logs

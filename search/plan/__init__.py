@@ -1,0 +1,1 @@
+"""What will happen, resolved and checked before anything starts."""

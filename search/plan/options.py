@@ -1,0 +1,189 @@
+"""What the command line says, and what it changes in a space's profile. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from frostline.spaces import Budget, Data, Profile, Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the command line says. None leaves it to the space or to the machine."""
+
+    space: str
+    profile: str = "auto"
+    model: str | None = None
+    dataset: str | None = None
+    columns: tuple[str, str] | None = None
+    trials: str | int | None = None
+    """A number, or `+N` more than a resumed search has."""
+    time_budget: str | None = None
+    """A duration such as `90m`, or `+30m` more than a resumed search has."""
+    epochs: int | None = None
+    confirm_recipes: int | None = None
+    confirm_seeds: int | None = None
+    retries: int | None = None
+    checkpoint_every: float | None = None
+    prefix_cache: str | None = None
+    """`float32`, `float16` or `off`; None or `auto` leaves it to the device."""
+    cache_size: str | None = None
+    """Bytes that the prefix cache may take, such as `20GB`."""
+    concurrent: int | None = None
+    workers_per_trial: int | None = None
+    cpus_per_trial: float | None = None
+    """Of each worker, as is the next."""
+    gpus_per_trial: float | None = None
+    seed: int | None = None
+    storage: Path = Path("runs")
+    url: str = ""
+    """Where run directories go instead, or of a search that goes on where its own is, if it is in no folder."""
+    name: str | None = None
+    address: str | None = None
+    wandb: str | None = None
+    """`online`, `offline` or `off`; None leaves it to what is configured."""
+    wandb_artifact: bool = False
+    """Whether the winner's model goes up to W&B."""
+    retrain: Recipe | None = None
+    """Instead of a space: the one recipe to train."""
+
+
+def place(text: str) -> Path | str:
+    """A folder, or the URL of what is none; `file://` is a folder."""
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    protocol, found, rest = text.partition("://")
+    return f"{protocol}://{rest.rstrip('/')}" if found else Path(text)
+
+
+def adjusted(profile: Profile, options: Options) -> Profile:
+    """The profile with what the command line replaces.
+
+    Raises:
+        ValueError: trials or epochs below 1, or a duration that is none.
+    """
+    changes: dict[str, Any] = {}
+    if options.dataset is not None:
+        source = str(Path(options.dataset).resolve()) if Path(options.dataset).exists() else options.dataset
+        changes["source"] = source
+        if options.retrain is not None:  # the slices were the old data's; of the new data, all of it
+            changes |= {"train": None, "validation": None, "test": None}
+    if options.columns is not None:
+        changes["text"], changes["label"] = options.columns
+    model = _place(profile.model if options.model is None else options.model)
+    models = tuple(_place(name) for name in profile.models)
+    if models and options.model is not None:
+        models = (model,)
+    data: Data = dataclasses.replace(profile.data, **changes)
+    return Profile(model=model, data=data, budget=changed(profile.budget, options), models=models)
+
+
+def _place(model: str) -> str:
+    """A model's folder by its whole path, since trials run elsewhere; any other name as it is."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def changed(budget: Budget, options: Options, of_old: bool = False) -> Budget:
+    """The budget with what the command line replaces; `of_old`: of a search that goes on, so `+N` adds to it.
+
+    Raises:
+        ValueError: a number below 1, a duration that is none, `+N` where there is nothing to add to.
+    """
+    changes: dict[str, Any] = {}
+    if options.trials is not None:
+        changes["trials"] = _more("--trials", str(options.trials), budget.trials, of_old, _count)
+    if options.time_budget is not None:
+        changes["seconds"] = _more("--time-budget", options.time_budget, budget.seconds, of_old, seconds)
+        if options.trials is None and not of_old:
+            changes["trials"] = None  # the time alone decides
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {options.epochs}")
+        changes |= {"epochs": options.epochs, "first_rung": min(budget.first_rung, float(options.epochs))}
+    for name in ("confirm_recipes", "confirm_seeds"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    return dataclasses.replace(budget, **changes)
+
+
+def _more(option: str, text: str, old: float | None, of_old: bool, read: Callable[[str], float]) -> float:
+    if not text.startswith("+"):
+        return read(text)
+    if not of_old:
+        raise ValueError(f"{option} {text} adds to a search that is there: give it with --resume")
+    if old is None:
+        raise ValueError(f"{option} {text}: the search had no such limit to add to; give the total")
+    return old + read(text[1:])
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"--trials is a number, or +N with --resume, got {text!r}") from None
+
+
+def seconds(text: str) -> float:
+    """`1h30m`, `90m`, `45s` -> seconds.
+
+    Raises:
+        ValueError: anything else; a number needs its unit.
+    """
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", text.strip())
+    try:
+        if not found or not any(found.groups()):
+            raise ValueError
+        hours, minutes, rest = (float(part or 0) for part in found.groups())
+    except ValueError:
+        raise ValueError(f"a time is given like 90m, 2h, 1h30m or 45s, got {text!r}") from None
+    return 3600 * hours + 60 * minutes + rest
+
+
+def size(text: str) -> float:
+    """`20GB`, `500MB`, `0` -> bytes.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", text.strip())
+    try:
+        if not found:
+            raise ValueError
+        return float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]]
+    except ValueError:
+        raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None
+
+
+def recipe_in(path: Path) -> Recipe:
+    """The recipe of a run directory (`best/recipe.json`), of a folder with a `recipe.json`, or of such a file.
+
+    Raises:
+        ValueError: there is none, or it is not a recipe.
+    """
+    places = [path, path / "recipe.json", path / "best" / "recipe.json"]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ValueError(f"{path} holds no best/recipe.json: has the search in it finished?")
+    try:
+        text = found.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{found} is not a recipe: {error}") from error
+    return recipe_of(text, str(found))
+
+
+def recipe_of(text: str, origin: str) -> Recipe:
+    """The recipe of a `recipe.json`.
+
+    Raises:
+        ValueError: it is not a recipe; the message names `origin`.
+    """
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{origin} is not a recipe: {error}") from error

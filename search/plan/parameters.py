@@ -1,0 +1,119 @@
+"""A space's parameters and recipes, resolved for its models: depth bounded by their blocks. No torch, no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from frostline.spaces import ALL, Depth, Profile, Space
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def searched(
+    space: Space, profile: Profile, blocks: Mapping[str, int]
+) -> tuple[dict[str, BaseDistribution], dict[str, dict[str, Any]]]:
+    """Optuna distribution by parameter, and the recipes tried first by label.
+
+    Args:
+        space: what is searched.
+        profile: its models.
+        blocks: of each of them.
+
+    Raises:
+        ValueError: a depth the model does not have, or a recipe outside the space.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    first = profile.model
+    distributions = resolve_parameters(space.parameters, blocks[first], first)
+    recipes = {label: resolve_recipe(label, recipe, blocks[first]) for label, recipe in space.recipes.items()}
+    if profile.models:
+        distributions = {"model": CategoricalDistribution(profile.models), **distributions}
+        recipes = {label: {"model": first, **recipe} for label, recipe in recipes.items()}
+    for label, recipe in recipes.items():
+        check_recipe(repr(label), recipe, distributions)
+    return distributions, recipes
+
+
+def resolve_parameters(
+    parameters: Mapping[str, BaseDistribution | Depth], blocks: int, model: str
+) -> dict[str, BaseDistribution]:
+    """The space's parameters as Optuna distributions, depth bounded by the model.
+
+    Raises:
+        ValueError: a depth the model does not have.
+    """
+    from optuna.distributions import IntDistribution
+
+    resolved: dict[str, BaseDistribution] = {}
+    for name, parameter in parameters.items():
+        if isinstance(parameter, Depth):
+            high = blocks if parameter.high is None else parameter.high
+            if high > blocks or parameter.low > blocks:
+                raise ValueError(f"frozen_layers up to {max(high, parameter.low)}, but {model} has {blocks} blocks")
+            parameter = IntDistribution(parameter.low, high)
+        resolved[name] = parameter
+    return resolved
+
+
+def resolve_recipe(label: str, recipe: Mapping[str, Any], blocks: int) -> dict[str, Any]:
+    """A space's recipe with `all` blocks as a number.
+
+    Raises:
+        ValueError: a depth the model does not have.
+    """
+    resolved = dict(recipe)
+    if resolved.get("frozen_layers") == ALL:
+        resolved["frozen_layers"] = blocks
+    if resolved.get("frozen_layers", 0) > blocks:
+        raise ValueError(f"recipe {label!r} freezes {resolved['frozen_layers']} blocks; the model has {blocks}")
+    return resolved
+
+
+def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> None:
+    """Refuse a recipe outside the space: the sampler could not learn from it.
+
+    Raises:
+        ValueError: names the parameter, its value and its range.
+    """
+    from optuna.trial import create_trial
+
+    for name, value in recipe.items():
+        if name not in distributions:
+            raise ValueError(f"recipe {label}: {name} = {value!r} is not a parameter of the space")
+        try:  # Optuna's own check
+            create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
+        except ValueError as error:
+            raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
+
+
+def whole_blocks(fraction: float, blocks: int) -> int:
+    """How many of a model's blocks a fraction of them is, half a block counted as one."""
+    return math.floor(fraction * blocks + 0.5)
+
+
+def complete(params: Mapping[str, Any], blocks: Mapping[str, int]) -> dict[str, Any]:
+    """The parameters with what follows from them: `frozen_layers`, where the depth is a fraction of the model's blocks.
+
+    Args:
+        params: of one trial.
+        blocks: of each model.
+    """
+    if "frozen_fraction" not in params:
+        return dict(params)
+    return {**params, "frozen_layers": whole_blocks(params["frozen_fraction"], blocks[params["model"]])}
+
+
+def sampled(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `complete`: what the sampler chose, and nothing that follows from it."""
+    follows = {"frozen_layers"} if "frozen_fraction" in params else set()
+    return {name: value for name, value in params.items() if name not in follows}
+
+
+def largest(distribution: BaseDistribution) -> int:
+    """Largest value of a numeric or categorical distribution."""
+    choices = getattr(distribution, "choices", None)
+    return int(max(choices) if choices else distribution.high)  # type: ignore[attr-defined]

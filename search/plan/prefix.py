@@ -1,0 +1,259 @@
+"""Which outputs of frozen blocks are worth keeping: a cost function, pure, in seconds and bytes. No torch, no Ray.
+
+Keeping what the first b blocks put out costs one pass over the data and the writing; it saves every trial that
+freezes at least b blocks their forward pass in each epoch and evaluation, for which it reads instead. The figures
+of the machine need to be right to an order of magnitude only: on a CPU a block costs some 80 times its reading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from frostline.search.plan import parameters
+from frostline.search.plan.options import Options
+from frostline.search.tune import asha as asha_rungs
+from frostline.spaces import Budget, Data
+from frostline.trainables._task import Boundary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.distributions import BaseDistribution
+
+    from frostline.trainables._family import Family
+    from frostline.trainables.data.corpus import Corpus
+
+_LOOKED_AT = 32
+"""Examples whose lengths stand for all."""
+
+ITEM_SIZE = {"float32": 4, "float16": 2}
+"""Bytes of a number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What a trial's device and disk do in a second."""
+
+    flops: float
+    """Floating-point operations of a forward pass."""
+    read: float
+    """Bytes out of a memory-mapped file, most of them from the page cache, into a batch."""
+    write: float
+    """Bytes into files."""
+
+
+MACHINES = {
+    # MiniLM on one core of an AMD EPYC: 77 ms for a forward pass of 128 tokens, 2.9 GFLOP.
+    "cpu": Machine(flops=37e9, read=1.5e9, write=0.3e9),
+    # An H100's half-precision peak is 990 TFLOP/s (its data sheet); a tenth of it is left for fine-tuning's batches.
+    "cuda": Machine(flops=100e12, read=3e9, write=0.5e9),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a search is expected to ask of the frozen blocks."""
+
+    trainings: Mapping[int, float]
+    """Expected trainings, confirmations included, by frozen depth."""
+    passes: float
+    """Expected examples per training, training and validation, each time one is looked at."""
+    examples: int
+    """Different ones among them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Which boundaries are kept, and the arithmetic behind it."""
+
+    kept: tuple[int, ...]
+    """Depths, rising."""
+    first_only: tuple[int, ...]
+    """Those of which the first token's output is enough."""
+    bytes: float
+    """All of them together on disk."""
+    spent: float
+    """Expected seconds of the pass and of writing."""
+    saved: float
+    """Expected seconds of forward passes less those of reading, of all trials together."""
+
+
+NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
+
+
+def planned(
+    options: Options,
+    family: Family,
+    folder: Path,
+    data: Data,
+    corpus: Corpus,
+    device: str,
+    work: Work,
+    limit: float,
+) -> tuple[Decision, str]:
+    """What is kept of frozen blocks' outputs, and as which numbers."""
+    asked = options.prefix_cache or "auto"
+    if options.retrain is not None and options.prefix_cache is None:  # as it was trained before, to the bit
+        if not options.retrain.cached_layers:
+            return NOTHING, options.retrain.cache_dtype
+        work, asked = (
+            dataclasses.replace(work, trainings={options.retrain.cached_layers: 1e9}),
+            options.retrain.cache_dtype,
+        )
+    if asked == "off":
+        return NOTHING, "float32"
+    return _choose(asked, family, folder, data, corpus, device, work, limit)
+
+
+def _choose(
+    asked: str, family: Family, folder: Path, data: Data, corpus: Corpus, device: str, work: Work, limit: float
+) -> tuple[Decision, str]:
+    """What to keep, and as which numbers, by a look at the model and at some of the data.
+
+    Args:
+        asked: `auto`, `float32` or `float16`; `auto` is float32 on a CPU, so that scores are the same with and
+            without the cache but for rounding, and on a GPU, which computes in bfloat16 anyway, float16.
+        family: of the model.
+        folder: of the model.
+        data: how inputs are cut.
+        corpus: the slices.
+        device: `cpu` or `cuda`.
+        work: what the search will ask.
+        limit: bytes that may be kept.
+    """
+    from frostline.trainables.prefix import boundary as prefix_boundary
+
+    examples = family.open(family.prepare(folder, data, corpus.head(_LOOKED_AT)), "train")
+    boundaries, roomy = prefix_boundary.survey(family.build(folder, len(corpus.classes)), family, examples)
+    dtype = "float16" if asked == "auto" and device == "cuda" and roomy else "float32" if asked == "auto" else asked
+    return decide(boundaries, dtype, work, MACHINES[device], limit), dtype
+
+
+_TRIALS_IN_A_TIME = 50
+"""Trials that are reckoned with where a search has a time instead of a number."""
+
+_FRACTIONS = 1000
+"""Points that stand for a range of `frozen_fraction`."""
+
+
+def expected_work(
+    budget: Budget,
+    train: int,
+    validation: int,
+    distributions: Mapping[str, BaseDistribution],
+    recipes: Mapping[str, Mapping[str, Any]],
+    model: str,
+    blocks: int,
+) -> Work:
+    """How many trainings of a model freeze how much, and how many examples each looks at, if ASHA halts its share.
+
+    Those that are sampled are spread evenly over the models that are searched.
+
+    Args:
+        budget: of the search.
+        train: training examples.
+        validation: validation examples.
+        distributions: what is searched.
+        recipes: tried first.
+        model: of whose trainings this is.
+        blocks: that it has.
+    """
+    trials = budget.trials or _TRIALS_IN_A_TIME
+    again = budget.confirm_recipes * budget.confirm_seeds
+    part = (asha_rungs.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
+    looked_at = sum(asha_rungs.looks(budget, train, validation))
+    own = [recipe for recipe in recipes.values() if recipe.get("model", model) == model]
+    own = [recipe for recipe in own if recipe.get("augmentation", "none") == "none"]
+    depths = [int(parameters.complete(recipe, {model: blocks}).get("frozen_layers", 0)) for recipe in own]
+    models = len(distributions["model"].choices) if "model" in distributions else 1  # type: ignore[attr-defined]
+    rest = (max(0, trials - len(recipes)) + again) / models * _share_without_augmentation(distributions)
+    return Work(
+        trainings=trainings_by_depth(depth_shares(distributions, blocks), depths, rest),
+        passes=part * (budget.epochs * train + looked_at),
+        examples=train + validation,
+    )
+
+
+def _share_without_augmentation(distributions: Mapping[str, BaseDistribution]) -> float:
+    """Of points drawn at random; with another input in every epoch nothing can be kept."""
+    choices = list(getattr(distributions.get("augmentation"), "choices", ("none",)))
+    return choices.count("none") / len(choices)
+
+
+def depth_shares(distributions: Mapping[str, BaseDistribution], blocks: int) -> dict[int, float]:
+    """By depth, the share of points drawn at random that freeze so many of a model's blocks; none if not searched."""
+    layers, fraction = distributions.get("frozen_layers"), distributions.get("frozen_fraction")
+    if fraction is not None:
+        low, high = getattr(fraction, "low", 0.0), getattr(fraction, "high", 0.0)
+        evenly = [low + (high - low) * (i + 0.5) / _FRACTIONS for i in range(_FRACTIONS)]
+        depths = [parameters.whole_blocks(value, blocks) for value in getattr(fraction, "choices", evenly)]
+    elif layers is not None:
+        depths = list(getattr(layers, "choices", ())) or list(range(layers.low, layers.high + 1))  # type: ignore[attr-defined]
+    else:
+        return {}
+    return {depth: count / len(depths) for depth, count in Counter(depths).items()}
+
+
+def trainings_by_depth(shares: Mapping[int, float], given: Sequence[int], rest: float) -> dict[int, float]:
+    """Expected trainings by frozen depth.
+
+    Args:
+        shares: how those that are sampled are spread; none where depth is not searched.
+        given: depths of the recipes tried first.
+        rest: all other trainings: sampled ones, and those that confirm the best, whose depth nobody knows either.
+    """
+    found: dict[int, float] = {depth: float(count) for depth, count in Counter(given).items()}
+    for depth, share in (shares or {depth: 1 / len(found) for depth in found}).items():
+        found[depth] = found.get(depth, 0) + rest * share
+    return found
+
+
+def decide(boundaries: Sequence[Boundary], dtype: str, work: Work, machine: Machine, limit: float) -> Decision:
+    """The boundaries that together save the most: the best one first, then others while each still saves.
+
+    Args:
+        boundaries: where training can start.
+        dtype: `float32` or `float16`.
+        work: what the search will ask.
+        machine: what the device does in a second.
+        limit: bytes that may be kept.
+    """
+    by_depth = {boundary.depth: boundary for boundary in boundaries}
+    best, kept = NOTHING, set[int]()
+    while True:
+        tried = [
+            _account([by_depth[d] for d in sorted({*kept, depth})], dtype, work, machine)
+            for depth in by_depth.keys() - kept
+        ]
+        fits = [decision for decision in tried if decision.bytes <= limit]
+        step = max(fits, key=lambda found: (found.saved - found.spent, found.kept), default=NOTHING)
+        if step.saved - step.spent <= best.saved - best.spent:
+            return best
+        best, kept = step, set(step.kept)
+
+
+def start(kept: Iterable[int], frozen_layers: int) -> int:
+    """Where a trial frozen at this depth starts: the deepest boundary that is kept and frozen; 0 is the input."""
+    return max((depth for depth in kept if depth <= frozen_layers), default=0)
+
+
+def _account(kept: Sequence[Boundary], dtype: str, work: Work, machine: Machine) -> Decision:
+    size = ITEM_SIZE[dtype]
+    total = sum(boundary.values for boundary in kept) * size * work.examples
+    saved = 0.0
+    for depth, trainings in work.trainings.items():
+        used = [boundary for boundary in kept if boundary.depth <= depth]
+        if used:
+            per_example = used[-1].flops / machine.flops - used[-1].values * size / machine.read
+            saved += trainings * work.passes * per_example
+    return Decision(
+        kept=tuple(boundary.depth for boundary in kept),
+        first_only=tuple(boundary.depth for boundary in kept if boundary.first_only),
+        bytes=total,
+        spent=kept[-1].flops / machine.flops * work.examples + total / machine.write,
+        saved=saved,
+    )

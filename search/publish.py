@@ -1,0 +1,104 @@
+"""The winner on disk: `best/`, what the field's loader reads, and its score on the test set."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from frostline.search.cluster.connection import Watch
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
+from frostline.search.records.trials import Trial
+from frostline.spaces import Recipe
+from frostline.trainables import _storage, _task
+from frostline.trainables._task import Setup
+from frostline.trainables.slot import worker as slot_worker
+
+
+def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]:
+    """Write the winner's model to `best.part/` and read the test set with it.
+
+    Without a GPU and a cluster it runs here: this process has imported all it takes, a new one would need 15 s.
+    Else it runs on a node with a GPU where the trials did, since the driver may have none, or with the CPUs that
+    all slots of a node had.
+
+    Args:
+        plan: of the search.
+        best: the training whose weights are exported.
+        folder: where it keeps them, below the run directory.
+        setup: of the trials.
+
+    Returns:
+        `metrics` on the test slice and the `interval` of the one that decides.
+
+    Raises:
+        ClusterLostError: Ray has gone.
+    """
+    aside = plan.run / "best.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    cpus = plan.need.cpus
+    if not plan.need.gpus:
+        largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes())
+        cpus = min(cpus * plan.need.workers * max(1, plan.slots), largest)
+    setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
+    weights = _task.best_path(plan.run, folder)
+    store, name = (_storage.Store(plan.url), weights.relative_to(plan.run).as_posix()) if plan.url else (None, "")
+    if not (plan.need.gpus or plan.address):
+        try:
+            if store:
+                _storage.patiently(partial(store.get, [name], plan.run), plan.url)
+            return slot_worker.finish(
+                dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside)
+            )
+        finally:
+            if store:
+                run_folder.remove(weights)
+            gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
+    run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(slot_worker.finish)
+    watch = Watch(plan.address is not None)
+    running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
+    while not ray.wait([running], timeout=1)[0]:
+        watch.look()
+    found: dict[str, Any] = ray.get(running)
+    if store:
+        _storage.patiently(partial(fetch, store, plan.run), plan.url)
+    return found
+
+
+def fetch(store: _storage.Store, run: Path) -> None:
+    """What a node has put at the URL as `best.part/`; from there it goes up again as `best/`, its recipe last."""
+    exported = store.files("best.part")
+    store.get(exported, run)
+    for name in exported:
+        store.remove(name)
+
+
+def publish(plan: Plan, best: Trial, card: str) -> Path:
+    """Add `recipe.json` and the model card, and give the folder its name: `best/` is whole or absent."""
+    aside, final = plan.run / "best.part", plan.run / "best"
+    (aside / "recipe.json").write_text(recipe_of(plan, best).to_json() + "\n", encoding="utf-8")
+    (aside / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    return final
+
+
+def is_of(plan: Plan, best: Trial) -> bool:
+    """Whether `best/` is the export of this training."""
+    try:
+        recipe = Recipe.from_json((plan.run / "best" / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return recipe.training() == recipe_of(plan, best).training()
+
+
+def recipe_of(plan: Plan, trial: Trial) -> Recipe:
+    """Everything that trained this trial."""
+    params: dict[str, Any] = trial.params
+    return plan.recipe(params, trial.seed)

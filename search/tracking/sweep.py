@@ -1,0 +1,141 @@
+"""A search in W&B's terms: the sweep, a training as one of its runs, a report as a row of its history. All pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Line, Trial
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+EPOCH, SAMPLES = "epoch", "samples"
+"""Axes of a run's curves."""
+
+_TAG = 64
+"""Characters that W&B allows in a tag."""
+
+
+def config(plan: Plan) -> dict[str, Any]:
+    """The sweep's configuration: what is searched, and what counts. A local controller: Optuna proposes.
+
+    W&B's sweep page draws its panels from `metric` and `parameters`, so these are the keys that runs log and have
+    in their configuration.
+    """
+    return {
+        "name": plan.run.name,
+        "description": f"{plan.space}, profile {plan.profile}: a Frostline search",
+        "method": "bayes",  # W&B knows three; TPE is the nearest to this one
+        "controller": {"type": "local"},
+        "metric": {"name": plan.metric, "goal": "maximize"},  # a larger metric is better in every space
+        "parameters": {name: parameter(found) for name, found in plan.distributions.items()},
+    }
+
+
+def parameter(distribution: BaseDistribution) -> dict[str, Any]:
+    """An Optuna distribution as a sweep's parameter."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        choices = list(distribution.choices)
+        return {"value": choices[0]} if len(choices) == 1 else {"distribution": "categorical", "values": choices}
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # Optuna has no others
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if distribution.single():
+        return {"value": low}
+    bounds = {"min": low, "max": high}
+    if isinstance(distribution, IntDistribution):
+        if distribution.log:
+            return {"distribution": "q_log_uniform_values", **bounds, "q": 1}
+        return (
+            {"distribution": "int_uniform", **bounds}
+            if step == 1
+            else {"distribution": "q_uniform", **bounds, "q": step}
+        )
+    if distribution.log:
+        return {"distribution": "log_uniform_values", **bounds}
+    return {"distribution": "uniform", **bounds} if step is None else {"distribution": "q_uniform", **bounds, "q": step}
+
+
+def is_log(distribution: BaseDistribution) -> bool:
+    """Whether the parameter belongs on a logarithmic axis."""
+    return bool(getattr(distribution, "log", False))
+
+
+def run_prefix(name: str, first_session: Mapping[str, Any]) -> str:
+    """How the ids of a search's runs begin: the same after `--resume`, another one for any other search.
+
+    Args:
+        name: of the run directory.
+        first_session: what its log says of the process that began it.
+    """
+    text = json.dumps([name, *(first_session.get(key) for key in ("time", "pid", "host"))])
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40]  # an id has 64 characters at most, and no slashes
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def run_id(prefix: str, number: int, seed: int | None) -> str:
+    """Of a training; `seed` where it confirms a trial."""
+    return f"{prefix}-{number}" if seed is None else f"{prefix}-{number}-{seed}"
+
+
+def run_name(number: int, seed: int | None, label: str) -> str:
+    """What the run is called in W&B's tables."""
+    return f"trial {number}" + ("" if seed is None else f" seed {seed}") + (f" ({label})" if label else "")
+
+
+def run_config(plan: Plan, number: int, params: Mapping[str, Any], label: str, seed: int) -> dict[str, Any]:
+    """The whole recipe; what is searched stands at its top under its own name."""
+    recipe = dataclasses.asdict(plan.recipe(params, seed))
+    return {**recipe, **params, "trial": number, "label": label, "space": plan.space, "profile": plan.profile}
+
+
+def tags(plan: Plan, model: str) -> list[str]:
+    """Space, profile, model, none of them twice."""
+    return list(dict.fromkeys(text[-_TAG:] for text in (plan.space, plan.profile, model)))
+
+
+def row(line: Line) -> dict[str, Any]:
+    """A report as one row of the run's history."""
+    return {
+        **line.metrics,
+        EPOCH: line.epoch,
+        SAMPLES: line.samples,
+        "step": line.step,
+        "seconds": line.seconds,
+        "partial": int(line.partial),
+        "_timestamp": line.time,
+    }
+
+
+def ending(trial: Trial, metric: str, rungs: Iterable[float]) -> dict[str, Any]:
+    """The run's summary when the training has ended: what W&B compares runs by.
+
+    The metric is that of the best report, by which a search decides, not of the last one.
+    """
+    last, best = (trial.reports[-1] if trial.reports else None), trial.best(metric)
+    found: dict[str, Any] = {"state": trial.state, "seconds": trial.seconds}
+    if trial.reason:
+        found["reason"] = trial.reason
+    if best:
+        found |= {metric: best.metrics[metric], "best_epoch": best.epoch}
+    if trial.state == trial_records.PRUNED and last:
+        found["stopped_at_rung"] = max((rung for rung in rungs if rung <= last.epoch), default=last.epoch)
+    return found
+
+
+def exit_code(trial: Trial) -> int:
+    """0 shows as finished, which a trial that was stopped early has; 1 as failed, or as preempted where it goes on."""
+    return int(trial.state == trial_records.FAIL or trial.open)
+
+
+def state_tags(trial: Trial) -> list[str]:
+    """What W&B has no state for: a run that was stopped early shows as finished."""
+    return ["pruned"] if trial.state == trial_records.PRUNED and not trial.open else []

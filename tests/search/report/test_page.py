@@ -1,0 +1,158 @@
+"""The page of any run directory, as text; a browser looks at it in tests/integration/test_page.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.search import cli
+from frostline.search.plan.options import Options
+from frostline.search.report import page, view
+from tests.search import made, runs
+
+
+def shown(run: Path) -> str:
+    """Its text without plotly's script."""
+    text = page.page(view.read(run))
+    return re.sub(r'<script type="text/plain" id="plotly">.*?</script>', "", text, flags=re.S)
+
+
+def rows_of(text: str) -> list[str]:
+    return re.findall(r"<tr[^>]*><td.*?</tr>", text.split('id="trials"')[1].split("</section>")[0], flags=re.S)
+
+
+def test_the_answer_comes_first_and_is_the_records(tmp_path: Path) -> None:
+    runs.write(tmp_path / "run", 30)
+    seen = view.read(tmp_path / "run")
+    text = shown(tmp_path / "run")
+    assert seen.won is not None
+    best = seen.confirmed[0]
+    assert f"Trial {best.number} wins" in text
+    assert f'<p class="big">{best.mean:.4f}</p>' in text
+    assert seen.test is not None
+    assert f'<p class="big">{seen.test["metrics"]["accuracy"]:.4f}</p>' in text
+    assert "majority class" in text
+    parts = ["the-answer", "findings", "learning", "together", "importance-of", "one-by-one", "frozen", "front-seconds"]
+    parts += ["front-size", "slots", "trials", "plan", "again"]
+    places = [text.index(f'id="{part}"') for part in parts]
+    assert places == sorted(places)
+    assert len(rows_of(text)) == 30
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("end", ["finished", "interrupted", "running"])
+def test_it_makes_sense_however_little_there_is(tmp_path: Path, count: int, end: str) -> None:
+    runs.write(tmp_path / "run", count, end=end)
+    text = shown(tmp_path / "run")
+    assert len(rows_of(text)) == count
+    assert {"finished": "Finished:", "interrupted": "Interrupted:", "running": "Still running:"}[end] in text
+    assert "nan" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S).lower()
+    assert "Importance is computed from 10 trials on" in text
+    if count == 0:
+        assert "No trial has a score yet" in text
+        assert 'type="application/json"' not in text
+
+
+def test_a_trial_without_a_report_is_named_with_its_state(tmp_path: Path) -> None:
+    runs.write(tmp_path / "run", 3, end="running", fails=False)
+    with (tmp_path / "run" / "log.jsonl").open("a") as log:
+        start = {"event": "start", "time": runs.BEGAN + 99, "number": 3, "seed": 0, "params": made.PARAMS, "label": ""}
+        log.write(json.dumps({**start, "confirms": False}) + "\n")
+    last = rows_of(shown(tmp_path / "run"))[-1]
+    assert "running" in last
+    process = (tmp_path / "run" / "log.jsonl").read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194305')
+    (tmp_path / "run" / "log.jsonl").write_text(process)
+    text = shown(tmp_path / "run")
+    assert "Broken off:" in text
+    assert "interrupted" in rows_of(text)[-1]
+
+
+def test_failed_trials_say_why_and_lead_to_their_error(tmp_path: Path) -> None:
+    runs.write(tmp_path / "run", 30)
+    folder = tmp_path / "run" / "trials" / "00006"
+    folder.mkdir(parents=True)
+    (folder / "error.txt").write_text("boom")
+    rows = rows_of(shown(tmp_path / "run"))
+    assert "loss is not finite" in rows[6]
+    assert 'href="trials/00006/error.txt"' in rows[6]
+    assert "did not fit" in rows[22]
+    assert "href" not in rows[7]
+
+
+def test_what_a_user_has_named_is_text_and_nothing_else(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    models = (f"{evil}/a", "timm/b")
+    runs.write(tmp_path / "run", 12, plan=runs.plan_of(tmp_path / "run", models, classes=(evil, "b")), label=evil)
+    text = shown(tmp_path / "run")
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "&lt;img" in text or "\\u003cimg" in text or "&lt;/script" in text
+    for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, flags=re.S):
+        marks = re.findall(r"<[^>]*>", json.dumps(json.loads(data)))
+        assert {*marks} <= {"<br>", "<b>", "</b>", "<extra>", "</extra>"}
+
+
+def test_a_torn_line_does_no_harm_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    runs.write(run, 8, end="running")
+    with (run / "trials.jsonl").open("a") as file:
+        file.write('{"number": 7, "state": "RUNN')
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert page.write(run) == run / "report.html"
+    after = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert after.pop("report.html").startswith(b"<!doctype html>")
+    assert after == before
+
+
+def test_the_command_is_one_that_the_command_line_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = runs.write(tmp_path / "run", 1)
+    typed = shlex.split(page.command(plan).replace("\\\n", " "))
+    assert typed[0] == "frostline"
+    given: list[Options] = []
+
+    def note(arguments: Any, argv: Sequence[str]) -> int:
+        given.append(cli._options(arguments))
+        return 0
+
+    monkeypatch.setattr(cli, "_run", note)
+    assert cli.main(typed[1:]) == 0
+    (options,) = given
+    assert (options.space, options.profile, options.seed) == ("bert_imdb", "small", 0)
+    assert (options.trials, options.epochs, options.dataset) == ("1", 3, "reviews.csv")
+    assert (options.confirm_recipes, options.confirm_seeds, options.prefix_cache) == (2, 3, "off")
+
+
+def test_report_is_a_command_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.write(tmp_path / "run", 3)
+    assert cli.main(["--report", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == f"Report: {tmp_path}/run/report.html\n"
+    assert cli.main(["--report", str(tmp_path / "run"), "--trials", "3"]) == 2
+    assert "--trials has no part in it" in capsys.readouterr().err
+    assert cli.main(["--report", str(tmp_path / "nothing")]) == 2
+    assert "is not a run directory" in capsys.readouterr().err
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    assert cli.main(["--report", str(tmp_path / "run")]) == 2
+    assert "is not a plan of this version" in capsys.readouterr().err
+
+
+def test_on_a_full_disk_the_old_report_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.write(tmp_path / "run", 3)
+    (tmp_path / "run" / "report.html").write_text("old")
+    with made.full_disk(100_000), pytest.raises(OSError, match="File too large"):
+        page.write(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").read_text() == "old"
+    assert not [*(tmp_path / "run").glob("*.part")]
+
+
+def test_what_was_typed_is_shown(tmp_path: Path) -> None:
+    runs.write(tmp_path / "run", 3)
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text().replace('"command": "frostline"', '"command": "frostline --space x --name \'a b\'"'))
+    assert "<code>frostline --space x --name &#39;a b&#39;</code>" in shown(tmp_path / "run")

@@ -1,0 +1,138 @@
+import dataclasses
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from frostline.search.plan.plan import Plan
+from frostline.search.records import trials as trial_records
+from frostline.search.report import summary as summaries
+from frostline.spaces import Budget
+from frostline.trainables import _family
+from tests.search.made import NOTHING, Clock, session, summary, taken, train, with_budget
+
+
+def test_the_winner_is_shown_with_how_sure_its_scores_are() -> None:
+    assert summaries.score_rows(summary()) == [
+        ("winner: trial 5, seed 3", "0.8600", "0.8175"),
+        ("  95 % interval", "", "0.780 to 0.855"),
+        ("  mean of 3 fresh seeds", "0.8400", ""),
+        ("  95 % interval", "0.790 to 0.890", ""),
+        ("  as first found", "0.8800", ""),
+    ]
+
+
+def test_without_confirmation_the_winner_is_a_trial_as_it_was() -> None:
+    rows = summaries.score_rows(summary(confirmed=[], tied=[]))
+    assert rows == [("winner: trial 5", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]
+
+
+def test_without_a_test_score_its_place_is_empty() -> None:
+    rows = summaries.score_rows(summary(confirmed=[], tied=[], test=None, test_interval=None, optimism=None))
+    assert rows == [("winner: trial 5", "0.8600", "")]
+    assert summaries.score_rows(summary(**NOTHING)) == []
+
+
+def test_one_seed_has_no_interval_to_show() -> None:
+    row = {"number": 5, "scores": (0.84,), "mean": 0.84, "interval": None, "failed": 0, "seconds": 31.2}
+    rows = summaries.score_rows(summary(confirmed=[row], tied=[]))
+    assert all(validation or test for _, validation, test in rows), "no row is empty"
+
+
+TWO = summary()["confirmed"]
+FAILED = {**TWO[1], "failed": 1, "scores": (0.9, 0.91), "mean": 0.905}
+CHANCE = (
+    "Validation minus test: +0.0425: chance, and the optimism of having picked the best of {} trainings by validation."
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        (
+            {},
+            [
+                "Tied, cheapest training first: trial 2 (13 s), trial 5 (31 s); their fresh seeds cannot tell them "
+                "apart.",
+                CHANCE.format(12 + 6),
+            ],
+        ),
+        (
+            {"tied": []},
+            [
+                "Trial 5 is better than the other confirmed recipes (Welch's test, 5 %).",
+                CHANCE.format(12 + 6),
+            ],
+        ),
+        ({"tied": [], "confirmed": TWO[:1]}, [CHANCE.format(12 + 3)]),  # there is none to be better than
+        ({"tied": [], "confirmed": []}, [CHANCE.format(12)]),
+        (
+            {"tied": [], "confirmed": [TWO[0], FAILED]},  # it comes second for its failure, not by a test
+            ["Trial 2 failed with 1 of its fresh seeds.", CHANCE.format(12 + 6)],
+        ),
+        (
+            {"tied": [], "confirmed": [], "test_reads": 2},
+            [CHANCE.format(12), "The test set was read 2 times: the search went on after its first winner."],
+        ),
+        ({"tied": [], "confirmed": [], "optimism": None}, []),
+        (NOTHING, []),
+    ],
+)
+def test_what_the_scores_do_and_do_not_say(changes: dict[str, Any], sentences: list[str]) -> None:
+    assert summaries.verdict(summary(**changes)) == sentences
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "12"),
+        ({"seconds": 1800.0}, "12, those that fit into 30 min"),
+        ({"trials": None, "seconds": 5400.0}, "as many as fit into 90 min"),
+    ],
+)
+def test_how_many_trials_in_words(changes: dict[str, Any], text: str) -> None:
+    assert summaries.limit(dataclasses.replace(Budget(trials=12, epochs=2, first_rung=1), **changes)) == text
+
+
+def test_the_plan_says_what_is_safe_and_what_is_confirmed(plan: Plan) -> None:
+    lines = dict(summaries.plan_lines(plan))
+    assert lines["confirm"] == "the best 3 recipes again, with 3 fresh seeds each: at most 18 epochs"
+    assert "every 30 s" in lines["safety"]
+    assert "up to 2 times" in lines["safety"]
+    timed = dict(summaries.plan_lines(with_budget(plan, trials=None, seconds=60.0, confirm_seeds=0)))
+    assert timed["confirm"] == "off: the best trial wins as it is"
+    assert "epochs" not in timed, "nobody knows how many"
+    assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
+
+
+def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2)
+    ledger = session(plan, clock)
+    for score in (0.7, 0.9, 0.8, 0.6, 0.7, 0.82, 0.84):  # three trials, then trial 1 and trial 2 again
+        train(ledger, clock, taken(ledger), score - 0.05, score)
+    won = ledger.winner()
+    assert won is not None
+    ledger.add_test(*won, {"metrics": {"accuracy": 0.8, "loss": 0.2}, "interval": (0.75, 0.85)})
+    rows = trial_records.references(ledger.trials, plan.metric, 0.5, 0.5)
+    found = summaries.summary(plan, _family.load(plan.base.family), ledger, rows)
+    assert found["best"]["number"] == 2
+    assert (found["best"]["seed"], found["best"]["validation"], found["best"]["found"]) == (2, 0.84, 0.8)
+    assert {row["number"]: pytest.approx(row["mean"]) for row in found["confirmed"]} == {2: 0.83, 1: 0.65}
+    assert found["tied"] == [2, 1], "0.82 and 0.84 against 0.6 and 0.7: Welch's p is 0.16"
+    assert found["optimism"] == pytest.approx(0.04)
+    assert (found["test_reads"], found["test_interval"]) == (1, [0.75, 0.85])
+    assert found["counts"] == {"COMPLETE": 3, "PRUNED": 0, "FAIL": 0, "RUNNING": 0}
+    assert json.loads(summaries.dump(found))["best"] == found["best"]
+    text = io.StringIO()
+    Console(file=text, width=120).print(summaries.table(found))
+    for part in ("winner: trial 2, seed 2", "0.8400", "majority class", "linear probe", "default"):
+        assert part in text.getvalue()
+    card = summaries.model_card(found, plan, _family.load(plan.base.family))
+    assert "| this model | 0.8400 | 0.8000" in card
+    assert f"base_model: {plan.base.model}\nlibrary_name: transformers\n" in card
+    assert "of 3, counted from the input" in card
+    assert "- at most 32 tokens" in card
+    assert found["load"] == f'transformers.pipeline("text-classification", "{plan.run}/best", truncation=True)'
+    assert all(line in card for line in summaries.verdict(found))

@@ -1,0 +1,214 @@
+"""A search in W&B's terms, and whether it is shown there at all. No W&B."""
+
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Console
+
+from frostline import spaces
+from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan import plan as planning
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
+from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, collect
+from frostline.search.tracking import sweep
+from frostline.search.tracking.tracker import Tracker
+from tests.search.made import PARAMS, line, trial
+
+NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "setting", "has_key", "chosen"),
+    [
+        (None, None, "", True, ("online", "a key is configured")),
+        (None, None, "", False, ("off", NO_KEY)),
+        (None, None, "offline", True, ("offline", "W&B's own mode is offline")),
+        (None, None, "dryrun", False, ("offline", "W&B's own mode is dryrun")),
+        (None, None, "disabled", True, ("off", "W&B's own mode is disabled")),
+        (None, None, "ONLINE", True, ("online", "a key is configured")),
+        (None, None, "online", False, ("off", NO_KEY)),
+        ("online", "off", "disabled", True, ("online", "as asked")),
+        ("offline", None, "", False, ("offline", "as asked")),
+        ("off", "online", "online", True, ("off", "as asked")),
+        (None, "online", "offline", True, ("online", "as the search began")),
+        (None, "online", "", False, ("offline", NO_KEY)),
+        (None, "off", "", True, ("off", "as the search began")),
+        (None, "offline", "", True, ("offline", "as the search began")),
+    ],
+)
+def test_the_mode(asked: str | None, kept: str | None, setting: str, has_key: bool, chosen: tuple[str, str]) -> None:
+    assert wandb_mode.choose(asked, kept, setting, has_key) == chosen
+    assert chosen[0] in wandb_mode.MODES
+
+
+@pytest.mark.parametrize(
+    ("asked", "setting", "message"),
+    [
+        ("online", "", f"--wandb online: {NO_KEY}"),
+        (None, "on", "WANDB_MODE is one of online, run, shared, offline, dryrun, disabled, got 'on'"),
+    ],
+)
+def test_a_mode_that_cannot_be(asked: str | None, setting: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        wandb_mode.choose(asked, None, setting, has_key=False)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("variables", "files", "mode"),
+    [
+        ({}, {}, "off"),
+        ({"WANDB_API_KEY": "k" * 40, "WANDB_MODE": "offline"}, {}, "offline"),
+        ({}, {"netrc": f"machine wandb.example.com login user password {'k' * 40}\n"}, "online"),
+        ({}, {"settings": f"[default]\napi_key = {'k' * 40}\n"}, "online"),
+        ({"WANDB_API_KEY": "k" * 40}, {"settings": "[default]\nmode = offline\n"}, "offline"),
+    ],
+    ids=["nothing", "mode", "netrc", "settings", "wandb offline"],
+)
+def test_a_key_is_found_where_wandb_finds_it(
+    tmp_path: Path, variables: dict[str, str], files: dict[str, str], mode: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    places = {"WANDB_CONFIG_DIR": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {**places, "WANDB_BASE_URL": "https://wandb.example.com", **variables}
+    code = "import sys; from search import account\nprint(account.resolve(None, None)[0], 'wandb' in sys.modules)\n"
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found, imported = done.stdout.split()
+    assert found == mode
+    assert imported == str(bool(files)), "W&B's client is imported only where the answer needs it"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        (FloatDistribution(1e-5, 1e-3, log=True), {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3}),
+        (FloatDistribution(0.0, 0.5), {"distribution": "uniform", "min": 0.0, "max": 0.5}),
+        (FloatDistribution(0.0, 0.5, step=0.1), {"distribution": "q_uniform", "min": 0.0, "max": 0.5, "q": 0.1}),
+        (IntDistribution(0, 7), {"distribution": "int_uniform", "min": 0, "max": 7}),
+        (IntDistribution(0, 8, step=4), {"distribution": "q_uniform", "min": 0, "max": 8, "q": 4}),
+        (IntDistribution(1, 64, log=True), {"distribution": "q_log_uniform_values", "min": 1, "max": 64, "q": 1}),
+        (IntDistribution(3, 3), {"value": 3}),
+        (CategoricalDistribution((8, 16)), {"distribution": "categorical", "values": [8, 16]}),
+        (CategoricalDistribution((None,)), {"value": None}),
+    ],
+    ids=str,
+)
+def test_a_distribution_as_a_sweeps_parameter(distribution: BaseDistribution, expected: dict[str, Any]) -> None:
+    assert sweep.parameter(distribution) == expected
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+@pytest.mark.parametrize("name", spaces.names())
+def test_every_space_is_a_sweep_that_wandb_knows(name: str, profile: str) -> None:
+    space = spaces.load(name)
+    chosen = space.profile(profile)
+    blocks = dict.fromkeys(chosen.models or (chosen.model,), 12)
+    distributions, recipes = parameters.searched(space, chosen, blocks)
+    made = {key: sweep.parameter(found) for key, found in distributions.items()}
+    assert set(made) == set(next(iter(recipes.values())))
+    for key, found in distributions.items():
+        kind = made[key].get("distribution")
+        assert sweep.is_log(found) == (kind == "log_uniform_values")
+        if kind == "categorical":
+            assert set(made[key]["values"]) == set(found.choices)  # type: ignore[attr-defined]
+        for recipe in recipes.values():
+            if "min" in made[key]:
+                assert made[key]["min"] <= recipe[key] <= made[key]["max"]
+
+
+def test_the_sweep_names_what_runs_log_and_have_in_their_configuration(plan: Plan) -> None:
+    made = sweep.config(plan)
+    assert (made["controller"], made["metric"]) == ({"type": "local"}, {"name": "accuracy", "goal": "maximize"})
+    config = sweep.run_config(plan, 3, PARAMS, "", 0)
+    assert set(made["parameters"]) <= set(config)
+    assert {key: config[key] for key in PARAMS} == PARAMS
+    assert (config["trial"], config["data"]["train"], config["budget"]["epochs"]) == (3, 224, 2)
+    assert made["metric"]["name"] in sweep.row(line(0, RUNNING, 0.5))
+
+
+def test_a_runs_id_is_the_same_after_a_resume_and_another_in_any_other_search() -> None:
+    session = {"time": 1.5, "pid": 7, "host": "a"}
+    prefix = sweep.run_prefix("bert", session)
+    assert prefix == sweep.run_prefix("bert", {**session, "event": "session"})
+    assert len({prefix, *(sweep.run_prefix("bert", {**session, key: 8}) for key in session)}) == 4
+    assert sweep.run_prefix("what / a # name?", session).startswith("what-a-name--")
+    longest = sweep.run_id(sweep.run_prefix("x" * 200, session), 99_999, 99_999)
+    assert len(longest) <= 64
+    assert sweep.run_id(prefix, 1, None) != sweep.run_id(prefix, 1, 1)
+
+
+def test_what_a_run_is_called_and_tagged_with(plan: Plan) -> None:
+    assert sweep.run_name(0, None, "default") == "trial 0 (default)"
+    assert sweep.run_name(7, 2, "") == "trial 7 seed 2"
+    found = sweep.tags(plan, "/very/long/" + "x" * 80)
+    assert found == ["bert_imdb", "small", "x" * 64]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code", "tags"),
+    [(COMPLETE, "", 0, []), (PRUNED, "", 0, ["pruned"]), (FAIL, "nan", 1, []), (PRUNED, INTERRUPTED, 1, [])],
+)
+def test_how_an_end_shows(state: str, reason: str, code: int, tags: list[str]) -> None:
+    ended = trial(0, state, 0.5, reason=reason)
+    assert (sweep.exit_code(ended), sweep.state_tags(ended)) == (code, tags)
+
+
+def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
+    found = sweep.ending(trial(0, PRUNED, 0.8, 0.7, seconds=9.0), "accuracy", (0.5, 1.0, 4.0))
+    assert found == {"state": PRUNED, "seconds": 9.0, "accuracy": 0.8, "best_epoch": 1.0, "stopped_at_rung": 1.0}
+    assert sweep.ending(trial(0, FAIL, reason="nan"), "accuracy", ()) == {
+        "state": FAIL,
+        "seconds": 12.0,
+        "reason": "nan",
+    }
+    early = collect([line(0, RUNNING, 0.9, partial=True), line(0, PRUNED, 0.9)])[0]
+    assert "accuracy" not in sweep.ending(early, "accuracy", (0.5,)), "measured on a part: it does not compare"
+
+
+def test_off_starts_nothing(plan: Plan) -> None:
+    assert plan.wandb == "off"
+    text = io.StringIO()
+    plan.run.mkdir()
+    with Tracker(plan, Console(file=text)) as tracker:
+        tracker.start()
+        tracker.begin(0, PARAMS, "default")
+        tracker.report(line(0, RUNNING, 0.5))
+        tracker.lose(0, 0, "its process died")
+        tracker.end(line(0, COMPLETE, 0.5))
+        tracker.publish(trial(0, COMPLETE, 0.5), plan.run)
+    assert (text.getvalue(), list(plan.run.iterdir())) == ("", [])
+
+
+def test_the_plan_keeps_the_mode_and_a_resume_may_change_it(options: Options) -> None:
+    plan, _ = planning.resolve(dataclasses.replace(options, wandb="offline", wandb_artifact=True))
+    assert (plan.wandb, plan.wandb_reason, plan.wandb_artifact) == ("offline", "as asked", True)
+    planning.claim(plan)
+    again, _ = planning.resume(plan.run, Options(space=""))
+    assert (again.wandb, again.wandb_reason, again.wandb_artifact) == ("offline", "as the search began", True)
+    again, _ = planning.resume(plan.run, Options(space="", wandb="off"))
+    assert (again.wandb, again.disk < plan.disk) == ("off", True)
+
+
+def test_an_artifact_without_wandb_is_a_mistake(options: Options) -> None:
+    with pytest.raises(ValueError, match="--wandb-artifact: W&B is off: as asked"):
+        planning.resolve(dataclasses.replace(options, wandb="off", wandb_artifact=True))

@@ -1,0 +1,128 @@
+"""Trainings of heads only, given to a slot together: what the ledger hands out, and how Tune's hooks take them."""
+
+import dataclasses
+
+import pytest
+from ray.tune.experiment import Trial
+
+from frostline.search.plan.plan import Plan
+from frostline.search.plan.prefix import Decision
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import COMPLETE, FAIL
+from frostline.trainables._task import Task
+from tests.search.made import Clock, said, session, with_budget
+from tests.search.tune.test_hooks import Tune
+
+
+@pytest.fixture
+def cached(plan: Plan) -> Plan:
+    """All of the body is cached; the start of the search has some trials that freeze all of it."""
+    blocks = plan.models[plan.base.model].blocks
+    kept = Decision(kept=(2, blocks), first_only=(blocks,), bytes=1.0, spent=1.0, saved=2.0)
+    return keeping(with_budget(plan, trials=30), kept)
+
+
+def keeping(plan: Plan, kept: Decision) -> Plan:
+    """The plan with this prefix cache for each of its models."""
+    models = {name: dataclasses.replace(model, prefix=kept) for name, model in plan.models.items()}
+    return dataclasses.replace(plan, models=models)
+
+
+def test_heads_that_wait_go_to_one_slot_and_nothing_else_does(cached: Plan, clock: Clock) -> None:
+    """The sampled ones of the start come cheapest first, so behind the linear probe stand the other heads."""
+    ledger, blocks = session(cached, clock), cached.models[cached.base.model].blocks
+    groups = [ledger.next_group() for _ in range(4)]
+    depths = [[job.params["frozen_layers"] for job in group] for group in groups]
+    assert depths[0] == [0]
+    assert set(depths[1]) == {blocks}
+    assert len(depths[1]) > 1
+    assert groups[1][0].label == "linear probe"
+    assert all(len(group) == 1 and depth[0] < blocks for group, depth in zip(groups[2:], depths[2:], strict=True))
+    numbers = [job.number for group in groups for job in group]
+    assert numbers == list(range(len(numbers)))
+    assert [{ledger.task(job).alone for job in group} for group in groups] == [{False}, {True}, {False}, {False}]
+
+
+def test_without_the_cache_each_has_a_slot_of_its_own(cached: Plan, clock: Clock) -> None:
+    kept = cached.models[cached.base.model].prefix
+    ledger = session(keeping(cached, dataclasses.replace(kept, kept=(2,))), clock)
+    assert [len(ledger.next_group()) for _ in range(6)] == [1] * 6
+
+
+def test_a_group_is_never_larger_than_the_search(cached: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(cached, trials=3), clock)
+    assert sum(len(ledger.next_group()) for _ in range(5)) == 3
+
+
+def test_heads_that_confirm_are_a_group_too(cached: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(cached, trials=2, confirm_recipes=1, confirm_seeds=3), clock)
+    (first,), (probe,) = ledger.next_group(), ledger.next_group()
+    ledger.end(first, FAIL, "loss is nan")
+    for epoch in (1, 2):
+        ledger.report(probe, said(epoch, 0.6, clock.now))
+    ledger.end(probe, COMPLETE)
+    assert [(job.number, job.seed) for job in ledger.next_group()] == [(1, 1), (1, 2), (1, 3)]
+
+
+def group(tune: Tune) -> Trial:
+    tune.start()
+    return tune.start()
+
+
+def told(tune: Tune, trial: Trial, place: int, *scores: float, **more: object) -> bool:
+    """All reports of one training of a group, in one."""
+    reports = [said(e, s, tune.clock.now, final=e == len(scores)) for e, s in enumerate(scores, start=1)]
+    if more:
+        reports.append({"samples": 0, "final": True, **more})
+    return tune.result(trial, {**reports[-1], "said": reports, "task": place})
+
+
+def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cached: Plan, clock: Clock) -> None:
+    tune = Tune(cached, clock)
+    trial = group(tune)
+    count = len(trial.config["tasks"])
+    assert count > 1
+    assert [Task(**task).folder for task in trial.config["tasks"]] == [f"trials/{n:05d}" for n in range(1, count + 1)]
+    for place in range(count):
+        stopped = told(tune, trial, place, 0.5 + place / 100, 0.6 + place / 100)
+        assert stopped == (place == count - 1)
+        done = [t for t in trial_records.read(cached.run / "trials.jsonl") if t.state == COMPLETE]
+        assert len(done) == place + 1
+        assert [line.epoch for line in done[-1].reports] == [1.0, 2.0]
+    assert len(tune.board.jobs) == 1, "the first trial still runs"
+
+
+def test_asha_hears_of_them_and_stops_none_of_them(cached: Plan, clock: Clock) -> None:
+    """A head costs less than the message that would stop it. What comes to the rung after them is compared."""
+    tune = Tune(cached, clock)
+    trial = group(tune)
+    for place in range(len(trial.config["tasks"])):
+        told(tune, trial, place, 0.9 - place / 50, 0.9)
+    assert {t.state for t in trial_records.read(cached.run / "trials.jsonl")} == {COMPLETE}
+    other = tune.start()
+    assert tune.report(other, 1, 0.1), "the last of those that have come to the rung"
+
+
+def test_one_that_fails_is_followed_by_the_others(cached: Plan, clock: Clock) -> None:
+    tune = Tune(cached, clock)
+    trial = group(tune)
+    last = len(trial.config["tasks"]) - 1
+    assert not told(tune, trial, 0, failed="loss is nan at step 3")
+    for place in range(1, last):
+        told(tune, trial, place, 0.5, 0.6)
+    assert not told(tune, trial, last, failed="loss is nan at step 5")
+    tune.over(trial)
+    states = {t.number: (t.state, t.reason) for t in trial_records.read(cached.run / "trials.jsonl")}
+    assert states[1] == (FAIL, "loss is nan at step 3")
+    assert states[last + 1] == (FAIL, "loss is nan at step 5")
+    assert {states[place + 1] for place in range(1, last)} <= {(COMPLETE, "")}
+
+
+def test_when_the_process_dies_those_that_have_not_ended_go_on_in_their_order(cached: Plan, clock: Clock) -> None:
+    tune = Tune(cached, clock)
+    trial = group(tune)
+    before = [Task(**task).folder for task in trial.config["tasks"]]
+    told(tune, trial, 0, 0.5, 0.6)
+    tune.die(trial)
+    again = tune.start()
+    assert [Task(**task).folder for task in again.config["tasks"]] == before[1:]

@@ -1,0 +1,57 @@
+import time
+
+from frostline.search.tune.health import PATIENCE, STRIKES, Health, Waiting
+
+
+def test_a_machine_that_only_loses_is_set_aside_once() -> None:
+    health = Health()
+    assert [health.lost("bad", others=1) for _ in range(STRIKES + 2)] == [False] * (STRIKES - 1) + [True, False, False]
+    assert health.aside == {"bad"}
+
+
+def test_one_that_works_between_is_not() -> None:
+    health = Health()
+    for _ in range(10):
+        assert not health.lost("weak", others=1)
+        health.works("weak")
+    assert not health.aside
+
+
+def test_machines_are_counted_apart() -> None:
+    health = Health()
+    assert not any(health.lost(f"node{number}", others=9) for number in range(10))
+
+
+def test_the_last_one_is_never_set_aside() -> None:
+    health = Health()
+    assert not any(health.lost("only", others=0) for _ in range(10))
+    assert health.lost("only", others=1), "but when another has joined"
+
+
+def test_that_nothing_runs_is_said_once_with_since_when() -> None:
+    now = [1_800_000_000.0]
+    waiting = Waiting(lambda: now[0])
+    said = []
+    for runs, seconds in (
+        (True, 100),
+        (False, 1),
+        (False, PATIENCE - 1),
+        (False, 1),
+        (False, 1),
+        (True, 1),
+        (False, 99),
+    ):
+        now[0] += seconds
+        said.append(waiting.look(runs))
+    assert said[:3] == said[4:] == [None] * 3
+    assert said[3] == time.strftime("%H:%M:%S", time.localtime(1_800_000_101))
+
+
+def test_trials_that_take_longer_to_start_are_given_longer() -> None:
+    now = [0.0]
+    waiting = Waiting(lambda: now[0], patience=3 * PATIENCE)
+    said = []
+    for seconds in (0, 2 * PATIENCE, 2 * PATIENCE):
+        now[0] += seconds
+        said.append(waiting.look(runs=False) is not None)
+    assert said == [False, False, True]

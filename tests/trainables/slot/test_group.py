@@ -1,0 +1,149 @@
+"""A mailbox with two workers at it, in this process: the real mailbox and the real `serve`, a training of our own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
+from frostline.trainables.slot import group as slot_group
+from frostline.trainables.slot import mailbox
+from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot.mailbox import Mailbox
+from frostline.trainables.training.peers import Peers
+
+SETUP = Setup(
+    models={},
+    classes=("a", "b"),
+    run="",
+    report_at=(1.0,),
+    validate_on=(1,),
+    metric="accuracy",
+    device="cpu",
+    threads=1,
+    gpu_share=0.0,
+    checkpoint_every=1.0,
+    workers=2,
+)
+
+Say = Callable[[dict[str, Any]], None]
+
+
+class Slot:
+    """The slot's side, and two workers in threads."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.mailbox = Mailbox(2)
+        self._pool = ThreadPoolExecutor(2)
+        self.workers: list[Future[None]] = []
+        self.over = threading.Event()
+
+    def ask(self, method: str, *values: Any) -> Any:
+        waiting = asyncio.run_coroutine_threadsafe(getattr(self.mailbox, method)(*values), self._loop)
+        while not waiting.done():
+            if self.over.is_set():
+                waiting.cancel()
+                raise EOFError
+            threading.Event().wait(0.001)
+        return waiting.result()
+
+    def start(self) -> None:
+        self.workers = [
+            self._pool.submit(slot_group.serve, SETUP, rank, f"node{rank}", self.ask) for rank in range(SETUP.workers)
+        ]
+
+    def train(self, stop_at: int | None = None, name: str = "x") -> list[dict[str, Any]]:
+        """One trial; what it says, stopped at its so-manieth report."""
+        self.ask("give", [{"folder": name, "recipe": ""}])
+        heard: list[dict[str, Any]] = []
+        while (said := self.ask("hear")) is not None:
+            heard.append(said)
+            self.ask("answer", len(heard) != stop_at)
+            if len(heard) == stop_at or "failed" in said:
+                break
+        return heard
+
+    def close(self) -> None:
+        self.over.set()
+        self._pool.shutdown()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+    monkeypatch.setattr(mailbox, "_PATIENCE", 0.2)
+    made = Slot()
+    yield made
+    made.close()
+
+
+def trains(monkeypatch: pytest.MonkeyPatch, how: Callable[[Task, Say, Peers], None]) -> None:
+    monkeypatch.setattr(slot_worker, "run", lambda setup, tasks, report, peers: how(tasks[0], report, peers))
+
+
+def test_the_first_workers_reports_are_told_and_the_answer_is_everyones(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went: list[tuple[str, int, int]] = []
+
+    def how(task: Task, say: Say, peers: Peers) -> None:
+        for number in range(4):
+            went.append((task.folder, peers.rank, number))
+            say({"number": number, "rank": peers.rank})
+
+    trains(monkeypatch, how)
+    slot.start()
+    assert [(said["number"], said["rank"], said["node_id"]) for said in slot.train()] == [
+        (number, 0, "node0") for number in range(4)
+    ]
+    assert [said["number"] for said in slot.train(stop_at=2, name="stopped")] == [0, 1]
+    assert [said["number"] for said in slot.train(name="next")] == [0, 1, 2, 3], "the workers have stayed"
+    for rank in range(2):
+        assert [number for name, of, number in went if (name, of) == ("stopped", rank)] == [0, 1]
+    assert slot_worker.group_nodes == {"node0", "node1"}
+
+
+def test_a_failure_of_all_is_told_once_and_the_group_goes_on(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    trains(monkeypatch, lambda task, say, peers: say({"failed": f"by {peers.rank}"}))
+    slot.start()
+    for _ in range(2):
+        assert [said["failed"] for said in slot.train()] == ["by 0"]
+    assert not any(worker.done() for worker in slot.workers)
+
+
+def test_a_failure_of_one_is_told_and_ends_the_group(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def how(task: Task, say: Say, peers: Peers) -> None:
+        if peers.rank == 1:
+            say({"failed": "out of memory"})
+        else:
+            threading.Event().wait(1.0)  # for the other one
+
+    trains(monkeypatch, how)
+    slot.start()
+    assert [said["failed"] for said in slot.train()] == ["out of memory"]
+    with pytest.raises(PeerLostError, match="worker 1 has failed, and the others have not"):
+        slot.workers[1].result(5)
+
+
+def test_a_machine_that_cannot_train_says_so_and_which_it_is(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def how(task: Task, say: Say, peers: Peers) -> None:
+        if peers.rank == 1:
+            raise NodeError("host: no run directory here")
+        say({"number": 0})
+
+    trains(monkeypatch, how)
+    slot.start()
+    slot.ask("give", [{"folder": "x", "recipe": ""}])
+    with pytest.raises(NodeError):
+        slot.workers[1].result(5)
+    while slot.ask("hear") is not None:
+        slot.ask("answer", True)
+    assert slot.ask("lost") == [("NodeError", "host: no run directory here", "node1")]

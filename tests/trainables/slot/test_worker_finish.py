@@ -1,0 +1,84 @@
+"""The last look at the winner: its export, its test score, and how sure that is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from frostline.trainables import _family
+from frostline.trainables.slot import worker as slot_worker
+from tests import tiny
+from tests.trainables.points import assert_equal
+from tests.trainables.slots import FAMILY, Slot
+
+
+def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_test_slice(
+    slot: Slot, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+    from transformers import pipeline
+
+    slot.train()
+    found = slot_worker.finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"))
+    assert set(found) == {"metrics", "interval"}
+    low, high = found["interval"]
+    assert 0 <= low <= found["metrics"]["accuracy"] <= high <= 1
+    kept, exported = load_file(slot.best()), load_file(tmp_path / "out" / "model.safetensors")
+    assert kept
+    assert_equal(kept, {name: exported[name] for name in kept})
+    corpus = tiny.corpus(slot.recipe.data, 8)
+    classify = pipeline("text-classification", model=str(tmp_path / "out"), truncation=True)
+    right = [
+        classify(text)[0]["label"] == corpus.classes[label]
+        for text, label in zip(corpus.inputs["test"], corpus.labels["test"], strict=True)
+    ]
+    assert sum(right) / len(right) == found["metrics"]["accuracy"]
+
+
+def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((logits.argmax(1) == labels).double().mean())
+
+
+def answers(count: int, right: float = 0.8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of which the first `right` share agree."""
+    labels = torch.arange(count) % 2
+    said = torch.where(torch.arange(count) < round(right * count), labels, 1 - labels)
+    return torch.nn.functional.one_hot(said, 2).float(), labels
+
+
+@pytest.mark.parametrize("count", [2, 10, 100, 1000])
+def test_the_interval_contains_the_score_and_is_the_same_each_time(count: int) -> None:
+    low, high = slot_worker.bootstrap_interval(accuracy, *answers(count))
+    assert 0 <= low <= accuracy(*answers(count)) <= high <= 1
+    assert slot_worker.bootstrap_interval(accuracy, *answers(count)) == (low, high)
+    assert {type(low), type(high)} == {float}
+
+
+def test_more_examples_make_the_interval_narrower_as_statistics_say() -> None:
+    """1.96 standard errors of a share to each side."""
+    widths = []
+    for count in (50, 200, 800, 3200):
+        low, high = slot_worker.bootstrap_interval(accuracy, *answers(count))
+        widths.append(high - low)
+        assert widths[-1] == pytest.approx(2 * 1.96 * (0.8 * 0.2 / count) ** 0.5, rel=0.15)
+    assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_where_all_examples_agree_the_interval_is_the_score(right: float) -> None:
+    assert slot_worker.bootstrap_interval(accuracy, *answers(30, right)) == (right, right)
+
+
+def test_one_example_has_no_interval() -> None:
+    assert slot_worker.bootstrap_interval(accuracy, *answers(1, 1.0)) == (1.0, 1.0)
+
+
+def test_the_interval_is_of_the_metric_that_it_is_given() -> None:
+    logits, labels = answers(200)
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        return _family.load(FAMILY).metrics(logits, labels)["loss"]
+
+    low, high = slot_worker.bootstrap_interval(loss, logits, labels)
+    assert low < loss(logits, labels) < high
+    assert (low, high) != slot_worker.bootstrap_interval(accuracy, logits, labels)

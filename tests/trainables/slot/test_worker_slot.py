@@ -1,0 +1,113 @@
+"""A slot hands over from trial to trial: nothing of one is in the next, and little time goes by."""
+
+import dataclasses
+import gc
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from frostline.trainables import _family, _freezing
+from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import optim
+from tests import tiny
+from tests.trainables.points import assert_equal
+from tests.trainables.slots import Slot
+
+
+def fresh(slot: Slot) -> dict[str, torch.Tensor]:
+    """The weights with which a trial begins in a process that is as good as new."""
+    slot_worker._pretrained.cache_clear()
+    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def change_all_that_trains(slot: Slot, depth: int) -> None:
+    """A trial frozen at this depth, after which nothing that may have changed is what it was."""
+    with slot_worker._slot(slot.setup, slot.recipe) as (family, model, _):
+        _freezing.freeze(model, family.blocks(model), depth)
+        for tensor in checkpoints.trained_state(model).values():
+            tensor.zero_()
+
+
+@pytest.mark.parametrize("depths", [(0,), (1,), (3,), (3, 0, 3), (2, 1), (1, 3)])
+def test_every_trial_begins_with_the_same_weights_whatever_was_trained_before(
+    slot: Slot, depths: tuple[int, ...]
+) -> None:
+    expected = fresh(slot)
+    for depth in depths:
+        change_all_that_trains(slot, depth)
+    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        assert_equal(dict(model.state_dict()), expected)
+
+
+def test_a_trial_that_fails_before_it_is_frozen_changes_nothing_for_the_next(slot: Slot) -> None:
+    expected = fresh(slot)
+    change_all_that_trains(slot, 2)
+    with pytest.raises(ValueError, match="frozen_layers"), slot_worker._slot(slot.setup, slot.recipe) as (f, model, _):
+        _freezing.freeze(model, f.blocks(model), 99)
+    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+        assert_equal(dict(model.state_dict()), expected)
+
+
+def test_when_a_trial_is_stopped_its_optimizer_goes_before_memory_is_given_back(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune stops it by an exception, whose traceback holds all that the training has."""
+    made: list[weakref.ref[torch.optim.Optimizer]] = []
+    left: list[bool] = []
+    build = optim.build
+
+    def watched(*given: Any) -> Any:
+        optimizer, schedule = build(*given)
+        made.append(weakref.ref(optimizer))
+        return optimizer, schedule
+
+    monkeypatch.setattr(optim, "build", watched)
+    monkeypatch.setattr(slot_worker, "_return_free_memory", lambda: left.append(made[-1]() is not None))
+    slot.train_until(2)
+    assert left == [False]
+
+
+def test_the_collector_need_not_look_at_what_stays(slot: Slot) -> None:
+    """Torch and transformers alone are a million objects; walking them would take most of a hand-over."""
+    slot.train()
+    began = time.perf_counter()
+    gc.collect()
+    fast = time.perf_counter() - began
+    gc.unfreeze()
+    began = time.perf_counter()
+    gc.collect()
+    slow = time.perf_counter() - began
+    gc.freeze()
+    assert fast < slow / 3
+
+
+def test_when_the_model_changes_the_one_before_is_gone_before_the_other_is_loaded(
+    slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be no room for both."""
+    other = str(tiny.make_model(tmp_path / "other", layers=3))
+    slot.setup = dataclasses.replace(slot.setup, models={**slot.setup.models, other: slot.own})
+    family, seen = type(_family.load(slot.recipe.family)), list[int]()
+    build = family.build
+
+    def watched(self: _family.Family, folder: Path, classes: int) -> torch.nn.Module:
+        seen.append(sum(known() is not None for known in alive))
+        return build(self, folder, classes)
+
+    monkeypatch.setattr(family, "build", watched)
+    alive: list[weakref.ref[torch.nn.Module]] = []
+    slot_worker._pretrained.cache_clear()
+    for model in (slot.recipe.model, other, slot.recipe.model):
+        recipe = dataclasses.replace(slot.recipe, model=model)
+        for _ in range(2):
+            with slot_worker._slot(slot.setup, recipe) as (of, built, _device):
+                assert len(of.blocks(built)) == (4 if model == other else 3)
+                alive.append(weakref.ref(built))
+            del of, built
+    assert seen == [0, 0, 0], "loaded once each time it changes"

@@ -1,0 +1,170 @@
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.training import device as devices
+from frostline.trainables.training import training
+from tests.trainables.points import CPU, Linear, Points, build, fit, rates, recipe
+
+
+def test_it_learns_and_reports_where_it_should() -> None:
+    reports = fit(recipe(), Points(100), report_at=(0.5, 1.0, 2.0, 3.0))
+    assert [report.samples for report in reports] == [64, 100, 200, 300]
+    assert [report.final for report in reports] == [False, False, False, True]
+    assert [report.step for report in reports] == [2, 4, 8, 12]
+    assert [report.epoch for report in reports] == [0.64, 1.0, 2.0, 3.0]
+    assert [report.micro_batch for report in reports] == [8] * 4
+    assert reports[-1].metrics["accuracy"] > 0.9 > 0.6 > reports[-1].metrics["train_loss"]
+
+
+@pytest.mark.parametrize(("longest", "batch_size", "taken"), [(256, 32, 8), (512, 32, 4), (4096, 32, 4), (512, 2, 2)])
+def test_a_cpu_takes_fewer_of_longer_texts_at_once(longest: int, batch_size: int, taken: int) -> None:
+    train = Points(40)
+    train.lengths[7] = longest
+    [report] = fit(recipe(batch_size=batch_size), train, report_at=(1.0,))
+    assert report.micro_batch == taken
+
+
+class Slow(Points):
+    """Examples that are long in coming."""
+
+    def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
+        time.sleep(0.01)
+        return super().batch(indices)
+
+
+def test_a_report_says_what_its_seconds_went_into() -> None:
+    """Two epochs of 4 batches; each of their 13 portions comes after 10 ms. Who is told takes his time."""
+    told: list[training.Report] = []
+
+    def report(said: training.Report) -> None:
+        told.append(said)
+        time.sleep(0.3)
+
+    fit(recipe(), Slow(100), report_at=(1.0, 2.0), report=report)
+    for spent in (said.spent for said in told):
+        assert 0.13 <= spent["data"] < 0.25
+        assert 0 < spent["training"] < 0.25
+        assert 0 < spent["evaluation"] < 0.25
+
+
+def test_it_can_end_within_an_epoch() -> None:
+    reports = fit(recipe(), Points(96), report_at=(0.5, 1.5))
+    assert [report.samples for report in reports] == [64, 160]
+    assert [report.final for report in reports] == [False, True]
+
+
+def test_a_report_can_end_the_trial() -> None:
+    seen = []
+
+    def stop(report: training.Report) -> None:
+        seen.append(report)
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        fit(recipe(), Points(64), report_at=(1.0, 2.0), report=stop)
+    assert len(seen) == 1
+
+
+def test_the_mean_loss_of_a_report_is_of_the_examples_since_the_one_before() -> None:
+    """With a step too small to change anything, it is the mean loss of the untrained model on these examples."""
+    train, model = Points(100), build()
+    losses = nn.functional.cross_entropy(
+        model(torch.from_numpy(train.x)), torch.from_numpy(train.labels), reduction="none"
+    )
+    reports = fit(recipe(learning_rate=1e-30), train, report_at=(0.5, 1.0, 3.0))
+    order = np.concatenate(corpora.batches(train.lengths, 32, np.random.default_rng([0, 0])))
+    expected = [losses[order[:64]], losses[order[64:]], losses]
+    found = [report.metrics["train_loss"] for report in reports]
+    assert found == pytest.approx([part.mean().item() for part in expected], rel=1e-6)
+
+
+# --- what is not finite
+
+
+def poisoned(at: int) -> Points:
+    """100 points, one of them not a number, in the batch of step `at` of the first epoch."""
+    train = Points(100)
+    train.x[corpora.batches(train.lengths, 32, np.random.default_rng([0, 0]))[at][-1]] = math.nan
+    return train
+
+
+def test_a_loss_that_is_not_finite_ends_it_at_that_step() -> None:
+    train = Points(64)
+    train.x[:] = math.nan
+    with pytest.raises(training.NonFiniteLossError, match=r"loss is nan at step 0, learning rate"):
+        fit(recipe(), train)
+
+
+def test_numbers_too_large_for_a_loss_end_it_too() -> None:
+    train = Points(64)
+    train.x[:] = 3e38
+    with pytest.raises(training.NonFiniteLossError, match=r"loss is (inf|nan) at step 0, learning rate"):
+        fit(recipe(), train)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_later_step_is_named_with_its_learning_rate_and_changes_nothing_any_more(step: int) -> None:
+    model, taken = build(), []
+    expected = rf"^loss is nan at step {step}, learning rate {rates(12, warmup=0.5)[step]:.3g}$"
+    with pytest.raises(training.NonFiniteLossError, match=expected):
+        fit(recipe(warmup=0.5), poisoned(step), model=model, after_step=lambda take: taken.append(take()))
+    assert len(taken) == step
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+class Odd(Linear):
+    """A family whose metrics, from some report on, are not numbers."""
+
+    def __init__(self, name: str, value: float, good: int = 0) -> None:
+        self._name, self._value, self._good = name, value, good
+
+    def metrics(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        self._good -= 1
+        return {**super().metrics(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
+
+
+@pytest.mark.parametrize(("name", "value"), [("accuracy", math.nan), ("recall", math.nan), ("loss", math.inf)])
+def test_a_metric_that_is_not_finite_is_named_with_its_step(name: str, value: float) -> None:
+    with pytest.raises(training.NonFiniteLossError, match=rf"^{name} is {value} at step 4, learning rate "):
+        fit(recipe(), Points(100), family=Odd(name, value))
+    with pytest.raises(training.NonFiniteLossError, match=rf"^{name} is {value} at step 8, learning rate "):
+        fit(recipe(), Points(100), family=Odd(name, value, good=1))
+
+
+# --- the schedule and the device
+
+
+def test_the_schedule_depends_on_the_whole_trial_only() -> None:
+    """A trial stopped at its first rung has trained exactly like one that went on."""
+    stopped, whole = [], fit(recipe(), Points(100))
+
+    def stop(report: training.Report) -> None:
+        stopped.append(report)
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        fit(recipe(), Points(100), report=stop)
+    assert stopped[0] == whole[0]
+
+
+def test_what_a_search_may_spend_on_other_recipes_changes_nothing() -> None:
+    given = recipe()
+    budget = dataclasses.replace(given.budget, trials=None, seconds=60.0, first_rung=2, confirm_recipes=9)
+    assert fit(dataclasses.replace(given, budget=budget), Points(100)) == fit(given, Points(100))
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    expected = [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    assert rates(10, learning_rate=1.0, warmup=0.2) == pytest.approx(expected)
+
+
+def test_a_cpu_never_computes_in_bf16() -> None:
+    with devices.precision(CPU):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32

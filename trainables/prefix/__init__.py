@@ -1,0 +1,1 @@
+"""The frozen-prefix cache: outputs of frozen blocks, computed once for all trials."""

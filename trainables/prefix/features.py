@@ -1,0 +1,279 @@
+"""The frozen-prefix cache: what frozen blocks put out, computed once and read by every trial that freezes them.
+
+A trial that freezes its first k blocks would compute the same outputs of them in every epoch, and so would every
+other trial with the same k. One pass over the data keeps them at each boundary between blocks that the plan has
+found worth it (`search/plan/prefix.py`); training and evaluation then start there.
+
+On disk, below `<cache>/features/`, one folder a boundary, named by the hash of all that decides its numbers. In it
+one array a shard and split, `train-003.npy`, of the real positions only, and `key.json`, written last. Shards are
+claimed with file locks, so that all trials of a node that need a pass share its work, and a killed one loses a shard.
+"""
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from frostline.trainables._family import Batch, Examples, Family
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.corpus import Array
+from frostline.trainables.prefix import boundary as prefix_boundary
+from frostline.trainables.prefix import store
+from frostline.trainables.prefix.boundary import Blocks
+from frostline.trainables.training import device as devices
+
+SPLITS = ("train", "validation")
+"""The test set is read once, with the winner: nothing of it is kept."""
+
+_SHARD = 64
+"""Examples a shard, at least; a split has 64 shards at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What decides the numbers of a cache, and how large all of it may be."""
+
+    entry: Path
+    """The prepared data; its name stands for the examples, the tokenizer, the length."""
+    weights: str
+    """SHA-256 of the pretrained model's files."""
+    boundaries: tuple[int, ...]
+    """Depths that a pass fills, rising."""
+    first_only: tuple[int, ...]
+    """Those of which only the first token's output is kept."""
+    dtype: str
+    """`float32` or `float16`."""
+    device: str
+    threads: int
+    """CPU threads of the pass: they decide the last bits of a sum."""
+    limit: float
+    """Bytes that all features on this node may take."""
+
+    def key(self, family: Family, depth: int) -> dict[str, Any]:
+        """Everything that decides the numbers at `depth`, as JSON values."""
+        functions: list[Callable[..., Any] | type] = [type(family), *family.code]
+        functions += [prefix_boundary._outputs, prefix_boundary._output, prefix_boundary._modules]
+        functions += [_shards, _packed, _fill_shard, devices.precision, devices.per_pass]
+        return {
+            "data": self.entry.name,
+            "model": self.weights,
+            "boundary": depth,
+            "first_only": depth in self.first_only,
+            "dtype": self.dtype,
+            "device": [self.device, self.threads if self.device == "cpu" else 0],
+            "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
+            "code": corpora.code_version(*functions),
+            "constants": [_SHARD, devices.CPU_TOKENS],
+        }
+
+    def folder(self, family: Family, depth: int) -> Path:
+        """Where the features at `depth` are or will be."""
+        text = json.dumps(self.key(family, depth), sort_keys=True)
+        return store.root() / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class _DamagedError(Exception):
+    """An entry that was whole once, and is not."""
+
+
+class CachedExamples(Examples):
+    """A split whose batches bring along, as `prefix`, what the blocks before a boundary make of them."""
+
+    def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
+        """Open what `_fill` has made.
+
+        Raises:
+            _DamagedError: a file of it is missing or cut short.
+        """
+        self.labels, self.lengths = examples.labels, examples.lengths
+        self._examples, self._family, self._first_only = examples, family, first_only
+        self._in_use = store.hold(folder)  # as long as this object lives, nobody removes the folder
+        self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
+        self._start = np.empty(len(self.lengths), dtype=np.int64)
+        rows = np.ones(len(self.lengths), dtype=np.int64) if first_only else _rows(examples, family)
+        for number, shard in enumerate(_shards(self.lengths)):
+            self._shard[shard], self._start[shard] = number, np.cumsum(rows[shard]) - rows[shard]
+            name = f"{split}-{number:03}"
+            try:
+                self._arrays.append(corpora.open_array(folder, name))
+            except (FileNotFoundError, ValueError, EOFError) as error:
+                raise _DamagedError(f"{name} of {folder}: {error}") from error
+            if len(self._arrays[-1]) != rows[shard].sum():
+                raise _DamagedError(f"{name} of {folder} is cut short")
+        self._rows = rows
+
+    @property
+    def longest(self) -> int:
+        return int(self._rows.max())
+
+    def batch(self, indices: Array) -> Batch:
+        """The batch of the examples, and `prefix`, float32 [examples, length, ...] with zeros at padding."""
+        batch = self._examples.batch(indices)
+        if self._first_only:
+            batch = self._family.first_token(batch) or batch
+        kept = np.concatenate(
+            [self._arrays[self._shard[i]][(at := self._start[i]) : at + self._rows[i]] for i in indices]
+        )
+        rows, mask = torch.from_numpy(kept).float(), self._family.mask(batch)
+        if mask is None:
+            return {**batch, "prefix": rows}
+        prefix = rows.new_zeros(*mask.shape, *rows.shape[1:])
+        prefix[mask] = rows
+        return {**batch, "prefix": prefix}
+
+
+def _rows(examples: Examples, family: Family) -> Array:
+    """Rows kept of each example: its length where it has positions, else one."""
+    ragged = family.mask(examples.batch(np.arange(1))) is not None
+    return np.asarray(examples.lengths if ragged else np.ones_like(examples.lengths))
+
+
+def _shards(lengths: Array) -> list[Array]:
+    """The examples, shortest first, in up to 64 parts: full batches of one length, and a fixed order."""
+    order = np.argsort(lengths, kind="stable")
+    return np.array_split(order, max(1, min(64, len(order) // _SHARD)))
+
+
+def _packed(hidden: Tensor, mask: Tensor | None, first_only: bool, dtype: str) -> Array:
+    """What is kept of a batch's outputs: the real positions, one after the other.
+
+    Raises:
+        OverflowError: a number that float16 cannot hold.
+    """
+    rows = hidden[:, 0] if first_only else hidden if mask is None else hidden[mask]
+    rows = rows.to("cpu", getattr(torch, dtype))
+    if dtype == "float16" and not torch.isfinite(rows).all():  # in float32 the loss says it, with its step
+        raise OverflowError("the outputs of a frozen block do not fit float16: --prefix-cache float32 holds them")
+    return rows.numpy()
+
+
+def prepare(
+    model: nn.Module, family: Family, splits: Mapping[str, Examples], wanted: Wanted, depth: int
+) -> dict[str, Examples] | None:
+    """The splits with their features at `depth`, which are computed where they are missing.
+
+    A pass fills all boundaries of `wanted` up to the deepest. Where other processes are at it, the shards are
+    shared out among them.
+
+    Args:
+        model: pretrained, on its device; left in evaluation mode.
+        family: of the model.
+        splits: `train` and `validation`.
+        wanted: what to compute.
+        depth: one of `wanted.boundaries`.
+
+    Returns:
+        None where the disk has no room for them: the caller trains without.
+
+    Raises:
+        OverflowError: see `_packed`.
+        _device.DoesNotFitError: a single example does not go through the frozen blocks.
+    """
+    folders = {d: wanted.folder(family, d) for d in wanted.boundaries}
+    try:
+        holds = [store.hold(folder) for folder in folders.values()]  # while a pass runs, too
+        for _ in range(2):
+            if not (folders[depth] / "key.json").exists():
+                _fill(model, family, splits, wanted, folders, depth)
+            try:
+                return {
+                    split: CachedExamples(splits[split], family, folders[depth], split, depth in wanted.first_only)
+                    for split in SPLITS
+                }
+            except _DamagedError:
+                store.empty(folders[depth])
+        del holds
+    except OSError:
+        pass  # a cache that cannot be written is none
+    return None
+
+
+def _fill(
+    model: nn.Module,
+    family: Family,
+    splits: Mapping[str, Examples],
+    wanted: Wanted,
+    folders: Mapping[int, Path],
+    needed: int,
+) -> None:
+    """Compute what is missing at all depths, or at the one that is needed where there is no room for all."""
+    model.eval()
+    blocks, device = family.blocks(model), next(model.parameters()).device
+    missing = {d: folder for d, folder in folders.items() if not (folder / "key.json").exists()}
+    example = {name: tensor.to(device) for name, tensor in splits["train"].batch(np.arange(1)).items()}
+    found = prefix_boundary.outputs(model, family, blocks, example, list(missing))
+    sizes = dict.fromkeys(missing, 0.0)
+    for d, hidden in found.items():
+        for split in SPLITS:
+            rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
+            width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
+            sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
+    if not store.make_room(sum(sizes.values()), wanted.limit, but=set(missing.values())):
+        missing = {needed: missing[needed]}
+        if not store.make_room(sizes[needed], wanted.limit, but=set(missing.values())):
+            raise OSError(errno.ENOSPC, f"{sizes[needed]:.0f} bytes do not fit the limit of {wanted.limit:.0f}")
+    shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
+    for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
+        for split, number, shard in shards:
+            name = f"{split}-{number:03}"
+            absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
+            if not absent:
+                continue
+            with store.claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
+                if mine:
+                    absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
+                    _fill_shard(model, family, blocks, splits[split], shard, wanted, absent, name)
+    for d, folder in missing.items():
+        with store.new(folder / "key.json") as file:
+            file.write(json.dumps(wanted.key(family, d)).encode())
+
+
+def _fill_shard(
+    model: nn.Module,
+    family: Family,
+    blocks: Blocks,
+    examples: Examples,
+    shard: Array,
+    wanted: Wanted,
+    folders: Mapping[int, Path],
+    name: str,
+) -> None:
+    if not folders:
+        return
+    device = next(model.parameters()).device
+    rows = _rows(examples, family)[shard].sum()
+
+    def run(size: int, files: Mapping[int, IO[bytes]]) -> None:
+        for start in range(0, len(shard), size):
+            batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
+            with devices.precision(device):
+                found = prefix_boundary.outputs(model, family, blocks, batch, list(folders))
+            for d, hidden in found.items():
+                part = _packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype)
+                if start == 0:
+                    files[d].seek(0)  # memory may have run out on the way, and this is the next attempt
+                    files[d].truncate()
+                    length = len(shard) if d in wanted.first_only else rows
+                    _begin_array(files[d], part.dtype, (int(length), *part.shape[1:]))
+                files[d].write(np.ascontiguousarray(part).data)
+
+    per_pass = devices.per_pass(device, int(examples.lengths[shard].max()))
+    with ExitStack() as stack:
+        files = {d: stack.enter_context(store.new(folder / f"{name}.npy")) for d, folder in folders.items()}
+        what = "when a single example goes through the frozen blocks"
+        devices.fitting(per_pass, device, lambda size: run(size, files), what)
+
+
+def _begin_array(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """What stands before an array's numbers in a `.npy` file."""
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)

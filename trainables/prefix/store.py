@@ -1,0 +1,122 @@
+"""The frozen-prefix cache as files: one folder an entry, below `<cache>/features/`, shared by all processes of a node.
+
+A file is whole or absent. Locks of the kernel say who writes one and which entries are in use; whoever dies holds none.
+"""
+
+import fcntl
+import math
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from frostline.trainables.data import corpus as corpora
+
+
+def root() -> Path:
+    """The folder of all features on this node."""
+    return corpora.cache_root() / "features"
+
+
+def limit(share: float = 0.2) -> float:
+    """Bytes that the features may take by default: a share of the free disk, what they already take counted as free."""
+    at = next(path for path in (root(), *root().parents) if path.exists())
+    return share * (shutil.disk_usage(at).free + sum(_size(folder) for folder in _folders()))
+
+
+@contextmanager
+def new(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is there under its name once the `with` has ended well: whole or absent."""
+    aside = path.with_name(f".{path.name}")  # one writer a name: it holds the lock
+    if path.name == "key.json":
+        aside = path.with_name(f".{path.name}.{os.getpid()}")  # all who took part write the same
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
+    """Lock all of them or none. Whoever waits has locked them in this order, too: nobody waits for ever."""
+    with ExitStack() as locks:
+        try:
+            for path in paths:
+                fcntl.flock(locks.enter_context(path.open("ab")), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            locks.close()
+            yield False
+        else:
+            yield True
+
+
+def hold(folder: Path) -> IO[bytes]:
+    """Make the folder if need be, and keep it from being removed until the returned file is closed or forgotten."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "in-use").open("a+b")  # NFS gives a shared lock to readers only
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            os.utime(folder / "in-use")  # what was used last is removed last
+        except FileNotFoundError:
+            file.close()  # removed between the two lines above
+            continue
+        return file
+
+
+def _folders() -> list[Path]:
+    return [path for path in root().glob("*") if path.is_dir()] if root().is_dir() else []
+
+
+def _files(folder: Path) -> list[Path]:
+    """None where another process has just removed the folder; `Path.glob` may raise then."""
+    return [Path(folder, name) for _, _, names in os.walk(folder) for name in names]
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in _files(folder):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+def empty(folder: Path) -> None:
+    """Remove what an entry holds, but not the entry."""
+    (folder / "key.json").unlink(missing_ok=True)  # first: what is left if this is broken off is not whole
+    for path in _files(folder):
+        if path.suffix == ".npy":
+            path.unlink(missing_ok=True)
+
+
+def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
+    """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
+
+    What a trial reads or fills at the moment stays. Folders in `but` are those that are needed, half filled perhaps.
+    """
+    others = [folder for folder in _folders() if folder not in but]
+    by_age = []
+    for folder in others:
+        with suppress(FileNotFoundError):
+            by_age.append(((folder / "in-use").stat().st_mtime, folder))
+    by_age.sort()
+    total = sum(_size(folder) for _, folder in by_age) + needed
+    for _, folder in by_age:
+        if total <= most:
+            break
+        try:
+            with (folder / "in-use").open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                total -= _size(folder)
+                (folder / "in-use").unlink()  # first: whoever comes now makes a new one
+                (folder / "key.json").unlink(missing_ok=True)  # what is left if this is broken off is not whole
+                shutil.rmtree(folder, ignore_errors=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+    return total <= most and not math.isnan(total)

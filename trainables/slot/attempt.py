@@ -1,0 +1,191 @@
+"""One stay of a trial on a slot: what it says, and what it keeps on disk.
+
+Files are written in a thread while training goes on.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from frostline.spaces import Recipe
+from frostline.trainables import _storage
+from frostline.trainables._task import Setup, Task, best_path, last_path
+from frostline.trainables.data import corpus as corpora
+from frostline.trainables.slot import node
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import device as devices
+from frostline.trainables.training import peers as peer_group
+from frostline.trainables.training import training
+from frostline.trainables.training.peers import Peers
+
+
+class Attempt:
+    """Its reports go through `tell`; best weights and snapshots are written so that a score on record has its file."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        task: Task,
+        model: nn.Module,
+        recipe: Recipe,
+        tell: Callable[[dict[str, Any]], None],
+        peers: Peers = peer_group.ALONE,
+        going: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Find out what is left of an earlier stay.
+
+        Args:
+            setup: of the search.
+            task: what is trained.
+            model: whose weights are kept.
+            recipe: of the task.
+            tell: what tells Tune.
+            peers: that train together.
+            going: whether this machine is about to be taken away.
+        """
+        self._setup, self._task, self._model, self._tell, self._peers = setup, task, model, tell, peers
+        self._going = going
+        self._best = task.best if task.best is not None else float("-inf")
+        self._last, self._said = {"epoch": 0.0, "samples": 0, "step": 0}, task.samples
+        self._home, self._told = home_of(setup), list[dict[str, Any]]()
+        folder = self._home.path(Path(setup.run) / task.folder)
+        for torn in folder.glob(".*.safetensors.*") if peers.leads else ():
+            torn.unlink(missing_ok=True)  # a process that was killed while it wrote
+        snapshot = checkpoints.read(self._home.get(last_path(setup.run, task.folder)))
+        usable = snapshot is not None and training.goes_on(snapshot, recipe) and "seconds" in snapshot.numbers
+        self.snapshot = snapshot if usable else None
+        before = self.snapshot.numbers["seconds"] if self.snapshot else 0.0
+        self._started = time.time() - before
+        self._written, self._cost = time.monotonic(), 0.0
+        self._candidate = folder / f".{best_path(setup.run, task.folder).name}.new"
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        """The one file that is being written: a snapshot, or during a report the weights that may be the best."""
+        self.cached_layers = 0
+        self._spent: Counter[str] = Counter()
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
+        if self._peers.leads:
+            self._candidate.unlink(missing_ok=True)
+        self._home.close()
+
+    def _written_out(self) -> None:
+        """Wait for the file that is being written.
+
+        Raises:
+            OSError: it could not be: the disk is full.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def spends(self, seconds: Mapping[str, float]) -> None:
+        """So many seconds more have gone into this and that; said with the next report."""
+        self._spent.update(seconds)
+
+    def tell(self, **values: Any) -> None:
+        """Say it; where that is to Tune, this returns when it is recorded, or not at all when the trial is stopped."""
+        if "disk_full" not in values:
+            self._written_out()  # the trial may end here, and its files be removed
+        seconds = time.time() - self._started
+        here = {"seconds": seconds, "pid": os.getpid(), "node": node.name(), "time": time.time()}
+        said = {**self._last, **values, **here}
+        if "objective" in values:
+            self._told.append(said)
+        self._tell(said)
+
+    def say_again(self) -> None:
+        """Say what the snapshot's process has said and nobody has recorded.
+
+        In a folder everything is on record before training goes on. At a URL the records follow within seconds, and
+        the driver's machine may be lost meanwhile.
+        """
+        for said in self.snapshot.numbers.get("told", ()) if self.snapshot else ():
+            self._told.append(said)
+            if said["samples"] > self._said:
+                self._said = said["samples"]
+                self._last.update({name: said[name] for name in self._last})
+                if not said["partial"]:
+                    self._best = max(self._best, said["objective"])
+                self._tell(said)
+
+    def before_report(self, partial: bool) -> None:
+        """Begin to write the weights, which stand still while they are measured."""
+        self._written_out()
+        if not partial and self._peers.leads:
+            self._writing = self._thread.submit(checkpoints.save, self._model, self._candidate)
+
+    def on_report(self, report: training.Report) -> None:
+        """Keep the weights if they are the best so far, then say so: a score on record has its weights on disk.
+
+        What was measured on some of the validation examples only does not compare with what others got on all.
+        """
+        self._written_out()
+        self.spends(report.spent)
+        if report.samples <= self._said:
+            return  # said before the trial was interrupted
+        self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
+        objective = report.metrics[self._setup.metric]
+        if not report.partial and objective > self._best:
+            self._best = objective
+            if self._peers.leads:
+                best = best_path(self._setup.run, self._task.folder)
+                self._candidate.replace(self._home.path(best))
+                self._home.put(best)
+        peak = self._peers.largest(devices.peak_memory_mb(self._setup.device), torch.device(self._setup.device))
+        metrics = {**report.metrics, "peak_memory_mb": peak}
+        spent, self._spent = dict(self._spent), Counter()
+        self.tell(
+            objective=objective,
+            metrics=metrics,
+            partial=report.partial,
+            cached_layers=self.cached_layers,
+            final=report.final,
+            micro_batch=report.micro_batch,
+            device=devices.name(self._setup.device),
+            spent=spent,
+        )
+
+    def after_step(self, take: training.Take) -> None:
+        """Copy a snapshot when it is time, or this machine's is running out, to be written while training goes on.
+
+        Never more than a twentieth of the time goes into the copying, and one is written before the next is made.
+        """
+        if not self._peers.leads:
+            return
+        if self._writing is not None and self._writing.done():
+            self._written_out()
+        began = time.monotonic()
+        every = 0.0 if self._setup.nodes_may_go and self._going() else self._setup.checkpoint_every
+        if self._writing is not None or began - self._written < max(every, 20 * self._cost):
+            return
+        snapshot = take()
+        copied = {name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}
+        numbers = {**snapshot.numbers, "seconds": time.time() - self._started}
+        if self._setup.url:
+            numbers["told"] = list(self._told)
+        snapshot = checkpoints.Snapshot(tensors=copied, numbers=numbers)
+        self._writing = self._thread.submit(self._keep, snapshot)
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+    def _keep(self, snapshot: checkpoints.Snapshot) -> None:
+        path = last_path(self._setup.run, self._task.folder)
+        checkpoints.write(snapshot, self._home.path(path))
+        self._home.offer(path)
+
+
+def home_of(setup: Setup) -> _storage.Home:
+    """Where the slot keeps the trial's files."""
+    return _storage.Home(setup.run, setup.url, corpora.cache_root() / "scratch")
