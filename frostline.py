@@ -20,7 +20,7 @@ from typing import Any
 __path__ = [str(Path(__file__).resolve().parent)]
 
 _PUBLIC = {
-    **dict.fromkeys(("ALL", "Budget", "Data", "Depth", "Profile", "Recipe", "Space"), "spaces"),
+    **dict.fromkeys(("ALL", "Budget", "Data", "Depth", "Metric", "Profile", "Recipe", "Space"), "spaces"),
     "Family": "trainables._family",
     "load": "trainables",
     **dict.fromkeys(("resume", "search"), "search.api"),

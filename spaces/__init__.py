@@ -1,6 +1,7 @@
 """What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
 
 from frostline.spaces._catalog import load, names
+from frostline.spaces._metric import Metric
 from frostline.spaces._recipe import CACHE_DTYPES, Recipe, with_unit
 from frostline.spaces._single import RETRAIN, of_recipe
 from frostline.spaces._space import ALL, Budget, Data, Depth, Profile, Space
@@ -12,6 +13,7 @@ __all__ = [
     "Budget",
     "Data",
     "Depth",
+    "Metric",
     "Profile",
     "Recipe",
     "Space",

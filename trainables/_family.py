@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.spaces import Data, Recipe
+from frostline.spaces import Data, Metric, Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._freezing import Block
 from frostline.trainables.data import sources
-from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.data.sources import Rows
 
 Batch = dict[str, Tensor]
@@ -35,6 +35,15 @@ class ModelInfo:
     """Longest input it takes, in tokens; None without a limit."""
     batch_norm: bool = False
     """Whether what an example becomes in training depends on the rest of its batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """An answer that needs no training, scored in every metric of the family."""
+
+    name: str
+    scores: dict[str, dict[str, float]]
+    """Split (`validation`, `test`) -> metric -> value."""
 
 
 class Examples(ABC):
@@ -76,6 +85,13 @@ class Family(ABC):
 
     code: tuple[Callable[..., Any], ...] = ()
     """Functions outside the class that decide what blocks put out: an edited one never meets its old prefix cache."""
+
+    metrics: tuple[Metric, ...] = (
+        Metric(name="accuracy", unit="0 to 1", is_share=True),
+        Metric(name="macro_f1", unit="0 to 1"),
+        Metric(name="loss", better="lower", unit="nats an example"),
+    )
+    """The metrics that `score` reports. The first one is the default of a space."""
 
     library_name = "transformers"
     """The library that loads an export, as the hub names it."""
@@ -206,8 +222,35 @@ class Family(ABC):
         """Sum (not mean) of the loss over the batch, so that micro-batches add up; `smoothing` of the labels."""
         return nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
-    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Metrics of a whole split; larger is better for all but `loss`.
+    def metric(self, name: str) -> Metric:
+        """The metric called `name`.
+
+        Raises:
+            ValueError: the family reports no such metric.
+        """
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        family = type(self).__module__.rpartition(".")[2]
+        choices = ", ".join(metric.name for metric in self.metrics)
+        raise ValueError(f"metric {name!r} is not one that {family} reports: {choices}")
+
+    def baselines(self, corpus: Corpus) -> tuple[Baseline, ...]:
+        """Answers that need no training, scored on the validation and the test slice.
+
+        The majority class answers every example with the most frequent class of that slice. A constant hard answer
+        has an infinite loss, so its loss is that of the slice's class shares given as probabilities.
+        """
+        scores = {}
+        for split in SPLITS[1:]:
+            labels = torch.from_numpy(corpus.labels[split])
+            counts = torch.bincount(labels, minlength=len(corpus.classes)).double()
+            # The logarithms of the shares are logits whose softmax is the shares and whose maximum is the majority.
+            scores[split] = self.score((counts / counts.sum()).log().expand(len(labels), -1), labels)
+        return (Baseline(name="majority class", scores=scores),)
+
+    def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Value of each of `metrics` on a whole split.
 
         `macro_f1` is the mean over the classes of 2 TP / (2 TP + FP + FN); a class that is neither there nor
         predicted has no part in it (as scikit-learn has it when not told the classes).

@@ -1,5 +1,6 @@
 """Every family in the folder keeps the contract, on a tiny model that `tests/tiny.py` makes for it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Case:
     """A family, its tiny model, and prepared data."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.family = _family.load(name)
+        self.name, self.family = name, _family.load(name)
         # A new family brings its own maker: tests/tiny.py, make_<family>.
         self.model_folder, self.data = getattr(tiny, f"make_{name}")(folder)
         self.corpus = tiny.corpus(self.data, 8, self.family.read_rows)
@@ -138,6 +139,23 @@ def test_batches_hold_the_examples_asked_for(case: Case) -> None:
     assert together.shape == (7, len(case.corpus.classes))
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     assert examples.batch(order[0])["labels"].tolist() == examples.labels[order[0]].tolist()
+
+
+def test_it_scores_exactly_the_metrics_that_it_declares(case: Case) -> None:
+    found = evaluation.evaluate(case.build(), case.family, case.family.open(case.entry, "validation"), CPU)
+    assert list(found) == [metric.name for metric in case.family.metrics]
+    assert [case.family.metric(name).name for name in found] == list(found)
+    choices = ", ".join(found)
+    with pytest.raises(ValueError, match=f"metric 'f1_score' is not one that {case.name} reports: {choices}"):
+        case.family.metric("f1_score")
+
+
+def test_its_baselines_are_scored_in_every_metric(case: Case) -> None:
+    for baseline in case.family.baselines(case.corpus):
+        assert set(baseline.scores) == {"validation", "test"}
+        for split, scores in baseline.scores.items():
+            assert list(scores) == [metric.name for metric in case.family.metrics]
+            assert all(math.isfinite(value) for value in scores.values()), split
 
 
 def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_macro_f1_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(50, 4, generator=generator), torch.randint(0, 3, (50,), generator=generator)
     logits[:, 3] = -9  # a class that is neither there nor predicted
-    found = FAMILY.metrics(logits, labels)
+    found = FAMILY.score(logits, labels)
     assert found["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
     assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
 

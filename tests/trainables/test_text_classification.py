@@ -1,13 +1,16 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from sklearn.metrics import f1_score, log_loss
 from transformers import AutoModelForSequenceClassification
 
 from frostline.spaces import Data
 from frostline.trainables import _family, _freezing
+from frostline.trainables.data.corpus import Corpus
 from frostline.trainables.text_classification import FAMILY
 from tests import tiny
 
@@ -92,8 +95,28 @@ def test_long_texts_keep_the_end_asked_for(tmp_path: Path, side: str, kept: slic
     assert tokenizer.decode(ids[1:7]).split() == corpus.inputs["train"][long].split()[kept]
 
 
-def test_metrics() -> None:
+def test_scores() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
-    found = _family.Family.metrics(FAMILY, logits, torch.tensor([0, 1, 0, 0]))
+    found = _family.Family.score(FAMILY, logits, torch.tensor([0, 1, 0, 0]))
     assert found["accuracy"] == 0.75
     assert found["loss"] == pytest.approx((3 * 0.126928 + 2.126928) / 4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 2], [1, 1, 1], [2, 0, 1, 2, 0, 1], list(range(3)) * 7 + [1]],
+    ids=["a majority", "one class only", "a tie", "nearly even"],
+)
+def test_the_majority_class_is_scored_in_every_metric(labels: list[int]) -> None:
+    """Against scikit-learn, and the accuracy to the bit against a count of the labels."""
+    names = {split: np.array(labels, dtype=np.int64) for split in ("train", "validation", "test")}
+    corpus = Corpus(inputs={}, labels=names, classes=("a", "b", "c"), duplicates=0, skipped=(), fingerprint="")
+    [baseline] = FAMILY.baselines(corpus)
+    assert baseline.name == "majority class"
+    counts = np.bincount(labels)
+    constant = np.full(len(labels), counts.argmax())
+    for scores in (baseline.scores["validation"], baseline.scores["test"]):
+        assert scores["accuracy"] == max(Counter(labels).values()) / len(labels)
+        assert scores["macro_f1"] == pytest.approx(f1_score(labels, constant, average="macro", zero_division=0))
+        shares = np.tile(np.bincount(labels, minlength=3) / len(labels), (len(labels), 1))
+        assert scores["loss"] == pytest.approx(log_loss(labels, shares, labels=[0, 1, 2]), abs=1e-12)

@@ -199,8 +199,8 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
         home.put(Path(out))
     return {
-        "metrics": family.metrics(logits, labels),
-        "interval": bootstrap_interval(lambda rows, of: family.metrics(rows, of)[setup.metric], logits, labels),
+        "metrics": family.score(logits, labels),
+        "interval": bootstrap_interval(lambda rows, of: family.score(rows, of)[setup.metric], logits, labels),
     }
 
 

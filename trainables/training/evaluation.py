@@ -16,7 +16,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Metrics of `model` on all examples; leaves it in evaluation mode."""
     logits, labels = predict(model, family, examples, device, peers)
-    return family.metrics(logits, labels)
+    return family.score(logits, labels)
 
 
 @torch.inference_mode()

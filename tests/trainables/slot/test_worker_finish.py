@@ -77,7 +77,7 @@ def test_the_interval_is_of_the_metric_that_it_is_given() -> None:
     logits, labels = answers(200)
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-        return _family.load(FAMILY).metrics(logits, labels)["loss"]
+        return _family.load(FAMILY).score(logits, labels)["loss"]
 
     low, high = slot_worker.bootstrap_interval(loss, logits, labels)
     assert low < loss(logits, labels) < high

@@ -125,9 +125,9 @@ class Odd(Linear):
     def __init__(self, name: str, value: float, good: int = 0) -> None:
         self._name, self._value, self._good = name, value, good
 
-    def metrics(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def score(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         self._good -= 1
-        return {**super().metrics(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
+        return {**super().score(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
 
 
 @pytest.mark.parametrize(("name", "value"), [("accuracy", math.nan), ("recall", math.nan), ("loss", math.inf)])
