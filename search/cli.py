@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.plan.options import Options, place, recipe_in
 from frostline.spaces import Recipe
+from frostline.trainables._atomic import DISK_FULL
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 OK, FAILED, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("frostline: interrupted before the first trial", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in DISK_FULL:
             raise  # ours, not the disk's
         print(f"frostline: {error.strerror}", file=sys.stderr)
         return FAILED
@@ -259,7 +258,7 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
             found = tuner.run(plan, corpus, console, shlex.join(["frostline", *argv]))
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in DISK_FULL:
             raise
         what = f"{error.strerror}: {error.filename or plan.run}"
         raise OSError(

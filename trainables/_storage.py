@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import functools
 import os
 import shutil
@@ -21,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._task import NodeError
 
 _T = TypeVar("_T")
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 PATIENCE = 900.0
 """Seconds for which a slot waits for storage that does not answer, before its trial is lost there."""

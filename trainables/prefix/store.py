@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from frostline.trainables import _atomic
 from frostline.trainables.data import corpus as corpora
 
 
@@ -28,18 +29,12 @@ def limit(share: float = 0.2) -> float:
 
 @contextmanager
 def new(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which is there under its name once the `with` has ended well: whole or absent."""
-    aside = path.with_name(f".{path.name}")  # one writer a name: it holds the lock
-    if path.name == "key.json":
-        aside = path.with_name(f".{path.name}.{os.getpid()}")  # all who took part write the same
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Open a file for writing that takes its name when the `with` block ends without an error: whole or absent."""
+    # A shard has one writer, which holds its lock, and the next one goes over what a killed one left. Every process
+    # that took part in a pass writes the same `key.json`.
+    aside = None if path.name == "key.json" else path.with_name(f".{path.name}")
+    with _atomic.writing(path, aside) as file:
+        yield file
 
 
 @contextmanager

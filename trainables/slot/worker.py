@@ -25,6 +25,7 @@ from torch import nn
 
 from frostline.spaces import Recipe
 from frostline.trainables import _freezing
+from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._family import Examples, Family, load
 from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
 from frostline.trainables.prefix import boundary as prefix_boundary
@@ -122,7 +123,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], pee
             except Exception as error:  # the recipe's or ours: said once and not tried again
                 attempt.tell(**_failure(error), final=True)
         except OSError as error:  # also of a file that was still being written when the recipe failed
-            if error.errno not in checkpoints.DISK_FULL:
+            if error.errno not in DISK_FULL:
                 raise
             attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
 

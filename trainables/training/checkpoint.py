@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""Errors that no recipe causes and no other trial would be spared."""
+from frostline.trainables import _atomic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +98,10 @@ def read(path: Path) -> Snapshot | None:
 
 def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = _atomic.aside_of(path)
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())  # before the name: after a power cut the name must not stand for nothing
-        aside.replace(path)
+        _atomic.place(aside, path)
     except SafetensorError as error:
         # The library's own error type hides the system's number, which says whether the disk is full.
         found = re.search(r"os error (\d+)", str(error))

@@ -13,9 +13,9 @@ import timm.models
 import torchvision
 from torch import Tensor, nn
 
+from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables.data import corpus as corpora
 from frostline.trainables.data import sources
-from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.vision import network
 
 _TORCHVISION, _TIMM = "torchvision/", "timm/"
@@ -123,7 +123,7 @@ def _from_torchvision(name: str) -> Path:
         try:
             state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
         except OSError as error:
-            if error.errno in checkpoints.DISK_FULL:
+            if error.errno in DISK_FULL:
                 raise
             raise sources.NotCachedError(f"model {_TORCHVISION + name!r}") from error
         preset = weights.transforms()

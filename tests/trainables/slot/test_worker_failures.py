@@ -12,6 +12,7 @@ import ray.exceptions
 import torch
 
 from frostline.trainables import _family
+from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._task import NodeError, best_path, last_path
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training import checkpoint as checkpoints
@@ -161,7 +162,7 @@ def test_another_error_of_the_disk_is_raised(slot: Slot) -> None:
     (Path(slot.setup.run) / "trials").write_text("a file is in the way")
     with pytest.raises(OSError, match="trials") as caught:
         slot.train()
-    assert caught.value.errno not in checkpoints.DISK_FULL
+    assert caught.value.errno not in DISK_FULL
     assert slot.told == []
 
 

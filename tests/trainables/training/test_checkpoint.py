@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training.checkpoint import Snapshot
 from tests.trainables.points import Linear, Points, assert_equal, fit, recipe
@@ -181,7 +182,7 @@ def test_a_full_disk_is_an_error_with_its_number_and_the_older_snapshot_stays(
     with pytest.raises(OSError, match="No space left on device") as caught:
         checkpoints.write(snapshot(1_000_000), path)
     assert caught.value.errno == errno.ENOSPC
-    assert caught.value.errno in checkpoints.DISK_FULL
+    assert caught.value.errno in DISK_FULL
     assert caught.value.filename == str(path)
     assert_as_before(path)
     checkpoints.write(snapshot(100, step=2), path)  # there is room again for a small one
@@ -193,7 +194,7 @@ def test_a_disk_without_room_for_the_folder_is_an_error_with_its_number(small_di
     (disk / "b").write_text("")
     with pytest.raises(OSError, match="No space left on device") as caught:
         checkpoints.write(snapshot(), disk / "trial" / "last.safetensors")
-    assert caught.value.errno in checkpoints.DISK_FULL
+    assert caught.value.errno in DISK_FULL
 
 
 def test_weights_on_a_full_disk_are_the_same_error(small_disk: Callable[[str], Path]) -> None:
@@ -213,7 +214,7 @@ def test_another_error_keeps_its_number_and_is_no_full_disk(whole: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG
-    assert caught.value.errno not in checkpoints.DISK_FULL
+    assert caught.value.errno not in DISK_FULL
     assert_as_before(whole)
 
 
