@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline import spaces
-from frostline.search.plan.options import Options, place, recipe_in
+from frostline.search.plan.options import Options, place
 from frostline.spaces import Recipe
 from frostline.trainables._atomic import DISK_FULL
 
@@ -205,6 +205,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def _recipe(place: Path | str) -> Recipe:
     if isinstance(place, Path):
+        from frostline.search.records.folder import recipe_in
+
         return recipe_in(place)
     from frostline.search.records import reading_copy
 

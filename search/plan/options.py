@@ -158,32 +158,3 @@ def size(text: str) -> float:
         return float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]]
     except ValueError:
         raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None
-
-
-def recipe_in(path: Path) -> Recipe:
-    """The recipe of a run directory (`best/recipe.json`), of a folder with a `recipe.json`, or of such a file.
-
-    Raises:
-        ValueError: there is none, or it is not a recipe.
-    """
-    places = [path, path / "recipe.json", path / "best" / "recipe.json"]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise ValueError(f"{path} holds no best/recipe.json: has the search in it finished?")
-    try:
-        text = found.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{found} is not a recipe: {error}") from error
-    return recipe_of(text, str(found))
-
-
-def recipe_of(text: str, origin: str) -> Recipe:
-    """The recipe of a `recipe.json`.
-
-    Raises:
-        ValueError: it is not a recipe; the message names `origin`.
-    """
-    try:
-        return Recipe.from_json(text)
-    except ValueError as error:
-        raise ValueError(f"{origin} is not a recipe: {error}") from error

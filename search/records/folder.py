@@ -21,7 +21,8 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from frostline.search.records.trials import Journal, read_lines
+from frostline.search.records.journal import Journal, read_lines
+from frostline.spaces import Recipe
 
 LOG = "log.jsonl"
 
@@ -127,6 +128,35 @@ def read_plan(run: Path) -> dict[str, Any]:
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise ValueError(f"{path} is a link that leads out of the run directory; remove it")
     return fields
+
+
+def recipe_in(path: Path) -> Recipe:
+    """The recipe of a run directory (`best/recipe.json`), of a folder with a `recipe.json`, or of such a file.
+
+    Raises:
+        ValueError: there is none, or it is not a recipe.
+    """
+    places = [path, path / "recipe.json", path / "best" / "recipe.json"]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise ValueError(f"{path} holds no best/recipe.json: has the search in it finished?")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is not a recipe: {error}") from error
+    return recipe_of(text, str(file))
+
+
+def recipe_of(text: str, origin: str) -> Recipe:
+    """The recipe of a `recipe.json`.
+
+    Raises:
+        ValueError: it is not a recipe; the message names `origin`.
+    """
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{origin} is not a recipe: {error}") from error
 
 
 def put(path: Path, text: str) -> None:

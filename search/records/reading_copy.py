@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from frostline.search.plan.options import recipe_of
+from frostline.search.records.folder import recipe_of
 from frostline.search.records.mirror import RECIPE
 from frostline.search.records.remote import asked, copies, get, is_elsewhere, store, told
 from frostline.spaces import Recipe

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import errno
 import heapq
 import itertools
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from frostline.search.records.journal import Journal, read_lines
 
 RUNNING, COMPLETE, PRUNED, FAIL = "RUNNING", "COMPLETE", "PRUNED", "FAIL"
 
@@ -110,34 +109,6 @@ class Trial:
         return best.metrics[metric] if best else -math.inf
 
 
-class Journal:
-    """Appends objects to a file of JSON lines; each is on disk before `append` returns, whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
-        whole = path.read_bytes().rfind(b"\n") + 1
-        self._file.truncate(whole)  # a line that a crash cut short would swallow the next one
-
-    def append(self, fields: Mapping[str, Any]) -> None:
-        """Write one line.
-
-        Raises:
-            OSError: the disk is full; the file is as it was.
-        """
-        whole, text = self._file.seek(0, os.SEEK_END), json.dumps(fields).encode() + b"\n"
-        try:
-            if self._file.write(text) < len(text):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(whole)
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 class Records:
     """The trials of one journal file, kept up to date line by line."""
 
@@ -171,19 +142,6 @@ class Records:
     def close(self) -> None:
         """Close the file."""
         self._journal.close()
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines. A line cut short by a crash, or no file, is none."""
-    if not path.exists():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(fields, dict):
-            yield fields
 
 
 def read(path: Path) -> list[Trial]:

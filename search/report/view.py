@@ -24,7 +24,8 @@ from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Line, Trial, read_lines
+from frostline.search.records.journal import read_lines
+from frostline.search.records.trials import Line, Trial
 from frostline.spaces import Recipe
 
 FINISHED, INTERRUPTED, FAILED, RUNNING, BROKEN_OFF = "finished", "interrupted", "stopped", "running", "broken off"

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from frostline.search.records.trials import Journal, read_lines
+from frostline.search.records.journal import Journal, read_lines
 from frostline.search.tracking import workspace
 from frostline.search.tracking.sweep import EPOCH, SAMPLES
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG
+from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
 
@@ -78,10 +79,10 @@ class Tracker:
         if self._plan.wandb == "off":
             return self
         run = self._plan.run
-        lines = list(trial_records.read_lines(run / _BOOK))
+        lines = list(read_lines(run / _BOOK))
         self._uploaded = next((book["artifact"] for book in reversed(lines) if "artifact" in book), None)
         self.link = next((book["url"] for book in lines if "url" in book), None)
-        first = next((event for event in trial_records.read_lines(run / LOG) if event.get("event") == "session"), {})
+        first = next((event for event in read_lines(run / LOG) if event.get("event") == "session"), {})
         self._prefix = sweep.run_prefix(run.name, first)
         also_offline = self._plan.wandb == "offline"
         kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or also_offline)}

@@ -7,12 +7,9 @@ each hook leaves its error for the next step, where it ends the search.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from ray.tune import Callback
@@ -26,6 +23,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job
 from frostline.search.records.trials import Line
 from frostline.search.tune.asha import Rungs
+from frostline.search.tune.faults import Fault, cause_of, error_text, home_in
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from frostline.search.tune.reaper import Reaper
 from frostline.trainables import _task
@@ -280,9 +278,9 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised what is not the recipe's fault."""
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
-        text = _error_of(trial)
-        home = board.homes.pop(trial.trial_id, None) or _home_in(text)
-        reason, fault = died_of(text, announced=home is not None and home.id in board.watch.announced)
+        text = error_text(trial)
+        home = board.homes.pop(trial.trial_id, None) or home_in(text)
+        reason, fault = cause_of(text, announced=home is not None and home.id in board.watch.announced)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
@@ -313,18 +311,6 @@ def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
     return said
 
 
-def _error_of(trial: Any) -> str:
-    """What Tune has written down of a trial's error. Its `get_error` reads a copy that is made later, or never."""
-    text = Path(trial.error_file).read_text(encoding="utf-8")
-    return text.partition("\n")[2].strip()  # without "Failure # 1 (occurred at ...)"
-
-
-def _home_in(text: str) -> Home | None:
-    """The machine that an error of one of several workers names, by its id."""
-    found = re.search(rf"{_task.NodeError.__name__}: (.*?): .* \(node (\w+)\)$", text.strip())
-    return Home(found[2], found[1]) if found else None
-
-
 def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
     """How a trial ended, and why, from its last report.
 
@@ -337,37 +323,3 @@ def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
     if reason or not math.isfinite(report.get("objective", math.nan)):
         return trial_records.FAIL, reason or "it ended without a report"
     return (trial_records.COMPLETE if report.get("final") else trial_records.PRUNED), ""
-
-
-class Fault(enum.Enum):
-    """Who it was that a trial was lost by."""
-
-    PROCESS = "its process alone, perhaps by what it was given"
-    MACHINE = "the machine lacks what training needs"
-    NODE_GONE = "the machine is gone"
-
-
-def died_of(text: str, announced: bool = False) -> tuple[str, Fault]:
-    """One line of an error that Ray wrote down, and whose fault it was.
-
-    Args:
-        text: of the error, which does not tell that a node was taken that had been announced.
-        announced: its node had been.
-    """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if lines and f"{_task.NodeGoneError.__name__}: " in lines[-1]:
-        return "its node has gone", Fault.NODE_GONE
-    if lines and (name := f"{_task.GroupLostError.__name__}: ") in lines[-1]:
-        return lines[-1].split(name, 1)[1], Fault.PROCESS
-    died = "The actor died unexpectedly" in text
-    if "its node has died" in text or "the actor's node was" in text or (announced and died):
-        return "its node has gone", Fault.NODE_GONE
-    if re.search(r"The actor \w+ is unavailable: ", text):
-        # A process's death is told by its node, at once; that of a node is certain only after 15 s, and Tune does not
-        # wait for that.
-        return "its node does not answer", Fault.NODE_GONE
-    if lines and (name := f"{_task.NodeError.__name__}: ") in lines[-1]:
-        return re.sub(r" \(node \w+\)$", "", lines[-1].split(name, 1)[1]), Fault.MACHINE
-    if not lines or died:
-        return "its process died", Fault.PROCESS
-    return lines[-1], Fault.PROCESS

@@ -26,6 +26,7 @@ import psutil
 
 from frostline.search.ledger import confirm
 from frostline.search.records import trials as trial_records
+from frostline.search.records.journal import read_lines
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -104,7 +105,7 @@ class Chaos:
         """Every process that has recorded a report."""
         found = set()
         for name in ("trials.jsonl", "confirm.jsonl"):
-            found |= {fields["pid"] for fields in trial_records.read_lines(self.outcome.run / name)}
+            found |= {fields["pid"] for fields in read_lines(self.outcome.run / name)}
         return found
 
     def _wait_for_work(self) -> bool:
@@ -189,7 +190,7 @@ def check(outcome: Outcome) -> dict[str, Any]:
     budget = plan["base"]["budget"]
     assert len(rows) >= budget["confirm_recipes"] and all(len(r.scores) == budget["confirm_seeds"] for r in rows)
     assert summary["best"]["number"] == rows[0].number, "the best is the recomputed best"
-    reads = [fields["folder"] for fields in trial_records.read_lines(run / "log.jsonl") if fields["event"] == "test"]
+    reads = [fields["folder"] for fields in read_lines(run / "log.jsonl") if fields["event"] == "test"]
     assert summary["test_reads"] == len(reads) == len(set(reads)), "the test set is read once for each winner"
     assert outcome.largest <= plan["disk"], f"{outcome.largest} bytes, the bound is {plan['disk']}"
     assert not list(run.rglob("*.part")) and not list(run.rglob(".*"))

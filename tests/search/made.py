@@ -10,7 +10,8 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
-from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Journal, Line, Trial
+from frostline.search.records.journal import Journal
+from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line, Trial
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 

