@@ -227,7 +227,7 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from frostline.search.cluster import connection
-    from frostline.search.plan import plan as planning
+    from frostline.search.plan import resolve as planning
     from frostline.search.report import summary as summaries
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
@@ -242,13 +242,14 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         return OK
     if arguments.resume is None:
         planning.claim(plan)
-    console.print(f"Profile {plan.profile}: {plan.profile_reason}.", markup=False)
-    for remark in plan.remarks:
+    console.print(f"Profile {plan.search.profile}: {plan.search.profile_reason}.", markup=False)
+    for remark in plan.data.remarks:
         console.print(f"Data: {remark}.", markup=False)
-    console.print(f"W&B: {plan.wandb}: {plan.wandb_reason}.", markup=False)
+    console.print(f"W&B: {plan.wandb.mode}: {plan.wandb.reason}.", markup=False)
     verb = "goes on in" if arguments.resume else "everything goes to"
     console.print(
-        f"Trials: {summaries.limit(plan.base.budget)}; {plan.slots} at once; {verb} {plan.place}", markup=False
+        f"Trials: {summaries.limit(plan.budget)}; {plan.resources.slots} at once; {verb} {plan.place}",
+        markup=False,
     )
     console.print(f"Watch it: frostline --dashboard {plan.place}", markup=False)
 
@@ -262,7 +263,7 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        what = f"{error.strerror}: {error.filename or plan.run}"
+        what = f"{error.strerror}: {error.filename or plan.place.run}"
         raise OSError(
             error.errno, f"{what}; what is recorded is whole: make room, then --resume {plan.place}"
         ) from None

@@ -40,19 +40,23 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     Raises:
         ClusterLostError: Ray has gone.
     """
-    aside = plan.run / "best.part"
+    aside = plan.place.run / "best.part"
     shutil.rmtree(aside, ignore_errors=True)
-    cpus = plan.need.cpus
-    if not plan.need.gpus:
+    cpus = plan.resources.need.cpus
+    if not plan.resources.need.gpus:
         largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes())
-        cpus = min(cpus * plan.need.workers * max(1, plan.slots), largest)
+        cpus = min(cpus * plan.resources.need.workers * max(1, plan.resources.slots), largest)
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
-    weights = _task.best_path(plan.run, folder)
-    store, name = (_storage.Store(plan.url), weights.relative_to(plan.run).as_posix()) if plan.url else (None, "")
-    if not (plan.need.gpus or plan.address):
+    weights = _task.best_path(plan.place.run, folder)
+    store, name = (
+        (_storage.Store(plan.place.url), weights.relative_to(plan.place.run).as_posix())
+        if plan.place.url
+        else (None, "")
+    )
+    if not (plan.resources.need.gpus or plan.place.address):
         try:
             if store:
-                _storage.patiently(partial(store.get, [name], plan.run), plan.url)
+                _storage.patiently(partial(store.get, [name], plan.place.run), plan.place.url)
             return slot_worker.finish(
                 dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside)
             )
@@ -60,14 +64,14 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
             if store:
                 run_folder.remove(weights)
             gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
-    run = ray.remote(num_cpus=cpus, num_gpus=plan.need.gpus, max_retries=2)(slot_worker.finish)
-    watch = Watch(plan.address is not None)
+    run = ray.remote(num_cpus=cpus, num_gpus=plan.resources.need.gpus, max_retries=2)(slot_worker.finish)
+    watch = Watch(plan.place.address is not None)
     running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
     while not ray.wait([running], timeout=1)[0]:
         watch.look()
     found: dict[str, Any] = ray.get(running)
     if store:
-        _storage.patiently(partial(fetch, store, plan.run), plan.url)
+        _storage.patiently(partial(fetch, store, plan.place.run), plan.place.url)
     return found
 
 
@@ -81,7 +85,7 @@ def fetch(store: _storage.Store, run: Path) -> None:
 
 def publish(plan: Plan, best: Trial, card: str) -> Path:
     """Add `recipe.json` and the model card, and give the folder its name: `best/` is whole or absent."""
-    aside, final = plan.run / "best.part", plan.run / "best"
+    aside, final = plan.place.run / "best.part", plan.place.run / "best"
     (aside / "recipe.json").write_text(recipe_of(plan, best).to_json() + "\n", encoding="utf-8")
     (aside / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -92,7 +96,7 @@ def publish(plan: Plan, best: Trial, card: str) -> Path:
 def is_of(plan: Plan, best: Trial) -> bool:
     """Whether `best/` is the export of this training."""
     try:
-        recipe = Recipe.from_json((plan.run / "best" / "recipe.json").read_text(encoding="utf-8"))
+        recipe = Recipe.from_json((plan.place.run / "best" / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return recipe.training() == recipe_of(plan, best).training()

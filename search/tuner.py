@@ -29,7 +29,7 @@ from frostline.search.records.folder import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.tracking.tracker import Tracker
-from frostline.search.tune import asha as asha_rungs
+from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.search.tune.reaper import Reaper
 from frostline.search.tune.trial import run_trial
@@ -59,32 +59,32 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         OSError: the disk is full; what is recorded is whole, and the search can go on.
         ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
     """
-    with remote.hold(plan.url, plan.run, command, partial(say, console)) as log:
-        run_folder.put(plan.run / "plan.json", plan.to_json())
-        family = load(plan.base.family)
+    with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
+        run_folder.put(plan.place.run / "plan.json", plan.to_json())
+        family = load(plan.search.base.family)
         setup = Setup(
             models={
                 name: ModelSetup(
-                    entry=str(family.prepare(family.model_folder(name), plan.base.data, corpus)),
+                    entry=str(family.prepare(family.model_folder(name), plan.search.base.data, corpus)),
                     weights=model.weights,
                     boundaries=model.prefix.kept,
                     first_only=model.prefix.first_only,
                 )
-                for name, model in plan.models.items()
+                for name, model in plan.search.models.items()
             },
-            classes=plan.classes,
-            run=str(plan.run),
-            url=plan.url,
-            report_at=plan.report_at,
-            validate_on=plan.validate_on,
-            metric=plan.metric,
-            device=plan.device,
-            threads=plan.threads,
-            gpu_share=plan.need.gpus,
-            checkpoint_every=plan.checkpoint_every,
-            nodes_may_go=plan.address is not None,
-            cache_limit=plan.cache_limit,
-            workers=plan.need.workers,
+            classes=plan.data.classes,
+            run=str(plan.place.run),
+            url=plan.place.url,
+            report_at=plan.schedule.report_at,
+            validate_on=plan.schedule.validate_on,
+            metric=plan.search.metric,
+            device=plan.resources.device,
+            threads=plan.resources.threads,
+            gpu_share=plan.resources.need.gpus,
+            checkpoint_every=plan.resources.checkpoint_every,
+            nodes_may_go=plan.place.address is not None,
+            cache_limit=plan.resources.cache_limit,
+            workers=plan.resources.need.workers,
         )
         with Tracker(plan, console) as tracker:
             found = _run(plan, corpus, setup, log, console, tracker)
@@ -105,17 +105,17 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
             failure = str(error)
         except connection.ClusterLostError as error:
             restarts += 1
-            if plan.address or restarts > _RESTARTS:  # a cluster is not ours to start
+            if plan.place.address or restarts > _RESTARTS:  # a cluster is not ours to start
                 raise
             say(console, f"Ray has died ({error}); it is started again, and the trials go on.")
             continue
         finally:
             ledger.close()
         _clear_up(plan)
-        if plan.wandb_artifact and (won := ledger.winner()) and publish.is_of(plan, won[0]):
-            tracker.publish(won[0], plan.run / "best")
+        if plan.wandb.artifact and (won := ledger.winner()) and publish.is_of(plan, won[0]):
+            tracker.publish(won[0], plan.place.run / "best")
         found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
-        run_folder.put(plan.run / "summary.json", summaries.dump(found) + "\n")
+        run_folder.put(plan.place.run / "summary.json", summaries.dump(found) + "\n")
         _write_page(plan, console)
         return found
 
@@ -129,7 +129,7 @@ def _write_page(plan: Plan, console: Console) -> None:
     from frostline.search.report import page  # plotly is not needed before
 
     try:
-        page.write(plan.run)
+        page.write(plan.place.run)
     except FileNotFoundError:
         pass  # --report in another process has just put it there
     except OSError:
@@ -139,7 +139,7 @@ def _write_page(plan: Plan, console: Console) -> None:
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
-    with connection.connect(plan.address):
+    with connection.connect(plan.place.address):
         try:
             _search(plan, setup, ledger, console, tracker)
             _publish(plan, corpus, setup, ledger, console)
@@ -149,8 +149,8 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
     validation, held_out = (trial_records.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
-    rows = trial_records.references(ledger.trials, plan.metric, validation, held_out)
-    return summaries.summary(plan, load(plan.base.family), ledger, rows, interrupted, failure)
+    rows = trial_records.references(ledger.trials, plan.search.metric, validation, held_out)
+    return summaries.summary(plan, load(plan.search.base.family), ledger, rows, interrupted, failure)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
@@ -165,14 +165,14 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
         return
     best, folder = won
     known = ledger.test_of(folder)
-    what = f"trial {best.number}" + ("" if best.seed == plan.seed else f", seed {best.seed}")
-    doing = "Exporting" if known else f"Reading the test set ({plan.sizes['test']} examples) with"
+    what = f"trial {best.number}" + ("" if best.seed == plan.search.seed else f", seed {best.seed}")
+    doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")
     found = publish.finish(plan, best, folder, setup)
     if known is None:
         ledger.add_test(best, folder, found)
     found = _summary(plan, corpus, ledger, interrupted=False, failure="")
-    card = summaries.model_card(found, plan, load(plan.base.family))
+    card = summaries.model_card(found, plan, load(plan.search.base.family))
     publish.publish(plan, best, card)
 
 
@@ -184,8 +184,8 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         SearchFailedError: trials only fail.
         OSError: the disk is full.
     """
-    rungs = asha_rungs.Rungs(plan.base.budget)
-    stopped = rungs.replay(ledger.trials, plan.metric)
+    rungs = Rungs(plan.budget)
+    stopped = rungs.replay(ledger.trials, plan.search.metric)
     with (
         _stop_requests() as stop,
         _tune_folder(plan) as folder,
@@ -197,10 +197,10 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             return
         board = Switchboard(ledger, rungs, followers, stop)
         tuner = ray.tune.Tuner(
-            ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.need.slot])),
+            ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.resources.need.slot])),
             param_space={
                 "setup": dataclasses.asdict(setup),
-                "bundle": plan.need.bundle,
+                "bundle": plan.resources.need.bundle,
                 "storage": str(folder / "tune"),
             },
             tune_config=ray.tune.TuneConfig(
@@ -220,7 +220,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             raise
         finally:
             board.watch.release()
-        if plan.need.workers > 1:
+        if plan.resources.need.workers > 1:
             _clear_up(plan)
         if board.error is not None:  # in Tune's very last step
             raise board.error
@@ -232,7 +232,7 @@ def _clear_up(plan: Plan) -> None:
     A search broken off leaves Tune's handles on its actors in cycles; they would go on holding its CPUs.
     """
     gc.collect()
-    if plan.need.workers > 1 and ray.is_initialized():
+    if plan.resources.need.workers > 1 and ray.is_initialized():
         Reaper().close()
 
 
@@ -250,12 +250,12 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
     disk is found by us, at a point where nothing is half written. Where nodes share a URL only, each has this folder
     for itself: what Tune would share are its checkpoints, and there are none.
     """
-    shared = plan.address and not plan.url
-    folder = plan.run if shared else Path(tempfile.mkdtemp(prefix=connection.scratch_prefix(), dir="/tmp"))
+    shared = plan.place.address and not plan.place.url
+    folder = plan.place.run if shared else Path(tempfile.mkdtemp(prefix=connection.scratch_prefix(), dir="/tmp"))
     try:
         yield folder
     finally:
-        shutil.rmtree(plan.run / "tune" if shared else folder, ignore_errors=True)
+        shutil.rmtree(plan.place.run / "tune" if shared else folder, ignore_errors=True)
 
 
 @contextmanager

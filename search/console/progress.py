@@ -41,22 +41,23 @@ class Progress:
         self._running: dict[_Key, _Running] = {}
         self._trainings = {trial.key: trial for trial in known}
         ended = [trial for trial in self._trainings.values() if not trial.open]
-        searched = [trial for trial in ended if trial.seed == plan.seed]
-        self._kept = max(_BEST_SHOWN, plan.base.budget.confirm_recipes)
-        self._best = trial_records.top(searched, plan.metric, self._kept)
+        searched = [trial for trial in ended if trial.seed == plan.search.seed]
+        self._kept = max(_BEST_SHOWN, plan.budget.confirm_recipes)
+        self._best = trial_records.top(searched, plan.search.metric, self._kept)
         self._done, self._confirmed = len(searched), len(ended) - len(searched)
         self._measured: dict[_Key, pace.Measured] = {}
         for trial in self._trainings.values():
             self._measure(trial)
-        self._slots = max(1, plan.slots)  # as it began; a cluster may have none yet
+        self._slots = max(1, plan.resources.slots)  # as it began; a cluster may have none yet
         self._spent: Counter[str] = Counter()
         self._problems: list[str] = []
         self._uncached: set[str] = set()
         """Nodes on which a training has found no room in the prefix cache."""
         self._space = [
             (name, depth)
-            for name, model in plan.models.items()
-            for depth in prefix_plan.depth_shares(plan.distributions, model.blocks) or [plan.base.frozen_layers]
+            for name, model in plan.search.models.items()
+            for depth in prefix_plan.depth_shares(plan.search.distributions, model.blocks)
+            or [plan.search.base.frozen_layers]
         ]
         """Model and frozen depth of the recipes there are."""
         # Once a second, since the clock is on it; rich writes a frame in one go, over the one before.
@@ -75,7 +76,7 @@ class Progress:
 
     def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
         """A training has been given a slot; `seed` where it is not the search's own."""
-        key = (number, self._plan.seed if seed is None else seed)
+        key = (number, self._plan.search.seed if seed is None else seed)
         known = self._trainings.get(key)
         last = known.reports[-1] if known and known.open and known.reports else None
         now = time.monotonic()
@@ -90,9 +91,9 @@ class Progress:
         self._spent.update(line.spent)
         if key in self._running:
             self._running[key] = self._running[key]._replace(last=line, heard=time.monotonic())
-        score = line.metrics[self._plan.metric]
+        score = line.metrics[self._plan.search.metric]
         self._say(
-            f"{self._name(*key)} epoch {line.epoch:.2f}: {self._plan.metric} {score:.4f}, "
+            f"{self._name(*key)} epoch {line.epoch:.2f}: {self._plan.search.metric} {score:.4f}, "
             f"loss {line.metrics['loss']:.4f}, {line.seconds:.0f} s"
         )
         planned = self._plan.recipe(line.params, line.seed).cached_layers
@@ -119,15 +120,17 @@ class Progress:
         self._running.pop(key, None)
         why = f" ({line.reason})" if line.reason else ""
         problem = bool(line.reason) and line.reason not in {trial_records.INTERRUPTED, trial_records.OUT_OF_TIME}
-        if line.seed != self._plan.seed:
+        if line.seed != self._plan.search.seed:
             self._confirmed += 1
-            score = f": {trial.score(self._plan.metric):.4f}"
+            score = f": {trial.score(self._plan.search.metric):.4f}"
             self._say(f"{self._name(*key)} {line.state}{why}{score}", problem)
             return
         self._done += 1
-        self._best = trial_records.top([*self._best, trial], self._plan.metric, self._kept)
+        self._best = trial_records.top([*self._best, trial], self._plan.search.metric, self._kept)
         best = self._best[0] if self._best else None
-        so_far = f"best {best.score(self._plan.metric):.4f} by trial {best.number}" if best else "none has reported"
+        so_far = (
+            f"best {best.score(self._plan.search.metric):.4f} by trial {best.number}" if best else "none has reported"
+        )
         self._say(f"{self._name(*key)} {line.state}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
 
     def _take(self, line: Line) -> Trial:
@@ -146,10 +149,10 @@ class Progress:
             )
 
     def _name(self, number: int, seed: int) -> str:
-        return f"trial {number}" + ("" if seed == self._plan.seed else f" seed {seed}")
+        return f"trial {number}" + ("" if seed == self._plan.search.seed else f" seed {seed}")
 
     def _planned(self, before: str) -> str:
-        planned = self._plan.base.budget.trials
+        planned = self._plan.budget.trials
         return "" if planned is None else f"{before}{planned}"
 
     def _say(self, text: str, problem: bool = False) -> None:
@@ -163,16 +166,16 @@ class Progress:
 
     def _view(self) -> View:
         plan, now = self._plan, time.monotonic()
-        searched = [trial for trial in self._trainings.values() if trial.seed == plan.seed]
-        rungs = pace.rungs(searched, plan.rungs)
+        searched = [trial for trial in self._trainings.values() if trial.seed == plan.search.seed]
+        rungs = pace.rungs(searched, plan.schedule.rungs)
         running = [self._row(key, run, now) for key, run in sorted(self._running.items())]
         return View(
             sentences=[*self._how_far(now), *self._best_so_far(), *self._to_go(rungs, now)],
-            metric=plan.metric,
+            metric=plan.search.metric,
             rungs=rungs,
             ended=sum(trial.state == trial_records.COMPLETE for trial in searched),
-            epochs=plan.base.budget.epochs,
-            planned=plan.base.budget.trials,
+            epochs=plan.budget.epochs,
+            planned=plan.budget.trials,
             shares=pace.shares(self._spent, self._slots * (now - self._started) - self._unheard(now)),
             running=running,
             leading=[self._row_of(trial, place) for place, trial in enumerate(self._best[:_BEST_SHOWN])],
@@ -182,9 +185,9 @@ class Progress:
     def _row(self, key: _Key, run: _Running, now: float) -> Row:
         return Row(
             number=key[0],
-            state="running" if key[1] == self._plan.seed else f"seed {key[1]}",
+            state="running" if key[1] == self._plan.search.seed else f"seed {key[1]}",
             epoch=run.last.epoch if run.last else 0.0,
-            score=run.last.metrics[self._plan.metric] if run.last else None,
+            score=run.last.metrics[self._plan.search.metric] if run.last else None,
             seconds=now - run.since,
             label=run.label,
             params=run.params,
@@ -192,12 +195,12 @@ class Progress:
         )
 
     def _row_of(self, trial: Trial, place: int) -> Row:
-        best = trial.best(self._plan.metric)
+        best = trial.best(self._plan.search.metric)
         return Row(
             number=trial.number,
             state=trial.state.lower(),
             epoch=best.epoch if best else 0.0,
-            score=best.metrics[self._plan.metric] if best else None,
+            score=best.metrics[self._plan.search.metric] if best else None,
             seconds=trial.seconds,
             label=trial.label,
             params=trial.params,
@@ -206,11 +209,11 @@ class Progress:
 
     def _how_far(self, now: float) -> list[str]:
         plan = self._plan
-        running = sum(seed == plan.seed for _, seed in self._running)
-        planned = plan.base.budget.trials
+        running = sum(seed == plan.search.seed for _, seed in self._running)
+        planned = plan.budget.trials
         left = "" if planned is None else f", {max(0, planned - self._done - running)} to come"
-        head = f"{plan.space} ({plan.profile})  {clock(now - self._started)}  {self._done}{self._planned(' of ')} "
-        said = [f"{head}trials done, {running} running{left}"]
+        search = f"{plan.search.space} ({plan.search.profile})  {clock(now - self._started)}"
+        said = [f"{search}  {self._done}{self._planned(' of ')} trials done, {running} running{left}"]
         confirming = len(self._running) - running
         if confirming or self._confirmed:
             said.append(f"confirming the best: {self._confirmed} done, {confirming} running")
@@ -219,7 +222,7 @@ class Progress:
     def _best_so_far(self) -> list[str]:
         if not self._best:
             return []
-        best, metric = self._best[0], self._plan.metric
+        best, metric = self._best[0], self._plan.search.metric
         return [f"best {metric} {best.score(metric):.4f} by trial {best.number}: {recipe_line(best.params)}"]
 
     def _to_go(self, rungs: list[pace.Rung], now: float) -> list[str]:
@@ -231,7 +234,7 @@ class Progress:
 
     def _seconds_left(self, rungs: list[pace.Rung], now: float) -> float | None:
         """About how long the search goes on; None before a training has reported."""
-        budget, rates = self._plan.base.budget, pace.Rates(self._measured.values())
+        budget, rates = self._plan.budget, pace.Rates(self._measured.values())
         anywhere = rates.mean([*((one.model, one.depth) for one in self._measured.values()), *self._space])
         if anywhere is None:
             return None
@@ -240,11 +243,11 @@ class Progress:
         for key, run in self._running.items():
             recipe = self._plan.recipe(run.params, key[1])
             ahead = pace.epochs_ahead(
-                run.last.epoch if run.last else 0.0, budget.epochs, shares if key[1] == self._plan.seed else {}
+                run.last.epoch if run.last else 0.0, budget.epochs, shares if key[1] == self._plan.search.seed else {}
             )
             rate = rates.at(recipe.model, recipe.frozen_layers)
             running[key] = max(0.0, ahead * (anywhere if rate is None else rate) - (now - run.heard))
-        searching = [seconds for key, seconds in running.items() if key[1] == self._plan.seed]
+        searching = [seconds for key, seconds in running.items() if key[1] == self._plan.search.seed]
         each, limit = pace.epochs_ahead(0.0, budget.epochs, shares) * anywhere, None
         to_come = [each] * max(0, (budget.trials or 0) - self._done - len(searching))
         if budget.seconds is not None:
@@ -260,9 +263,9 @@ class Progress:
 
     def _confirmation(self, rates: pace.Rates, anywhere: float, running: Mapping[_Key, float]) -> list[float]:
         """Expected seconds of each training that confirms one of the best recipes and has not ended."""
-        budget = self._plan.base.budget
+        budget = self._plan.budget
         recipes = min(budget.confirm_recipes, budget.trials or budget.confirm_recipes)
-        seeds, found = confirm.fresh_seeds(self._plan.seed, budget.confirm_seeds), []
+        seeds, found = confirm.fresh_seeds(self._plan.search.seed, budget.confirm_seeds), []
         for trial in self._best[:recipes]:
             recipe = self._plan.recipe(trial.params, trial.seed)
             rate = rates.at(recipe.model, recipe.frozen_layers)

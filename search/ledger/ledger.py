@@ -18,7 +18,8 @@ from typing import Any
 from frostline.search.ledger import confirm
 from frostline.search.ledger.study import Study
 from frostline.search.plan import parameters
-from frostline.search.plan.plan import KEPT_CHECKPOINTS, Plan
+from frostline.search.plan.plan import Plan
+from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job, Log
@@ -39,19 +40,19 @@ class Ledger:
         self.plan, self._log, self._clock = plan, log, clock
         self._tidies_later = tidies_later
         self._unneeded: list[Path] = []
-        run_folder.sweep(plan.run)
-        self.trials = Records(plan.run / "trials.jsonl")
-        self.confirmations = Records(plan.run / "confirm.jsonl")
-        started = run_folder.started(plan.run)
+        run_folder.sweep(plan.place.run)
+        self.trials = Records(plan.place.run / "trials.jsonl")
+        self.confirmations = Records(plan.place.run / "confirm.jsonl")
+        started = run_folder.started(plan.place.run)
         asked = {job.number: job for job in started if not job.confirms}
         self._study = Study(
-            plan.run / "study.journal",
-            plan.space,
-            seed=plan.seed,
-            planned=plan.base.budget.trials,
-            recipes=plan.recipes,
-            distributions=plan.distributions,
-            metric=plan.metric,
+            plan.place.run / "study.journal",
+            plan.search.space,
+            seed=plan.search.seed,
+            planned=plan.budget.trials,
+            recipes=plan.search.recipes,
+            distributions=plan.search.distributions,
+            metric=plan.search.metric,
             cost=self._cost,
             known=[self._known(asked[number]) for number in sorted(asked)],
         )
@@ -64,7 +65,7 @@ class Ledger:
         self._kept: list[Trial] = []
         # What depends on all trials is kept up with each line, so that a step of a long search costs no more
         # than one of a short one.
-        self._ranking = trial_records.Ranking(plan.metric)
+        self._ranking = trial_records.Ranking(plan.search.metric)
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
@@ -88,7 +89,7 @@ class Ledger:
 
     def _known(self, job: Job) -> Trial:
         """The trial of a job with all that the sampler chose, also what the space has had since a later day."""
-        base = {name: getattr(self.plan.base, name) for name in self.plan.distributions}
+        base = {name: getattr(self.plan.search.base, name) for name in self.plan.search.distributions}
         params = {**base, **parameters.sampled(job.params)}
         trial = self._trial(job) or trial_records.unreported(job.number, job.seed, job.params, job.label, self._clock())
         return dataclasses.replace(trial, params=params)
@@ -124,16 +125,16 @@ class Ledger:
 
         At most half of the budget is kept back for that.
         """
-        budget = self.plan.base.budget
+        budget = self.plan.budget
         if budget.seconds is None or self._over:
             return self._over
         needed = confirm.seconds_needed(
             itertools.islice(self._ranking, budget.confirm_recipes),
-            self.plan.metric,
+            self.plan.search.metric,
             epochs=budget.epochs,
             recipes=budget.confirm_recipes,
             seeds=budget.confirm_seeds,
-            slots=max(1, self.plan.slots),
+            slots=max(1, self.plan.resources.slots),
         )
         # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
         self._over = self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
@@ -154,13 +155,13 @@ class Ledger:
 
     def _headed(self, params: Mapping[str, Any]) -> str | None:
         """The model of a training that runs no block at all, since the prefix cache has what its head needs."""
-        recipe = self.plan.recipe(params, self.plan.seed)
-        return recipe.model if recipe.cached_layers == self.plan.models[recipe.model].blocks else None
+        recipe = self.plan.recipe(params, self.plan.search.seed)
+        return recipe.model if recipe.cached_layers == self.plan.search.models[recipe.model].blocks else None
 
     def _cost(self, params: Mapping[str, Any]) -> tuple[float, str]:
         """What the random points of the start are sorted by: the part that trains; heads of one model together."""
-        recipe = self.plan.recipe(params, self.plan.seed)
-        return -recipe.frozen_layers / self.plan.models[recipe.model].blocks, recipe.model
+        recipe = self.plan.recipe(params, self.plan.search.seed)
+        return -recipe.frozen_layers / self.plan.search.models[recipe.model].blocks, recipe.model
 
     def next(self, only: Callable[[Mapping[str, Any]], bool] = lambda params: True) -> Job | None:
         """The next training, None when there is none now: see `finished`.
@@ -180,7 +181,7 @@ class Ledger:
             if only(self._study.upcoming()):
                 number, params, label = self._study.ask()
                 params = self.plan.complete(params)
-                job = Job(number=number, seed=self.plan.seed, params=params, label=label, confirms=False)
+                job = Job(number=number, seed=self.plan.search.seed, params=params, label=label, confirms=False)
                 self._begin(job)
                 self._asked = number + 1
         elif (job := self._next_confirmation()) and only(job.params):
@@ -197,15 +198,15 @@ class Ledger:
         self._started.add(job.key)
 
     def _more_trials(self) -> bool:
-        planned = self.plan.base.budget.trials
+        planned = self.plan.budget.trials
         return (planned is None or self._asked < planned) and not self.expired()
 
     def _next_confirmation(self) -> Job | None:
-        budget = self.plan.base.budget
+        budget = self.plan.budget
         searching = sum(not job.confirms for job, _ in self._running.values())
         leading = itertools.islice((trial for trial in self._ranking if not trial.open), budget.confirm_recipes)
-        for trial in confirm.certain(leading, self.plan.metric, budget.confirm_recipes, searching):
-            for seed in confirm.fresh_seeds(self.plan.seed, budget.confirm_seeds):
+        for trial in confirm.certain(leading, self.plan.search.metric, budget.confirm_recipes, searching):
+            for seed in confirm.fresh_seeds(self.plan.search.seed, budget.confirm_seeds):
                 if (trial.number, seed) not in self._started:
                     return Job(number=trial.number, seed=seed, params=trial.params, label=trial.label, confirms=True)
         return None
@@ -218,13 +219,13 @@ class Ledger:
     def task(self, job: Job) -> _task.Task:
         """What the slot needs to know of a job."""
         trial = self._trial(job)
-        best = trial.best(self.plan.metric) if trial else None
+        best = trial.best(self.plan.search.metric) if trial else None
         recipe = self.plan.recipe(job.params, job.seed)
         return _task.Task(
             folder=job.folder,
             recipe=recipe.to_json(),
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
-            best=best.metrics[self.plan.metric] if best else None,
+            best=best.metrics[self.plan.search.metric] if best else None,
             micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
             alone=self._headed(job.params) is not None,
         )
@@ -257,7 +258,7 @@ class Ledger:
         trial = self._records(job).append(line)
         if not job.confirms:
             self._learn(trial)
-            self._study.report(job.number, line.samples, line.metrics[self.plan.metric])
+            self._study.report(job.number, line.samples, line.metrics[self.plan.search.metric])
         return line
 
     def end(self, job: Job, state: str, reason: str = "") -> Line:
@@ -292,7 +293,7 @@ class Ledger:
         self._running.pop(job.key, None)
         if not job.confirms:
             self._learn(ended)
-            value = ended.score(self.plan.metric) if state == trial_records.COMPLETE else None
+            value = ended.score(self.plan.search.metric) if state == trial_records.COMPLETE else None
             self._study.tell(job.number, state, value, infeasible=reason.startswith(trial_records.INFEASIBLE))
         self._ended.append(ended)
         self.failure = self.failure or trial_records.hopeless(self._ended)
@@ -303,7 +304,8 @@ class Ledger:
     def lose(self, job: Job, reason: str, counts: bool = True) -> Line | None:
         """The training's process died, which is not the recipe's fault; its end where it does not go on.
 
-        It goes on from its last snapshot, before anything else, `plan.retries` times; after that it has failed.
+        It goes on from its last snapshot, before anything else, as often as the plan's `retries` says. After that it
+        has failed.
 
         Args:
             job: the training.
@@ -314,7 +316,7 @@ class Ledger:
             OSError: the disk is full.
         """
         self._lost[job.key] += counts
-        if self._lost[job.key] > self.plan.retries:
+        if self._lost[job.key] > self.plan.resources.retries:
             times = f" ({self._lost[job.key]} times)" if self._lost[job.key] > 1 else ""
             return self.end(job, trial_records.FAIL, f"{reason}{times}")
         self._log.append("lost", number=job.number, seed=job.seed, reason=reason)
@@ -331,7 +333,7 @@ class Ledger:
         lines = []
         for job in list(self._waiting):
             trial = self._trial(job)
-            if trial and trial.reports and trial.reports[-1].epoch >= self.plan.base.budget.epochs:
+            if trial and trial.reports and trial.reports[-1].epoch >= self.plan.budget.epochs:
                 state, reason = trial_records.COMPLETE, ""
             elif not job.confirms and job.number in stopped:
                 state, reason = trial_records.PRUNED, ""
@@ -367,16 +369,16 @@ class Ledger:
         self._micro_batches[what] = trial_records.fitting_micro_batches([trial], self._micro_batches.get(what))
 
     def _drop_files(self, job: Job, ended: Trial) -> None:
-        run = self.plan.run
+        run = self.plan.place.run
         self._unneeded.append(_task.last_path(run, job.folder))
         losers: list[Trial]
         if job.confirms:  # of each recipe the best training
             same = [run_ for run_ in self.confirmations if run_.number == job.number and not run_.open]
-            best = trial_records.winner(same, self.plan.metric)
+            best = trial_records.winner(same, self.plan.search.metric)
             losers = [other for other in same if best is None or other.key != best.key]
         else:
             before = [*self._kept, ended]
-            self._kept = trial_records.top(before, self.plan.metric, KEPT_CHECKPOINTS)
+            self._kept = trial_records.top(before, self.plan.search.metric, KEPT_CHECKPOINTS)
             keys = {trial.key for trial in self._kept}
             losers = [trial for trial in before if trial.key not in keys]
         for loser in losers:
@@ -399,20 +401,20 @@ class Ledger:
 
     def confirmed(self) -> list[confirm.Confirmed]:
         """The recipes that were trained again, best first; none where confirming is off."""
-        budget = self.plan.base.budget
+        budget = self.plan.budget
         if not (budget.confirm_recipes and budget.confirm_seeds):
             return []
-        return confirm.confirmed(self.trials, self.confirmations, self.plan.metric)
+        return confirm.confirmed(self.trials, self.confirmations, self.plan.search.metric)
 
     def winner(self) -> tuple[Trial, str] | None:
         """The training whose weights are exported, and its folder; None where nothing has a score.
 
         With confirmation it is the best training of the recipe with the best mean, else the best trial.
         """
-        best = confirm.winner(self.trials, self.confirmations, self.confirmed(), self.plan.metric)
+        best = confirm.winner(self.trials, self.confirmations, self.confirmed(), self.plan.search.metric)
         if best is None:
             return None
-        return best, run_folder.folder(best.number, None if best.seed == self.plan.seed else best.seed)
+        return best, run_folder.folder(best.number, None if best.seed == self.plan.search.seed else best.seed)
 
     def test_of(self, folder: str) -> dict[str, Any] | None:
         """What reading the test set with this training gave, if that has been done."""

@@ -1,22 +1,27 @@
-"""What the plan knows of each model that can be tried: its size, its weights, what is kept of its frozen blocks."""
+"""What the plan knows of each model that can be tried: its size, its weights, which outputs of its blocks are kept."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline.search.plan import prefix as prefix_plan
-from frostline.search.plan.options import Options
+from frostline.search.plan.parameters import Searched
+from frostline.search.plan.prefix import Caching
 from frostline.spaces import Budget, Data
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
     from frostline.trainables._family import Family, ModelInfo
+    from frostline.trainables._task import Boundary
     from frostline.trainables.data.corpus import Corpus
+    from frostline.trainables.data.sources import Rows
+
+_SURVEYED = 32
+"""Examples that a model is tried with; their lengths stand for those of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,11 +35,11 @@ class ModelPlan:
     weights: str
     """SHA-256 of the pretrained files."""
     inputs: str
-    """What it takes of an example, in words."""
+    """What the model takes as an input, in words."""
     cache_dtype: str
-    """How the prefix cache stores what its frozen blocks put out."""
+    """Number format in which the prefix cache keeps the outputs of its frozen blocks."""
     prefix: prefix_plan.Decision
-    """What is kept of that."""
+    """Which of these outputs are kept."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> ModelPlan:
@@ -43,69 +48,123 @@ class ModelPlan:
         Raises:
             KeyError, TypeError, ValueError: fields of another version.
         """
-        was = fields["prefix"]
-        kept = prefix_plan.Decision(**{**was, **{name: tuple(map(int, was[name])) for name in ("kept", "first_only")}})
-        return cls(**{**fields, "prefix": kept})
+        kept = dict(fields["prefix"])
+        kept |= {name: tuple(map(int, kept[name])) for name in ("kept", "first_only")}
+        return cls(**{**fields, "prefix": prefix_plan.Decision(**kept)})
 
 
-def planned(
-    options: Options,
-    family: Family,
-    folders: Mapping[str, Path],
-    infos: Mapping[str, ModelInfo],
-    data: Data,
-    corpus: Corpus,
-    budget: Budget,
-    distributions: Mapping[str, BaseDistribution],
-    recipes: Mapping[str, Mapping[str, Any]],
-    device: str,
-    limit: float,
-) -> dict[str, ModelPlan]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """The models and the data of a search, as they were read."""
+
+    family: Family
+    data: Data
+    folders: Mapping[str, Path]
+    """Folder of each model, by name."""
+    infos: Mapping[str, ModelInfo]
+    """Facts of each model, by name."""
+    corpus: Corpus
+
+    @property
+    def largest(self) -> int:
+        """Parameters of the largest model."""
+        return max(info.parameters for info in self.infos.values())
+
+    @property
+    def other_bytes(self) -> int:
+        """Bytes of a model's files beside its weights, of the model where they are the most."""
+        from frostline.trainables.data import sources
+
+        return max(sources.other_bytes(folder) for folder in self.folders.values())
+
+    def remarks(self, name_models: bool) -> list[str]:
+        """What a user should know of how the models read the data, a sentence each.
+
+        Args:
+            name_models: whether each sentence begins with its model.
+        """
+        return [
+            f"{model}: {remark}" if name_models else remark
+            for model, folder in self.folders.items()
+            for remark in self.family.remarks(folder, self.data, self.corpus)
+        ]
+
+    def survey(self, model: str) -> tuple[list[Boundary], bool]:
+        """Where a model can be cut in two, and whether its outputs fit float16, tried with a few examples."""
+        from frostline.trainables.prefix import boundary
+
+        folder = self.folders[model]
+        entry = self.family.prepare(folder, self.data, self.corpus.head(_SURVEYED))
+        network = self.family.build(folder, len(self.corpus.classes))
+        return boundary.survey(network, self.family, self.family.open(entry, "train"))
+
+
+def planned(sources: Sources, searched: Searched, budget: Budget, caching: Caching) -> dict[str, ModelPlan]:
     """All models of a new search, by name.
 
     Raises:
         ValueError: a model that does not take such inputs.
     """
-    found, sizes = {}, corpus.sizes()
-    for name, folder in folders.items():
-        work = prefix_plan.expected_work(
-            budget, sizes["train"], sizes["validation"], distributions, recipes, name, infos[name].blocks
-        )
-        # They share the room: each is as likely as any other to be the one that a trial takes.
-        room = limit / len(folders)
-        inputs = family.inputs(folder, data)  # before a look at the model with inputs that it may not take
-        kept, dtype = prefix_plan.planned(options, family, folder, data, corpus, device, work, room)
-        found[name] = _now(folder, infos[name], inputs, kept, dtype)
-    return found
+    models = {}
+    # The models share the room: each is as likely as any other to be the one that a trial takes.
+    caching = dataclasses.replace(caching, limit=caching.limit / len(sources.folders))
+    for name, folder in sources.folders.items():
+        inputs = sources.family.inputs(
+            folder, sources.data
+        )  # first: the survey below needs inputs that the model takes
+        work = prefix_plan.expected_work(budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks)
+        decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name))
+        models[name] = _model(sources, name, inputs, decision, dtype)
+    return models
 
 
-def again(
-    family: Family,
-    folders: Mapping[str, Path],
-    infos: Mapping[str, ModelInfo],
-    data: Data,
-    began: Mapping[str, ModelPlan],
-) -> dict[str, ModelPlan]:
-    """All models of a search that goes on, as they are now, started from where its trials did when it began."""
+def again(sources: Sources, began: Mapping[str, ModelPlan]) -> dict[str, ModelPlan]:
+    """All models of a search that goes on, as they are now; their trials start at the boundaries chosen before."""
     return {
-        name: _now(folder, infos[name], family.inputs(folder, data), began[name].prefix, began[name].cache_dtype)
-        for name, folder in folders.items()
+        name: _model(
+            sources, name, sources.family.inputs(folder, sources.data), began[name].prefix, began[name].cache_dtype
+        )
+        for name, folder in sources.folders.items()
     }
 
 
-def _now(folder: Path, info: ModelInfo, inputs: str, kept: prefix_plan.Decision, dtype: str) -> ModelPlan:
-    from frostline.trainables.data import sources
+def _model(sources: Sources, name: str, inputs: str, decision: prefix_plan.Decision, dtype: str) -> ModelPlan:
+    from frostline.trainables.data.sources import digest
 
     return ModelPlan(
-        blocks=info.blocks,
-        parameters=info.parameters,
-        weights=sources.digest(folder),
+        blocks=sources.infos[name].blocks,
+        parameters=sources.infos[name].parameters,
+        weights=digest(sources.folders[name]),
         inputs=inputs,
         cache_dtype=dtype,
-        prefix=kept,
+        prefix=decision,
     )
 
 
+def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, Path], dict[str, Rows]]:
+    """The folders of the models and the rows of the data. One error names all that is missing without a network.
+
+    Raises:
+        ValueError: as `family.model_folder` and `family.read_rows`.
+    """
+    from frostline.trainables.data.sources import NotCachedError
+
+    missing: list[str] = []
+    folders, rows = dict[str, Path](), dict[str, "Rows"]()
+    for model in models:
+        try:
+            folders[model] = family.model_folder(model)
+        except NotCachedError as error:
+            missing += error.what
+    try:
+        rows = family.read_rows(data)
+    except NotCachedError as error:
+        missing += error.what
+    if missing:
+        raise NotCachedError(*missing)
+    return folders, rows
+
+
 def to_json(models: Mapping[str, ModelPlan]) -> dict[str, Any]:
-    """By name, as plain values."""
+    """The models by name, as plain values."""
     return {name: dataclasses.asdict(model) for name, model in models.items()}

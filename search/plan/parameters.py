@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from frostline.spaces import ALL, Depth, Profile, Space
@@ -12,15 +13,23 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-def searched(
-    space: Space, profile: Profile, blocks: Mapping[str, int]
-) -> tuple[dict[str, BaseDistribution], dict[str, dict[str, Any]]]:
-    """Optuna distribution by parameter, and the recipes tried first by label.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Searched:
+    """The parameters of a search."""
+
+    distributions: dict[str, BaseDistribution]
+    """Optuna distribution by parameter."""
+    recipes: dict[str, dict[str, Any]]
+    """Recipes tried first, by label."""
+
+
+def searched(space: Space, profile: Profile, blocks: Mapping[str, int]) -> Searched:
+    """The parameters of a space, resolved for its models.
 
     Args:
         space: what is searched.
         profile: its models.
-        blocks: of each of them.
+        blocks: number of blocks of each of them.
 
     Raises:
         ValueError: a depth the model does not have, or a recipe outside the space.
@@ -35,7 +44,7 @@ def searched(
         recipes = {label: {"model": first, **recipe} for label, recipe in recipes.items()}
     for label, recipe in recipes.items():
         check_recipe(repr(label), recipe, distributions)
-    return distributions, recipes
+    return Searched(distributions=distributions, recipes=recipes)
 
 
 def resolve_parameters(

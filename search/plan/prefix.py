@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from frostline.search.plan import parameters
-from frostline.search.plan.options import Options
-from frostline.search.tune import asha as asha_rungs
-from frostline.spaces import Budget, Data
+from frostline.search.plan.budget import expected_epochs, validation_sizes
+from frostline.search.plan.parameters import Searched
+from frostline.spaces import Budget, Recipe
 from frostline.trainables._task import Boundary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from optuna.distributions import BaseDistribution
-
-    from frostline.trainables._family import Family
-    from frostline.trainables.data.corpus import Corpus
-
-_LOOKED_AT = 32
-"""Examples whose lengths stand for all."""
 
 ITEM_SIZE = {"float32": 4, "float16": 2}
 """Bytes of a number."""
@@ -85,52 +77,46 @@ class Decision:
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caching:
+    """What a user and a machine allow the prefix cache."""
+
+    asked: str | None
+    """`--prefix-cache`: `auto`, `float32`, `float16`, `off`; None where it was not given."""
+    as_before: Recipe | None
+    """The recipe that is trained again, to the bit; None in a search."""
+    device: str
+    """`cpu` or `cuda`."""
+    limit: float
+    """Bytes that may be kept."""
+
+
 def planned(
-    options: Options,
-    family: Family,
-    folder: Path,
-    data: Data,
-    corpus: Corpus,
-    device: str,
-    work: Work,
-    limit: float,
+    caching: Caching, work: Work, survey: Callable[[], tuple[Sequence[Boundary], bool]]
 ) -> tuple[Decision, str]:
-    """What is kept of frozen blocks' outputs, and as which numbers."""
-    asked = options.prefix_cache or "auto"
-    if options.retrain is not None and options.prefix_cache is None:  # as it was trained before, to the bit
-        if not options.retrain.cached_layers:
-            return NOTHING, options.retrain.cache_dtype
-        work, asked = (
-            dataclasses.replace(work, trainings={options.retrain.cached_layers: 1e9}),
-            options.retrain.cache_dtype,
-        )
-    if asked == "off":
-        return NOTHING, "float32"
-    return _choose(asked, family, folder, data, corpus, device, work, limit)
+    """Which outputs of frozen blocks are kept, and in which number format.
 
-
-def _choose(
-    asked: str, family: Family, folder: Path, data: Data, corpus: Corpus, device: str, work: Work, limit: float
-) -> tuple[Decision, str]:
-    """What to keep, and as which numbers, by a look at the model and at some of the data.
+    `auto` is float32 on a CPU, so that scores are the same with and without the cache but for rounding. On a GPU,
+    which computes in bfloat16 anyway, it is float16.
 
     Args:
-        asked: `auto`, `float32` or `float16`; `auto` is float32 on a CPU, so that scores are the same with and
-            without the cache but for rounding, and on a GPU, which computes in bfloat16 anyway, float16.
-        family: of the model.
-        folder: of the model.
-        data: how inputs are cut.
-        corpus: the slices.
-        device: `cpu` or `cuda`.
-        work: what the search will ask.
-        limit: bytes that may be kept.
+        caching: what is allowed.
+        work: what the search is expected to ask.
+        survey: tries the model; gives where it can be cut, and whether its outputs fit float16. It costs a second,
+            so it is called only where something may be kept.
     """
-    from frostline.trainables.prefix import boundary as prefix_boundary
-
-    examples = family.open(family.prepare(folder, data, corpus.head(_LOOKED_AT)), "train")
-    boundaries, roomy = prefix_boundary.survey(family.build(folder, len(corpus.classes)), family, examples)
-    dtype = "float16" if asked == "auto" and device == "cuda" and roomy else "float32" if asked == "auto" else asked
-    return decide(boundaries, dtype, work, MACHINES[device], limit), dtype
+    asked = caching.asked or "auto"
+    if caching.as_before is not None and caching.asked is None:
+        asked, start = caching.as_before.cache_dtype, caching.as_before.cached_layers
+        if not start:
+            return NOTHING, asked
+        work = dataclasses.replace(work, trainings={start: 1e9})
+    if asked == "off":
+        return NOTHING, "float32"
+    boundaries, fits_float16 = survey()
+    if asked == "auto":
+        asked = "float16" if caching.device == "cuda" and fits_float16 else "float32"
+    return decide(boundaries, asked, work, MACHINES[caching.device], caching.limit), asked
 
 
 _TRIALS_IN_A_TIME = 50
@@ -140,41 +126,33 @@ _FRACTIONS = 1000
 """Points that stand for a range of `frozen_fraction`."""
 
 
-def expected_work(
-    budget: Budget,
-    train: int,
-    validation: int,
-    distributions: Mapping[str, BaseDistribution],
-    recipes: Mapping[str, Mapping[str, Any]],
-    model: str,
-    blocks: int,
-) -> Work:
+def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, model: str, blocks: int) -> Work:
     """How many trainings of a model freeze how much, and how many examples each looks at, if ASHA halts its share.
 
     Those that are sampled are spread evenly over the models that are searched.
 
     Args:
         budget: of the search.
-        train: training examples.
-        validation: validation examples.
-        distributions: what is searched.
-        recipes: tried first.
-        model: of whose trainings this is.
-        blocks: that it has.
+        sizes: examples per slice.
+        searched: parameters, and recipes tried first.
+        model: whose trainings are counted.
+        blocks: number of blocks of that model.
     """
     trials = budget.trials or _TRIALS_IN_A_TIME
-    again = budget.confirm_recipes * budget.confirm_seeds
-    part = (asha_rungs.expected_epochs(trials, budget) + again * budget.epochs) / ((trials + again) * budget.epochs)
-    looked_at = sum(asha_rungs.looks(budget, train, validation))
-    own = [recipe for recipe in recipes.values() if recipe.get("model", model) == model]
+    confirmations = budget.confirm_recipes * budget.confirm_seeds
+    epochs = expected_epochs(trials, budget) + confirmations * budget.epochs
+    share = epochs / ((trials + confirmations) * budget.epochs)
+    validated = sum(validation_sizes(budget, sizes["train"], sizes["validation"]))
+    own = [recipe for recipe in searched.recipes.values() if recipe.get("model", model) == model]
     own = [recipe for recipe in own if recipe.get("augmentation", "none") == "none"]
     depths = [int(parameters.complete(recipe, {model: blocks}).get("frozen_layers", 0)) for recipe in own]
-    models = len(distributions["model"].choices) if "model" in distributions else 1  # type: ignore[attr-defined]
-    rest = (max(0, trials - len(recipes)) + again) / models * _share_without_augmentation(distributions)
+    models = len(getattr(searched.distributions.get("model"), "choices", (model,)))
+    sampled = (max(0, trials - len(searched.recipes)) + confirmations) / models
+    sampled *= _share_without_augmentation(searched.distributions)
     return Work(
-        trainings=trainings_by_depth(depth_shares(distributions, blocks), depths, rest),
-        passes=part * (budget.epochs * train + looked_at),
-        examples=train + validation,
+        trainings=trainings_by_depth(depth_shares(searched.distributions, blocks), depths, sampled),
+        passes=share * (budget.epochs * sizes["train"] + validated),
+        examples=sizes["train"] + sizes["validation"],
     )
 
 

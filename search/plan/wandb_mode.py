@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 MODES = ("online", "offline", "off")
@@ -20,6 +21,18 @@ _OF_SETTING = {
 """W&B's own words for a mode."""
 
 _NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WandbMode:
+    """Whether and how a search is shown in W&B."""
+
+    mode: str
+    """One of `MODES`."""
+    reason: str
+    """Why it is this mode."""
+    artifact: bool = False
+    """Whether the winner's model is uploaded."""
 
 
 def choose(asked: str | None, kept: str | None, setting: str, has_key: bool) -> tuple[str, str]:
@@ -48,18 +61,23 @@ def choose(asked: str | None, kept: str | None, setting: str, has_key: bool) -> 
     return mode, f"W&B's own mode is {setting}"
 
 
-def resolve(asked: str | None, kept: str | None) -> tuple[str, str]:
-    """`choose` for this process: looks for a key only where the answer depends on one.
+def resolve(asked: str | None, kept: str | None, artifact: bool = False) -> WandbMode:
+    """`choose` for this process: it looks for a key only where the answer depends on one.
+
+    Args:
+        asked: as for `choose`.
+        kept: as for `choose`.
+        artifact: whether the winner's model is to be uploaded.
 
     Raises:
         ValueError: as `choose`.
     """
     setting = os.environ.get("WANDB_MODE", "")
     mode, reason = choose(asked, kept, setting, has_key=True)
-    if mode != "online":
-        return mode, reason
-    has_key, configured = _configured()
-    return choose(asked, kept, setting or configured, has_key)
+    if mode == "online":
+        has_key, configured = _configured()
+        mode, reason = choose(asked, kept, setting or configured, has_key)
+    return WandbMode(mode=mode, reason=reason, artifact=artifact)
 
 
 def _configured() -> tuple[bool, str]:

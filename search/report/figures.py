@@ -152,7 +152,7 @@ def curves(view: View) -> go.Figure | None:
     if not rows:
         return None
     shown = figure(420, {"title": {"text": "epochs trained", "standoff": 8}, "rangemode": "tozero"}, score_axis(view))
-    for rung in view.plan.rungs:
+    for rung in view.plan.schedule.rungs:
         shown.add_vline(x=rung, line={"width": 1, "dash": "dot", "color": COLORS[STOPPED]})
         shown.add_annotation(x=rung, y=1, yref="paper", yanchor="top", xanchor="left", text=" rung", showarrow=False)
     many, won = len(rows) > MANY, view.won
@@ -316,8 +316,8 @@ def timeline(view: View, slots: Sequence[Sequence[Stretch]]) -> go.Figure | None
                 (slot, stretch)
                 for slot, of in zip(names, slots, strict=True)
                 for stretch in of
-                if (stretch.trial.seed != view.plan.seed) == again
-                and described(stretch.trial, view.status, view.plan.rungs)[0] == kind
+                if (stretch.trial.seed != view.plan.search.seed) == again
+                and described(stretch.trial, view.status, view.plan.schedule.rungs)[0] == kind
             ]
             if some:
                 shown.add_bar(

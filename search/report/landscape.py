@@ -29,7 +29,7 @@ def parallel(view: View) -> go.Figure | None:
 
     Drawn as plain lines: plotly's own kind needs WebGL, does not print and does not follow the page's colours.
     """
-    spaces = {name: space for name, space in view.plan.distributions.items() if not space.single()}
+    spaces = {name: space for name, space in view.plan.search.distributions.items() if not space.single()}
     rows = [row for row in view.rows if row.seen is not None and row.kind in _LINES]
     rows = [row for row in rows if spaces.keys() <= row.trial.params.keys()]
     if len(rows) < _FEWEST or not spaces:
@@ -228,7 +228,7 @@ def depth(view: View) -> go.Figure | None:
     rows = [row for row in view.rows if row.seen is not None and row.epoch > 0]
     if len({row.frozen / row.blocks for row in rows}) < 2:
         return None
-    several = len(view.plan.models) > 1
+    several = len(view.plan.search.models) > 1
     title = "frozen blocks (% of the model's)" if several else f"frozen blocks (of {rows[0].blocks})"
     shown = figures.figure(
         380,

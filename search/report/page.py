@@ -110,10 +110,10 @@ def contents(seen: View) -> dict[str, Any]:
     slots = slots_of(seen)
     sessions = [event["time"] for event in seen.sessions]
     ends = [event["time"] for event in seen.events] + [stretch.stop for slot in slots for stretch in slot]
-    use = timeline.used(slots, sessions, plan.slots, max(ends, default=0.0)) if any(slots) else None
-    matters = importance.importance(seen.trials, seen.metric, plan.distributions)
+    use = timeline.used(slots, sessions, plan.resources.slots, max(ends, default=0.0)) if any(slots) else None
+    matters = importance.importance(seen.trials, seen.metric, plan.search.distributions)
     references = references_of(seen)
-    sampled = [name for name, space in plan.distributions.items() if not space.single()]
+    sampled = [name for name, space in plan.search.distributions.items() if not space.single()]
     return {
         "seen": seen,
         "plan": plan,
@@ -135,7 +135,7 @@ def contents(seen: View) -> dict[str, Any]:
         "fewest": importance.FEWEST,
         "use": use,
         "sampled": sampled,
-        "models": short_models(plan.models),
+        "models": short_models(plan.search.models),
         "folders": {row.number: folder_of(seen, row.trial) for row in rows},
         "lines": summaries.plan_lines(plan),
         "command": command(plan),
@@ -156,7 +156,7 @@ def _when(at: float) -> str:
 def status_line(seen: View, rows: Sequence[Row]) -> str:
     """One sentence: how far the search is."""
     ended = sum(row.kind != view.OPEN for row in rows)
-    planned = seen.plan.base.budget.trials
+    planned = seen.plan.budget.trials
     of = f"{ended} of {plural(planned, 'trial')}" if planned is not None else plural(ended, "trial")
     again = sum(not trial.open for trial in seen.confirmations)
     done = f"{of} done" + (f" and {plural(again, 'training')} with fresh seeds" if again else "")
@@ -202,7 +202,7 @@ def sentences(
     """All that the records bear, what matters most first."""
     confirmed, won, plan = seen.confirmed, seen.won, seen.plan
     score = confirmed[0].mean if confirmed else won.score(seen.metric) if won else None
-    examples = plan.sizes["validation"]
+    examples = plan.data.sizes["validation"]
     share = figures.is_share(seen)
     took = {
         row.number: [t.seconds for t in seen.confirmations if t.number == row.number and t.seed in row.seeds]
@@ -226,12 +226,12 @@ def sentences(
         findings.against(references, score, examples) if share and score is not None else None,
         findings.explained(matters),
         findings.freezing(confirmed, rows, took, examples) if share and rows else None,
-        findings.of_models(rows, short_models(plan.models), examples) if share else None,
+        findings.of_models(rows, short_models(plan.search.models), examples) if share else None,
         *summaries.verdict(summary),
         findings.seeds_matter(confirmed) if share else None,
-        findings.saved(rows, plan.base.budget.epochs),
-        findings.longer(rows, plan.base.budget.epochs),
-        *findings.at_the_edge(rows, plan.distributions),
+        findings.saved(rows, plan.budget.epochs),
+        findings.longer(rows, plan.budget.epochs),
+        *findings.at_the_edge(rows, plan.search.distributions),
         findings.progress(rows, won.number if won else None),
         findings.failures(rows),
         findings.idle(use),
@@ -260,7 +260,7 @@ def charts(
         figure=figures.curves(seen),
         absent=nothing,
     )
-    axes = sum(not space.single() for space in seen.plan.distributions.values())
+    axes = sum(not space.single() for space in seen.plan.search.distributions.values())
     yield Chart(
         name="parallel",
         about=f"Parameters and validation {metric} of every trial, a line each",
@@ -287,14 +287,14 @@ def charts(
         absent="Fewer than two trials have a score on all validation examples.",
     )
     sizes = {row.number: row.parameters / 1e6 for row in rows if row.score is not None}
-    one = next(iter(seen.plan.models.values()))
+    one = next(iter(seen.plan.search.models.values()))
     yield Chart(
         name="pareto-size",
         about=f"Validation {metric} against the number of the model's parameters, with the Pareto front",
         figure=landscape.pareto(seen, sizes, "parameters of the model (millions)", "M parameters"),
         absent=(
             f"Every trial trains the same model, of {one.parameters / 1e6:.1f} million parameters: no size to trade."
-            if len(seen.plan.models) == 1
+            if len(seen.plan.search.models) == 1
             else "Only models of one size have a score on all validation examples yet."
         ),
     )
@@ -309,7 +309,7 @@ def charts(
 def slices(seen: View) -> list[Chart]:
     """A small figure a parameter."""
     found = []
-    for place, (name, space) in enumerate(seen.plan.distributions.items()):
+    for place, (name, space) in enumerate(seen.plan.search.distributions.items()):
         shown = landscape.slice_of(seen, name, space)
         if shown is not None:
             found.append(Chart(name=f"slice-{place}", about=f"Validation {seen.metric} against {name}", figure=shown))
@@ -328,18 +328,26 @@ def command(plan: Plan) -> str:
     """What to type to search the same again, in a new run directory: every choice is spelled out."""
     import shlex
 
-    base, budget, data = plan.base, plan.base.budget, plan.base.data
-    if plan.space == RETRAIN:
-        return f"frostline --retrain {shlex.quote(plan.place)} --seed {plan.seed}"
-    words = ["frostline", "--space", plan.space, "--profile", plan.profile, "--seed", str(plan.seed)]
-    if "model" not in plan.distributions:
+    base, budget, data = plan.search.base, plan.budget, plan.search.base.data
+    if plan.search.space == RETRAIN:
+        return f"frostline --retrain {shlex.quote(str(plan.place))} --seed {plan.search.seed}"
+    words = [
+        "frostline",
+        "--space",
+        plan.search.space,
+        "--profile",
+        plan.search.profile,
+        "--seed",
+        str(plan.search.seed),
+    ]
+    if "model" not in plan.search.distributions:
         words += ["--model", base.model]
     words += ["--dataset", data.source, "--columns", f"{data.text},{data.label}"]
     words += [] if budget.trials is None else ["--trials", str(budget.trials)]
     words += [] if budget.seconds is None else ["--time-budget", f"{budget.seconds:g}s"]
     words += ["--epochs", str(budget.epochs)]
     words += ["--confirm", str(budget.confirm_recipes), "--confirm-seeds", str(budget.confirm_seeds)]
-    kept = any(model.prefix.kept for model in plan.models.values())
+    kept = any(model.prefix.kept for model in plan.search.models.values())
     words += ["--prefix-cache", base.cache_dtype if kept else "off"]
     lines, line = [], words[0]
     for option, given in zip(words[1::2], words[2::2], strict=True):

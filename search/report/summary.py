@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from frostline.search.ledger import confirm
+from frostline.search.plan.budget import expected_epochs, worst_case_epochs
 from frostline.search.plan.plan import Plan, versions
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Reference, Trial
-from frostline.search.tune import asha as asha_rungs
 from frostline.spaces import Budget
 
 if TYPE_CHECKING:
@@ -35,50 +35,50 @@ def summary(
     won, confirmed = ledger.winner(), ledger.confirmed()
     test = ledger.test_of(won[1]) if won else None
     best = _best(plan, ledger, won[0]) if won else None
-    recipe = plan.recipe(won[0].params, won[0].seed) if won else plan.base
+    recipe = plan.recipe(won[0].params, won[0].seed) if won else plan.search.base
     return {
-        "space": plan.space,
-        "profile": plan.profile,
+        "space": plan.search.space,
+        "profile": plan.search.profile,
         "model": recipe.model,
         "data": {
-            "source": plan.base.data.source,
-            "fingerprint": plan.fingerprint,
-            **plan.sizes,
-            "classes": list(plan.classes),
+            "source": plan.search.base.data.source,
+            "fingerprint": plan.data.fingerprint,
+            **plan.data.sizes,
+            "classes": list(plan.data.classes),
         },
-        "metric": plan.metric,
+        "metric": plan.search.metric,
         "best": best,
         "confirmed": [dataclasses.asdict(row) for row in confirmed],
         "tied": [row.number for row in confirm.tied(confirmed)],
         "test": dict(test["metrics"]) if test else None,
         "test_interval": list(test["interval"]) if test else None,
         "test_reads": ledger.test_reads(),
-        "optimism": best["validation"] - test["metrics"][plan.metric] if best and test else None,
+        "optimism": best["validation"] - test["metrics"][plan.search.metric] if best and test else None,
         "references": [dataclasses.asdict(row) for row in rows],
         "counts": trial_records.counts(ledger.trials),
         "interrupted": interrupted,
         "failure": failure,
         "seconds": round(ledger.took, 1),
-        "seed": plan.seed,
-        "run": plan.place,
-        **({"copy": str(plan.run)} if plan.url else {}),
-        "load": family.load_line().replace("MODEL_FOLDER", str(plan.run / "best")) if won else None,
+        "seed": plan.search.seed,
+        "run": str(plan.place),
+        **({"copy": str(plan.place.run)} if plan.place.url else {}),
+        "load": family.load_line().replace("MODEL_FOLDER", str(plan.place.run / "best")) if won else None,
         "versions": versions(),
     }
 
 
 def _best(plan: Plan, ledger: Ledger, training: Trial) -> dict[str, Any]:
     """The training whose weights are exported; `found` is what its recipe was picked for."""
-    line = training.best(plan.metric)
+    line = training.best(plan.search.metric)
     assert line is not None  # a winner has a score
-    trial = ledger.trials.get(training.number, plan.seed)
+    trial = ledger.trials.get(training.number, plan.search.seed)
     return {
         "number": training.number,
         "recipe": training.label or "sampled",
         "params": training.params,
         "seed": training.seed,
-        "validation": line.metrics[plan.metric],
-        "found": trial.score(plan.metric) if trial else None,
+        "validation": line.metrics[plan.search.metric],
+        "found": trial.score(plan.search.metric) if trial else None,
         "epoch": line.epoch,
         "metrics": line.metrics,
         "seconds": training.seconds,
@@ -157,24 +157,26 @@ def recipe_line(params: Mapping[str, Any]) -> str:
 def model_card(found: Mapping[str, Any], plan: Plan, family: Family) -> str:
     """`best/README.md`: what the model is, how well it does, how to load it."""
     recipe = plan.recipe(found["best"]["params"], found["best"]["seed"])
-    model, usage = plan.models[recipe.model], family.usage().replace("MODEL_FOLDER", str(plan.run / "best"))
-    metric, best, data = found["metric"], found["best"], plan.base.data
-    head = (
-        f"---\nbase_model: {recipe.model}\nlibrary_name: {family.library_name}\ntags: [frostline, {plan.space}]\n---\n"
+    model, usage = (
+        plan.search.models[recipe.model],
+        family.usage().replace("MODEL_FOLDER", str(plan.place.run / "best")),
     )
+    metric, best, data = found["metric"], found["best"], plan.search.base.data
+    tags = f"tags: [frostline, {plan.search.space}]"
+    head = f"---\nbase_model: {recipe.model}\nlibrary_name: {family.library_name}\n{tags}\n---\n"
     (_, validation, test), *chosen_by = score_rows(found)
     rows = [f"| this model | {validation} | {test} |"]
     rows += [f"| {name.strip()} | {validation} | {test} |" for name, validation, test in chosen_by]
     rows += [
         f"| {row['name']} | {_number(row['validation'])} | {_number(row['test'])} |" for row in found["references"]
     ]
-    sizes = ", ".join(f"{size} {split}" for split, size in plan.sizes.items())
+    sizes = ", ".join(f"{size} {split}" for split, size in plan.data.sizes.items())
     values = "\n".join(f"- {name}: {value}" for name, value in best["params"].items())
     table_rows, sentences = "\n".join(rows), "\n".join(f"- {line}" for line in verdict(found))
     return f"""{head}
-# {plan.space}: the winner of a Frostline search
+# {plan.search.space}: the winner of a Frostline search
 
-{recipe.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.classes)}).
+{recipe.model}, fine-tuned on {data.source} ({sizes} examples; classes {", ".join(plan.data.classes)}).
 
 Validation chose this model among {sum(found["counts"].values())} trials; the test set was read for the winner
 alone. The intervals: of a mean over seeds by Student's t, of a test score over examples by the bootstrap.
@@ -196,7 +198,7 @@ alone. The intervals: of a mean over seeds by Student's t, of a test score over 
 {values}
 - frozen blocks: {recipe.frozen_layers} of {model.blocks}, counted from the input
 - seed: {best["seed"]}
-- epochs: {best["epoch"]:g} of {plan.base.budget.epochs} (the best one is kept)
+- epochs: {best["epoch"]:g} of {plan.budget.epochs} (the best one is kept)
 - {model.inputs}
 
 `recipe.json` beside this file holds all of it.
@@ -210,57 +212,62 @@ def dump(found: Mapping[str, Any]) -> str:
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """The plan as labelled lines, for `--dry-run`."""
-    budget, data, base = plan.base.budget, plan.base.data, plan.base
+    budget, data, base = plan.budget, plan.search.base.data, plan.search.base
     rows = [
-        ("space", f"{plan.space} ({base.family}), metric: validation {plan.metric}"),
-        ("profile", f"{plan.profile}: {plan.profile_reason}"),
+        ("space", f"{plan.search.space} ({base.family}), metric: validation {plan.search.metric}"),
+        ("profile", f"{plan.search.profile}: {plan.search.profile_reason}"),
         *(
             (
                 "model",
                 f"{name}: {model.parameters / 1e6:.1f} M parameters, {model.blocks} blocks and a head; {model.inputs}",
             )
-            for name, model in plan.models.items()
+            for name, model in plan.search.models.items()
         ),
         (
             "data",
-            f"{data.source}: {', '.join(f'{size} {split}' for split, size in plan.sizes.items())}; "
-            f"{len(plan.classes)} classes; {plan.duplicates} duplicate rows left out; "
-            f"fingerprint {plan.fingerprint[:12]}",
+            f"{data.source}: {', '.join(f'{size} {split}' for split, size in plan.data.sizes.items())}; "
+            f"{len(plan.data.classes)} classes; {plan.data.duplicates} duplicate rows left out; "
+            f"fingerprint {plan.data.fingerprint[:12]}",
         ),
-        *(("data", remark) for remark in plan.remarks),
+        *(("data", remark) for remark in plan.data.remarks),
     ]
-    rows += [("parameter", f"{name}: {_range(d)}") for name, d in plan.distributions.items()]
+    rows += [("parameter", f"{name}: {_range(d)}") for name, d in plan.search.distributions.items()]
     rows += [
         ("tried first", f"{label}: " + ", ".join(f"{k} {v}" for k, v in plan.complete(recipe).items()))
-        for label, recipe in plan.recipes.items()
+        for label, recipe in plan.search.recipes.items()
     ]
-    stops = ", ".join(f"{rung:g}" for rung in plan.rungs) or "none"
+    resources = plan.resources
+    stops = ", ".join(f"{rung:g}" for rung in plan.schedule.rungs) or "none"
     rows += [
         (
             "trials",
-            f"{limit(budget)}, of up to {budget.epochs} epochs ({plan.sizes['train'] * budget.epochs} examples)",
+            f"{limit(budget)}, of up to {budget.epochs} epochs ({plan.data.sizes['train'] * budget.epochs} examples)",
         ),
         (
             "rungs",
             f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA); "
             f"measured after {', '.join(_measured(plan))} epochs",
         ),
-        ("at once", f"{plan.slots} trials: {plan.slots_reason}"),
-        ("each trial", f"{plan.need} on {plan.device}, {plan.threads} thread{'s' * (plan.threads > 1)}"),
+        ("at once", f"{plan.resources.slots} trials: {plan.resources.slots_reason}"),
+        (
+            "each trial",
+            f"{resources.need} on {resources.device}, {resources.threads} thread{'s' * (resources.threads > 1)}",
+        ),
         *([] if budget.trials is None else [("epochs", _epochs(budget.trials, budget))]),
         ("confirm", _confirmation(budget)),
         (
             "safety",
-            f"a snapshot of each trial every {plan.checkpoint_every:g} s; "
-            f"a trial whose process dies goes on from it, up to {plan.retries} times",
+            f"a snapshot of each trial every {plan.resources.checkpoint_every:g} s; "
+            f"a trial whose process dies goes on from it, up to {plan.resources.retries} times",
         ),
-        ("disk", f"at most {plan.disk / 1e6:.0f} MB in {plan.place}"),
+        ("disk", f"at most {plan.resources.disk / 1e6:.0f} MB in {plan.place}"),
         *(("cache", text) for text in _prefix(plan)),
         (
             "wandb",
-            f"{plan.wandb}: {plan.wandb_reason}" + ("; the winner's model goes up too" if plan.wandb_artifact else ""),
+            f"{plan.wandb.mode}: {plan.wandb.reason}"
+            + ("; the winner's model goes up too" if plan.wandb.artifact else ""),
         ),
-        ("seed", str(plan.seed)),
+        ("seed", str(plan.search.seed)),
     ]
     return rows
 
@@ -268,8 +275,8 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
 def _prefix(plan: Plan) -> list[str]:
     """What is kept of frozen blocks' outputs, a line a model."""
     lines = []
-    for name, model in plan.models.items():
-        found, of = model.prefix, f"{name}: " if len(plan.models) > 1 else ""
+    for name, model in plan.search.models.items():
+        found, of = model.prefix, f"{name}: " if len(plan.search.models) > 1 else ""
         if not found.kept:
             nothing = "nothing is kept of what frozen blocks put out: no pass over the data would pay, or it is off"
             lines.append(f"{of}{nothing}")
@@ -277,7 +284,7 @@ def _prefix(plan: Plan) -> list[str]:
         depths = ", ".join(f"{depth}{' (first token)' if depth in found.first_only else ''}" for depth in found.kept)
         lines.append(
             f"{of}the outputs of the first {depths} blocks are kept, {model.cache_dtype}, {found.bytes / 1e6:.0f} MB "
-            f"(limit {plan.cache_limit / 1e9:.1f} GB): about {found.spent:.0f} s once, "
+            f"(limit {plan.resources.cache_limit / 1e9:.1f} GB): about {found.spent:.0f} s once, "
             f"to save about {found.saved:.0f} s"
         )
     return lines
@@ -285,10 +292,10 @@ def _prefix(plan: Plan) -> list[str]:
 
 def _measured(plan: Plan) -> list[str]:
     """Epochs of each report, and how much of the validation slice it looks at where that is not all."""
-    whole = plan.sizes["validation"]
+    whole = plan.data.sizes["validation"]
     return [
         f"{at:g}" + (f" (on {look} of {whole} examples)" if look < whole else "")
-        for at, look in zip(plan.report_at, plan.validate_on, strict=True)
+        for at, look in zip(plan.schedule.report_at, plan.schedule.validate_on, strict=True)
     ]
 
 
@@ -301,7 +308,7 @@ def limit(budget: Budget) -> str:
 
 
 def _epochs(trials: int, budget: Budget) -> str:
-    worst, expected = asha_rungs.worst_case_epochs(trials, budget), asha_rungs.expected_epochs(trials, budget)
+    worst, expected = worst_case_epochs(trials, budget), expected_epochs(trials, budget)
     return f"at worst {worst:g}, about {expected:g} if every rung halts its share"
 
 

@@ -5,7 +5,6 @@ What is computed here is small and pure: which training won, what a trial is cal
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -17,16 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from frostline.search.cluster import capacity
 from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Confirmed
-from frostline.search.plan.models import ModelPlan
-from frostline.search.plan.plan import Plan
+from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Line, Trial
-from frostline.spaces import Recipe
 
 FINISHED, INTERRUPTED, FAILED, RUNNING, BROKEN_OFF = "finished", "interrupted", "stopped", "running", "broken off"
 """What has become of a search; broken off: its process is gone and left no summary."""
@@ -95,7 +91,7 @@ class View:
     @property
     def metric(self) -> str:
         """What decides; larger is better."""
-        return self.plan.metric
+        return self.plan.search.metric
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -105,7 +101,7 @@ class View:
     @cached_property
     def confirmed(self) -> list[Confirmed]:
         """The recipes that were trained again, best first."""
-        budget = self.plan.base.budget
+        budget = self.plan.budget
         on = budget.confirm_recipes and budget.confirm_seeds
         return confirm.confirmed(self.trials, self.confirmations, self.metric) if on else []
 
@@ -162,7 +158,8 @@ def read(run: Path, now: float | None = None) -> View:
     """
     run = run.expanduser().resolve()
     fields = run_folder.read_plan(run)
-    plan, versions = _plan(run, fields)
+    plan = of_json(run, fields)
+    versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
     events = tuple(e for e in read_lines(run / run_folder.LOG) if isinstance(e.get("time"), int | float))
     known = trial_records.read(run / "trials.jsonl")
     again = trial_records.read(run / "confirm.jsonl")
@@ -186,25 +183,6 @@ def read(run: Path, now: float | None = None) -> View:
         status=_status(summary, events),
         now=time.time() if now is None else now,
     )
-
-
-def _plan(run: Path, fields: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
-    """The plan of a `plan.json`, without a look at data or models, and the versions it names."""
-    from optuna.distributions import json_to_distribution
-
-    names = {field.name for field in dataclasses.fields(Plan)}
-    try:
-        given: dict[str, Any] = {name: value for name, value in fields.items() if name in names}
-        given |= {name: tuple(given[name]) for name in ("classes", "remarks", "rungs", "report_at", "validate_on")}
-        given["base"] = Recipe.from_json(json.dumps(fields["base"]))
-        given["distributions"] = {k: json_to_distribution(json.dumps(v)) for k, v in fields["distributions"].items()}
-        given["models"] = {name: ModelPlan.of(model) for name, model in fields["models"].items()}
-        given["need"] = capacity.Need(**fields["need"])
-        given["run"] = run
-        versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
-        return Plan(**given), versions
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
 
 
 def _summary(run: Path, events: tuple[dict[str, Any], ...]) -> dict[str, Any] | None:
@@ -241,11 +219,11 @@ def _lives(pid: Any) -> bool:
 
 def _row(view: View, trial: Trial) -> Row:
     plan = view.plan
-    kind, state, reason = described(trial, view.status, plan.rungs)
+    kind, state, reason = described(trial, view.status, plan.schedule.rungs)
     best = trial.best(view.metric)
     last = next((line for line in reversed(trial.reports) if view.value(line) is not None), None)
-    model = str(trial.params.get("model", plan.base.model))
-    known = plan.models.get(model, plan.models[plan.base.model])
+    model = str(trial.params.get("model", plan.search.base.model))
+    known = plan.search.models.get(model, plan.search.models[plan.search.base.model])
     return Row(
         trial=trial,
         kind=kind,
@@ -256,7 +234,7 @@ def _row(view: View, trial: Trial) -> Row:
         seen=view.value(best or last) if best or last else None,  # type: ignore[arg-type]
         epoch=trial.reports[-1].epoch if trial.reports else 0.0,
         model=model,
-        frozen=int(trial.params.get("frozen_layers", plan.base.frozen_layers)),
+        frozen=int(trial.params.get("frozen_layers", plan.search.base.frozen_layers)),
         blocks=known.blocks,
         parameters=known.parameters,
     )

@@ -30,12 +30,12 @@ def config(plan: Plan) -> dict[str, Any]:
     in their configuration.
     """
     return {
-        "name": plan.run.name,
-        "description": f"{plan.space}, profile {plan.profile}: a Frostline search",
+        "name": plan.place.run.name,
+        "description": f"{plan.search.space}, profile {plan.search.profile}: a Frostline search",
         "method": "bayes",  # W&B knows three; TPE is the nearest to this one
         "controller": {"type": "local"},
-        "metric": {"name": plan.metric, "goal": "maximize"},  # a larger metric is better in every space
-        "parameters": {name: parameter(found) for name, found in plan.distributions.items()},
+        "metric": {"name": plan.search.metric, "goal": "maximize"},  # a larger metric is better in every space
+        "parameters": {name: parameter(found) for name, found in plan.search.distributions.items()},
     }
 
 
@@ -94,12 +94,19 @@ def run_name(number: int, seed: int | None, label: str) -> str:
 def run_config(plan: Plan, number: int, params: Mapping[str, Any], label: str, seed: int) -> dict[str, Any]:
     """The whole recipe; what is searched stands at its top under its own name."""
     recipe = dataclasses.asdict(plan.recipe(params, seed))
-    return {**recipe, **params, "trial": number, "label": label, "space": plan.space, "profile": plan.profile}
+    return {
+        **recipe,
+        **params,
+        "trial": number,
+        "label": label,
+        "space": plan.search.space,
+        "profile": plan.search.profile,
+    }
 
 
 def tags(plan: Plan, model: str) -> list[str]:
     """Space, profile, model, none of them twice."""
-    return list(dict.fromkeys(text[-_TAG:] for text in (plan.space, plan.profile, model)))
+    return list(dict.fromkeys(text[-_TAG:] for text in (plan.search.space, plan.search.profile, model)))
 
 
 def row(line: Line) -> dict[str, Any]:

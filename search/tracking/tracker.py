@@ -76,15 +76,15 @@ class Tracker:
     # --- its life ------------------------------------------------------------------------------
 
     def __enter__(self) -> Tracker:
-        if self._plan.wandb == "off":
+        if self._plan.wandb.mode == "off":
             return self
-        run = self._plan.run
+        run = self._plan.place.run
         lines = list(read_lines(run / _BOOK))
         self._uploaded = next((book["artifact"] for book in reversed(lines) if "artifact" in book), None)
         self.link = next((book["url"] for book in lines if "url" in book), None)
         first = next((event for event in read_lines(run / LOG) if event.get("event") == "session"), {})
         self._prefix = sweep.run_prefix(run.name, first)
-        also_offline = self._plan.wandb == "offline"
+        also_offline = self._plan.wandb.mode == "offline"
         kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or also_offline)}
         known = [*trial_records.read(run / "trials.jsonl"), *trial_records.read(run / "confirm.jsonl")]
         self._reports = {trial.key: trial for trial in known if trial.open}
@@ -97,10 +97,10 @@ class Tracker:
 
     def start(self) -> None:
         """The search has work to do: start the client, unless W&B is off or it has been started."""
-        if self._plan.wandb == "off" or self._client is not None:
+        if self._plan.wandb.mode == "off" or self._client is not None:
             return
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        (self._plan.run / "wandb").mkdir(exist_ok=True)
+        (self._plan.place.run / "wandb").mkdir(exist_ok=True)
         self._client = subprocess.Popen(
             [sys.executable, "-P", "-m", "frostline.search.tracking.client"],
             stdin=subprocess.PIPE,
@@ -116,17 +116,17 @@ class Tracker:
 
     def _hello(self) -> dict[str, Any]:
         plan = self._plan
-        depth = next((name for name in ("frozen_layers", "frozen_fraction") if name in plan.distributions), None)
+        depth = next((name for name in ("frozen_layers", "frozen_fraction") if name in plan.search.distributions), None)
         return {
-            "mode": plan.wandb,
-            "run": str(plan.run),
-            "group": plan.run.name,
+            "mode": plan.wandb.mode,
+            "run": str(plan.place.run),
+            "group": plan.place.run.name,
             "sweep": sweep.config(plan),
             "view": {
-                "name": f"Frostline: {plan.run.name}",
-                "group": plan.run.name,
-                "metric": plan.metric,
-                "parameters": {name: sweep.is_log(found) for name, found in plan.distributions.items()},
+                "name": f"Frostline: {plan.place.run.name}",
+                "group": plan.place.run.name,
+                "metric": plan.search.metric,
+                "parameters": {name: sweep.is_log(found) for name, found in plan.search.distributions.items()},
                 "depth": depth,
             },
             "answer_in": self._limits.answer,
@@ -152,14 +152,14 @@ class Tracker:
                 os.killpg(client.pid, signal.SIGKILL)  # what W&B has started for it too
             client.wait()
         self._threads[-1].join(timeout=1)
-        if self._plan.wandb == "offline" and not self._warned:
-            self._print(f"W&B: kept in {self._plan.run / 'wandb'}. {self._later}")
+        if self._plan.wandb.mode == "offline" and not self._warned:
+            self._print(f"W&B: kept in {self._plan.place.run / 'wandb'}. {self._later}")
 
     # --- the search ----------------------------------------------------------------------------
 
     def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
         """A training has been given a slot; `seed` where it is not the search's own."""
-        seed = self._plan.seed if seed is None else seed
+        seed = self._plan.search.seed if seed is None else seed
         self._begin(number, params, label, seed, self._reports.get((number, seed)))
 
     def report(self, line: Line) -> None:
@@ -184,16 +184,16 @@ class Tracker:
 
     def publish(self, best: Trial, folder: Path) -> None:
         """Upload the winner's model, in its folder, as an artifact, unless that has been done."""
-        if self._plan.wandb == "off" or self._id(best.number, best.seed) == self._uploaded:
+        if self._plan.wandb.mode == "off" or self._id(best.number, best.seed) == self._uploaded:
             return
         self._patience += (upload := sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _UPLOAD)
         self._put(
             *("artifact", best.number, best.seed),
             **self._described(best.number, best.params, best.label, best.seed),
             folder=str(folder),
-            artifact=self._plan.space,
-            aliases=["best", self._plan.space],
-            metadata={"metric": self._plan.metric, "validation": best.score(self._plan.metric)},
+            artifact=self._plan.search.space,
+            aliases=["best", self._plan.search.space],
+            metadata={"metric": self._plan.search.metric, "validation": best.score(self._plan.search.metric)},
             finish_in=self._limits.finish + upload,
         )
 
@@ -215,14 +215,14 @@ class Tracker:
         self._begun.discard(trial.key)
         self._put(
             *("end", trial.number, trial.seed),
-            summary=sweep.ending(trial, self._plan.metric, self._plan.rungs),
+            summary=sweep.ending(trial, self._plan.search.metric, self._plan.schedule.rungs),
             tags=sweep.state_tags(trial),
             exit_code=sweep.exit_code(trial),
             goes_on=trial.open,
         )
 
     def _put(self, do: str, number: int, seed: int, **fields: Any) -> None:
-        if self._plan.wandb != "off":
+        if self._plan.wandb.mode != "off":
             self.start()
             self._events.put({"do": do, "id": self._id(number, seed), **fields})
 
@@ -230,7 +230,7 @@ class Tracker:
         return sweep.run_id(self._prefix, number, self._fresh(seed))
 
     def _fresh(self, seed: int) -> int | None:
-        return None if seed == self._plan.seed else seed
+        return None if seed == self._plan.search.seed else seed
 
     # --- the client ----------------------------------------------------------------------------
 
@@ -261,13 +261,13 @@ class Tracker:
         """Once: what is wrong with W&B, and how what it misses gets there."""
         if not self._warned:
             self._warned = True
-            folder = self._plan.run / "wandb"
+            folder = self._plan.place.run / "wandb"
             self._print(f"W&B: {why}. The search goes on, and what W&B misses is kept in {folder}.")
             self._print(self._later)
 
     @property
     def _later(self) -> str:
-        place, run = self._plan.place, self._plan.run
+        place, run = self._plan.place, self._plan.place.run
         return f"Send it later: frostline --resume {place} --wandb online; or wandb sync {run}/wandb/offline-run-*"
 
     def _print(self, text: str) -> None:

@@ -1,8 +1,7 @@
-"""Budget -> ASHA: where a trial may be stopped, and the scheduler that stops it."""
+"""ASHA: which trial stops at a rung, decided by Ray's own scheduler."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,46 +12,6 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     from frostline.search.records.trials import Trial
-
-
-def rungs(budget: Budget) -> tuple[float, ...]:
-    """Epochs at which ASHA may stop a trial: `first_rung`, times `reduction_factor` each, below `epochs`."""
-    found, at = [], budget.first_rung
-    while at < budget.epochs:
-        found.append(float(at))
-        at *= budget.reduction_factor
-    return tuple(found)
-
-
-def report_points(budget: Budget) -> tuple[float, ...]:
-    """Epochs at which a trial is measured: every rung and every whole epoch."""
-    return tuple(sorted({*rungs(budget), *map(float, range(1, budget.epochs + 1))}))
-
-
-def looks(budget: Budget, train: int, validation: int) -> tuple[int, ...]:
-    """How many validation examples each report looks at: all from the first whole epoch on, before it fewer.
-
-    A forward pass is about a third of a training step, so half as many as have been trained on take a seventh of
-    the time; 100 at least, below which a score says little.
-    """
-    return tuple(
-        validation if point >= 1 else min(validation, max(100, math.ceil(point * train / 2)))
-        for point in report_points(budget)
-    )
-
-
-def worst_case_epochs(trials: int, budget: Budget) -> float:
-    """Epochs of training if ASHA stopped nothing."""
-    return float(trials * budget.epochs)
-
-
-def expected_epochs(trials: int, budget: Budget) -> float:
-    """Epochs of training if exactly one trial in `reduction_factor` passes each rung."""
-    points, alive, total = (0.0, *rungs(budget), float(budget.epochs)), float(trials), 0.0
-    for start, stop in itertools.pairwise(points):
-        total += math.ceil(alive) * (stop - start)
-        alive /= budget.reduction_factor
-    return total
 
 
 def asha(budget: Budget) -> AsyncHyperBandScheduler:

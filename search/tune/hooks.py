@@ -58,12 +58,12 @@ class Switchboard:
     def __init__(self, ledger: Ledger, rungs: Rungs, followers: Sequence[Follower], stop: list[int]) -> None:
         self.ledger, self.rungs, self.followers, self.stop = ledger, rungs, followers, stop
         self.error: BaseException | None = None
-        self.watch = Watch(ledger.plan.address is not None)
+        self.watch = Watch(ledger.plan.place.address is not None)
         self.jobs: dict[str, dict[int, Job]] = {}
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
         self.homes: dict[str, Home] = {}
         """Where Tune's trials run that have started, on a cluster, by trial id."""
-        several = ledger.plan.need.workers > 1
+        several = ledger.plan.resources.need.workers > 1
         self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
         self.reaper = Reaper() if several else None
         """Clears up after worker groups, where there are any."""
@@ -79,18 +79,22 @@ class Switchboard:
     def places(self) -> int:
         """Trials that may have been asked for and not have ended: see `capacity.asked_for`."""
         plan, offer = self.ledger.plan, self.watch.offer
-        return capacity.asked_for(*capacity.fit(offer, plan.need), plan.most) if offer else plan.slots
+        return (
+            capacity.asked_for(*capacity.fit(offer, plan.resources.need), plan.resources.most)
+            if offer
+            else plan.resources.slots
+        )
 
     @property
     def room(self) -> int:
         """Trials that fit on what is there now."""
         plan, offer = self.ledger.plan, self.watch.offer
-        return capacity.fit(offer, plan.need)[0] if offer else plan.slots
+        return capacity.fit(offer, plan.resources.need)[0] if offer else plan.resources.slots
 
     @property
     def usable(self) -> int:
         """Machines that can hold a trial; a cluster's head often cannot."""
-        offer, need = self.watch.offer, self.ledger.plan.need
+        offer, need = self.watch.offer, self.ledger.plan.resources.need
         return sum(capacity.fitting(node, need) > 0 for node in offer.nodes) if offer else 1
 
 
@@ -215,7 +219,7 @@ class Recorder(Callback):
                 f"The last one: {board.ledger.failure}"
             )
         if board.watch.offer and (since := board.waiting.look(bool(board.homes) or board.ledger.finished)):
-            why = capacity.lacking(board.watch.offer, board.ledger.plan.need)
+            why = capacity.lacking(board.watch.offer, board.ledger.plan.resources.need)
             board.note(f"No trial runs, since {since}: {why}")
         # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
         if iteration > board.freed + 1:
@@ -224,7 +228,9 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
-        alone = self._board.ledger.plan.need.workers == 1  # else the slot's process is not where it is trained
+        alone = (
+            self._board.ledger.plan.resources.need.workers == 1
+        )  # else the slot's process is not where it is trained
         if alone and (home := self._board.watch.home(trial.temporary_state.ray_actor)):
             self._board.homes[trial.trial_id] = home
         for job in self._board.jobs[trial.trial_id].values():
@@ -289,14 +295,14 @@ class Recorder(Callback):
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
         if home is not None and fault is not Fault.NODE_GONE and board.health.lost(home.id, board.usable - 1):
-            board.watch.set_aside(home.id, board.ledger.plan.need)
+            board.watch.set_aside(home.id, board.ledger.plan.resources.need)
             board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
             return
         if fault is Fault.MACHINE and (home is None or board.usable < 2):
             raise SearchFailedError(f"there is no machine to train on: {reason}")
 
     def _keep_error(self, job: Job, text: str) -> None:
-        path = _task.best_path(self._board.ledger.plan.run, job.folder).with_name("error.txt")
+        path = _task.best_path(self._board.ledger.plan.place.run, job.folder).with_name("error.txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text.strip()}\n", encoding="utf-8")
 

@@ -36,19 +36,20 @@ from frostline.search.console.progress import Progress
 from frostline.search.ledger import study
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.study import Study
-from frostline.search.plan import plan
+from frostline.search.plan import budget as budgets
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import hold
 from frostline.search.records.trials import Records
 from frostline.search.tracking.tracker import Tracker
-from frostline.search.tune import asha as asha_rungs
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Recorder, Stopper, Switchboard
 from frostline.spaces import Recipe
 from frostline.trainables._task import Setup
 from tests import tiny
+from tests.search.altered import altered
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "wires": [(Asker, "suggest"), (Stopper, "on_trial_result")]
@@ -140,13 +141,13 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
     table = tiny.write_csv(folder / "t.csv", tiny.rows(1100))
     options = Options(space="bert_imdb", profile="small", wandb="off", model=str(tiny.make_model(folder / "model")))
     options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run", prefix_cache="off")
-    made = plan.resolve(options)[0]
-    budget = dataclasses.replace(made.base.budget, trials=trials, epochs=EPOCHS, first_rung=1, seconds=1e9)
-    return dataclasses.replace(
+    made = planning.resolve(options)[0]
+    budget = dataclasses.replace(made.search.base.budget, trials=trials, epochs=EPOCHS, first_rung=1, seconds=1e9)
+    return altered(
         made,
-        base=dataclasses.replace(made.base, budget=budget),
-        rungs=asha_rungs.rungs(budget),
-        report_at=asha_rungs.report_points(budget),
+        base=dataclasses.replace(made.search.base, budget=budget),
+        rungs=budgets.rungs(budget),
+        report_at=budgets.report_points(budget),
         need=capacity.Need(cpus=2 / slots, gpus=0, memory=1),
         slots=slots,
     )
@@ -179,7 +180,7 @@ def drive(board: Switchboard) -> Iterator[None]:
     rng, started, slots = random.Random(0), 0, list[Any]()
     while True:
         recorder.on_step_begin(iteration=1, trials=[])
-        if len(slots) < board.ledger.plan.slots:
+        if len(slots) < board.ledger.plan.resources.slots:
             config = asker.suggest(f"{started:08x}")
             if isinstance(config, dict):
                 trial = SimpleNamespace(
@@ -223,11 +224,11 @@ def without_ray(made: Plan, every: int) -> None:
     watch = Stopwatch()
     watch.attach()
     study._Sampler = at_random  # type: ignore[misc, assignment]
-    made.run.mkdir()
-    with hold(made.run) as log:
+    made.place.run.mkdir()
+    with hold(made.place.run) as log:
         ledger = Ledger(made, log)
         progress = Progress(made, Console(file=io.StringIO(), width=120))
-        board = Switchboard(ledger, Rungs(made.base.budget), [progress], [])
+        board = Switchboard(ledger, Rungs(made.search.base.budget), [progress], [])
         board.watch = Calm()  # type: ignore[assignment]
         table = Table(watch, every, [*PARTS])
         for _ in drive(board):
@@ -235,10 +236,10 @@ def without_ray(made: Plan, every: int) -> None:
         print(f"resident memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB")
         ledger.close()
     began = time.perf_counter()
-    with hold(made.run) as log:
+    with hold(made.place.run) as log:
         again = Ledger(made, log)
         opened = time.perf_counter()
-        Rungs(made.base.budget).replay(again.trials, made.metric)
+        Rungs(made.search.base.budget).replay(again.trials, made.search.metric)
         states = ", ".join(f"{count} {state}" for state, count in trial_records.counts(again.trials).items())
     print(f"opened again in {opened - began:.1f} s, rungs in {time.perf_counter() - opened:.1f} s: {states}")
     assert again.finished
@@ -251,16 +252,16 @@ def at_random(space: Mapping[str, BaseDistribution], seed: int, **_: Any) -> opt
 
 def tpe(made: Plan, every: int, trials: int) -> None:
     """TPE on the first trials of the search, more and more of them."""
-    of_all = optuna.create_study(direction="maximize", sampler=TPE(made.distributions, seed=0))
-    records = trial_records.read(made.run / "trials.jsonl")[:trials]
+    of_all = optuna.create_study(direction="maximize", sampler=TPE(made.search.distributions, seed=0))
+    records = trial_records.read(made.place.run / "trials.jsonl")[:trials]
     print("TPE apart, ms a suggestion:", end="")
     for start in range(0, len(records), every):
         for trial in records[start : start + every]:
-            of_all.add_trial(study._frozen(trial, made.distributions, made.metric))
+            of_all.add_trial(study._frozen(trial, made.search.distributions, made.search.metric))
         took = []
         for _ in range(5):
             began = time.perf_counter()
-            of_all.ask(made.distributions)
+            of_all.ask(made.search.distributions)
             took.append(time.perf_counter() - began)
         print(f" {start + every}: {1000 * sorted(took)[2]:.1f}", end="", flush=True)
     print()
@@ -284,7 +285,7 @@ def with_ray(made: Plan, every: int) -> None:
     study._Sampler = at_random  # type: ignore[misc, assignment]
     tuner.run_trial = trivial
     fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Setup) if hasattr(made, f.name)}
-    setup = Setup(**{**fields, "models": {}, "run": str(made.run)})
+    setup = Setup(**{**fields, "models": {}, "run": str(made.place.run)})
     table = Table(watch, every, ["ours", "driver's CPU"])
     ended = Recorder.on_trial_complete
 
@@ -294,9 +295,9 @@ def with_ray(made: Plan, every: int) -> None:
         table.count()
 
     Recorder.on_trial_complete = counted  # type: ignore[method-assign]
-    made.run.mkdir()
+    made.place.run.mkdir()
     console = Console(file=io.StringIO(), width=120)
-    with hold(made.run) as log, connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=1e12)):
+    with hold(made.place.run) as log, connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=1e12)):
         tuner._search(made, setup, Ledger(made, log), console, Tracker(made, console))
         print(f"{table.idle:.1f} s from the last end of a trial to Tune's own")
 

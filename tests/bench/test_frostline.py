@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from tests.bench import data, settings
 from tests.bench.peers import frostline
@@ -26,17 +26,17 @@ def resolve(job: Any) -> Any:
 
 def test_fixed_recipes_are_tried_in_their_order_and_never_stopped(job: Any) -> None:
     plan, _ = resolve(job)
-    assert list(plan.recipes.values()) == list(job.recipes)
-    assert (plan.base.budget.trials, plan.rungs, plan.report_at) == (2, (), (1.0, 2.0))
-    assert (plan.base.seed, plan.base.budget.confirm_recipes) == (3, 0)
-    assert plan.sizes == {"train": 64, "validation": 32, "test": 16}
+    assert list(plan.search.recipes.values()) == list(job.recipes)
+    assert (plan.budget.trials, plan.schedule.rungs, plan.schedule.report_at) == (2, (), (1.0, 2.0))
+    assert (plan.search.base.seed, plan.budget.confirm_recipes) == (3, 0)
+    assert plan.data.sizes == {"train": 64, "validation": 32, "test": 16}
 
 
 def test_a_search_has_rungs_and_the_whole_depth(job: Any) -> None:
     plan, _ = resolve(dataclasses.replace(job, search=True, first_rung=0.5, depths=(0, 3), trials=9))
-    assert plan.rungs == (0.5, 0.75, 1.125, 1.6875)
-    assert plan.distributions["frozen_layers"].high == plan.models[job.source].blocks == 3
-    assert plan.base.budget.trials == 9
+    assert plan.schedule.rungs == (0.5, 0.75, 1.125, 1.6875)
+    assert plan.search.distributions["frozen_layers"].high == plan.search.models[job.source].blocks == 3
+    assert plan.budget.trials == 9
 
 
 def test_the_peers_read_the_token_ids_that_frostline_trains_on(
@@ -52,7 +52,7 @@ def test_the_peers_read_the_token_ids_that_frostline_trains_on(
     chosen = settings.parse(["--train", "64", "--validation", "32", "--length", "8", "--out", str(tmp_path / "out")])
     prepared = data.prepare(chosen)
     plan, corpus = resolve(job)
-    entry = _family.load("text_classification").prepare(model_folder(job.source), plan.base.data, corpus)
+    entry = _family.load("text_classification").prepare(model_folder(job.source), plan.search.base.data, corpus)
     assert {path.name for path in entry.glob("*.npy")} == {path.name for path in prepared.tokens.iterdir()}
     for path in prepared.tokens.iterdir():
         assert np.array_equal(np.load(path), np.load(entry / path.name)), path.name

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.search.cluster import capacity, connection
+from tests.search.altered import altered
 
 connection.prepare_environment()  # before Ray is imported
 
@@ -33,8 +34,9 @@ import ray.tune  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from frostline.search import tuner  # noqa: E402
-from frostline.search.plan import plan as planning  # noqa: E402
-from frostline.search.plan.plan import Options  # noqa: E402
+from frostline.search.plan import resolve as planning  # noqa: E402
+from frostline.search.plan.options import Options  # noqa: E402
+from frostline.search.plan.plan import Plan  # noqa: E402
 from frostline.search.tune import trial as tune_trial  # noqa: E402
 
 _STAMPS = "stamps.jsonl"
@@ -119,17 +121,15 @@ def _write_stamps(folder: str) -> None:
     training.Training.step_on, ray.tune.report = timed_step, timed_report
 
 
-def ours(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
+def ours(planned: Plan, corpus: Any, trials: int) -> list[HandOver]:
     """Hand-overs of a search of so many trials, all of one recipe."""
     with tempfile.TemporaryDirectory() as folder:
-        budget = dataclasses.replace(planned.base.budget, trials=trials)
-        plan = dataclasses.replace(
-            planned, run=Path(folder, "run"), base=dataclasses.replace(planned.base, budget=budget)
-        )
+        budget = dataclasses.replace(planned.budget, trials=trials)
+        plan = altered(planned, run=Path(folder, "run"), base=dataclasses.replace(planned.search.base, budget=budget))
         planning.claim(plan)
         tuner.run_trial = run_trial
         tuner.run(plan, corpus, Console(file=io.StringIO()))
-        return _found(plan.run, same_process=True)
+        return _found(plan.place.run, same_process=True)
 
 
 # --- Ray's documented pattern
@@ -179,7 +179,7 @@ def their_trial(config: dict[str, Any]) -> None:
     ).fit()
 
 
-def theirs(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
+def theirs(planned: Plan, corpus: Any, trials: int) -> list[HandOver]:
     """Hand-overs of so many trials of one recipe."""
     import numpy as np
 
@@ -187,13 +187,13 @@ def theirs(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
     from frostline.trainables.data import corpus as corpora
     from frostline.trainables.data.sources import model_folder
 
-    recipe = planned.base
+    recipe = planned.search.base
     family = _family.load(recipe.family)
     entry = family.prepare(model_folder(recipe.model), recipe.data, corpus)
     lengths = family.open(entry, "train").lengths
     first = corpora.batches(lengths, recipe.batch_size, np.random.default_rng([recipe.seed, 0]))[0]
     with tempfile.TemporaryDirectory() as folder:
-        told = {"folder": folder, "entry": str(entry), "recipe": recipe.to_json(), "classes": len(planned.classes)}
+        told = {"folder": folder, "entry": str(entry), "recipe": recipe.to_json(), "classes": len(planned.data.classes)}
         ray.tune.Tuner(
             their_trial,
             param_space={**told, "first": first},
@@ -206,11 +206,11 @@ def theirs(planned: planning.Plan, corpus: Any, trials: int) -> list[HandOver]:
 # --- the run
 
 
-def of_one_recipe(plan: planning.Plan) -> planning.Plan:
+def of_one_recipe(plan: Plan) -> Plan:
     """Trials that do not differ: nothing frozen, batch 16."""
     fixed = {"learning_rate": 2e-5, "batch_size": 16, "frozen_layers": 0, "weight_decay": 0.01}
     choices = {name: optuna.distributions.CategoricalDistribution((value,)) for name, value in fixed.items()}
-    return dataclasses.replace(plan, recipes={}, distributions=choices, base=plan.base.with_params(fixed))
+    return altered(plan, recipes={}, distributions=choices, base=plan.search.base.with_params(fixed))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from frostline.search import tuner
 from frostline.search.cluster import capacity, connection
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
 from tests import tiny
@@ -161,8 +161,8 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
         confirm_recipes=0,
     )
     plan, corpus = planning.resolve(asked)
-    print(f"{plan.slots} slots: {plan.slots_reason}")
-    assert plan.slots == 0
+    print(f"{plan.resources.slots} slots: {plan.resources.slots_reason}")
+    assert plan.resources.slots == 0
     planning.claim(plan)
     over = threading.Event()
     looking = threading.Thread(target=watch, args=(clock, over, address))
@@ -171,7 +171,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
         clock.say("the search begins")
         found = tuner.run(plan, corpus, Console(width=150))
         clock.say("the search has ended")
-        lines = [line for trial in trial_records.read(plan.run / "trials.jsonl") for line in trial.reports]
+        lines = [line for trial in trial_records.read(plan.place.run / "trials.jsonl") for line in trial.reports]
         assert sum(found["counts"].values()) == 8, found["counts"]
         assert not found["counts"]["FAIL"], found["counts"]
         assert len({line.pid for line in lines}) >= MACHINES, "on every machine that has come"

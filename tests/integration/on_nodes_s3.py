@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from frostline.search import cli
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
 from frostline.trainables._storage import Store
@@ -47,7 +47,7 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
     above, _, name = url.rpartition("/")
     plan, corpus = planning.resolve(Options(space="bert_imdb", name=name, url=above, **given))
     planning.claim(plan)
-    assert plan.url == url
+    assert plan.place.url == url
     text = io.StringIO()
 
     def meanwhile() -> None:
@@ -64,10 +64,10 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
     assert found["counts"]["FAIL"] == found["counts"]["RUNNING"] == 0
     assert "trial 0: its node does not answer; it goes on from its last checkpoint\n" in text.getvalue()
     assert "goes on after epoch " in text.getvalue()
-    trials = trial_records.read(plan.run / "trials.jsonl")
+    trials = trial_records.read(plan.place.run / "trials.jsonl")
     kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best("accuracy")}
     assert store.files("trials").keys() == kept
-    assert store.files("best").keys() == {f"best/{path.name}" for path in (plan.run / "best").iterdir()}
+    assert store.files("best").keys() == {f"best/{path.name}" for path in (plan.place.run / "best").iterdir()}
     assert "lock.json" not in store.files()
     assert not [path for cache in nodes.caches[1:] for path in cache.glob("scratch/*")]
 

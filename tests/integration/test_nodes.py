@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from frostline.search import cli
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
 from tests.metadata import Amazon
@@ -166,7 +166,7 @@ def search(nodes: Nodes, tiny_model: Path, tiny_csv: Path, run: Path) -> Callabl
             found = tuner.run(plan, corpus, Console(file=text, width=200))
         assert not late.is_set(), text.getvalue()[-4000:]
         doing.result()
-        return {**found, "printed": text.getvalue(), "slots": plan.slots}
+        return {**found, "printed": text.getvalue(), "slots": plan.resources.slots}
 
     return go
 

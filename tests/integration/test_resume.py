@@ -20,8 +20,9 @@ from rich.console import Console
 
 from frostline.search import cli
 from frostline.search.ledger import confirm
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from tests.bench import chaos
 
@@ -47,7 +48,7 @@ class Searches:
         plan, corpus = planning.resume(self.storage / name, Options(space="", **options))
         return self._run(plan, corpus)
 
-    def _run(self, plan: planning.Plan, corpus: Any) -> dict[str, Any]:
+    def _run(self, plan: Plan, corpus: Any) -> dict[str, Any]:
         from frostline.search import tuner
 
         text = io.StringIO()

@@ -1,6 +1,5 @@
 """Whole searches on a tiny model: real Ray, real Optuna, real torch. One Ray for all that can share it."""
 
-import dataclasses
 import io
 import itertools
 import json
@@ -19,11 +18,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from frostline.search.plan import parameters
-from frostline.search.plan import plan as planning
-from frostline.search.plan.plan import Options
+from frostline.search.plan import resolve as planning
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.spaces import Recipe
 from tests import tiny
+from tests.search.altered import altered
 from tests.search.plan.test_models import space_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +37,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: p
     """Run a search in this process with changed options; its summary, and what it printed as `printed`."""
     storage = tmp_path_factory.mktemp("runs")
 
-    def run(change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan, **options: Any) -> dict[str, Any]:
+    def run(change: Callable[[Plan], Plan] = lambda plan: plan, **options: Any) -> dict[str, Any]:
         from frostline.search import tuner
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": storage}
@@ -184,14 +185,14 @@ def test_two_slots_share_the_trials(search: Search) -> None:
 
 
 def test_a_warm_slot_does_not_grow(search: Search) -> None:
-    def same_recipe(plan: planning.Plan) -> planning.Plan:
+    def same_recipe(plan: Plan) -> Plan:
         one = optuna.distributions.CategoricalDistribution((16,))
         fixed = {
             name: optuna.distributions.FloatDistribution(value, value)
             for name, value in (("learning_rate", 1e-3), ("weight_decay", 1e-2))
         }
         depth = optuna.distributions.IntDistribution(0, 0)
-        return dataclasses.replace(plan, recipes={}, distributions={**fixed, "batch_size": one, "frozen_layers": depth})
+        return altered(plan, recipes={}, distributions={**fixed, "batch_size": one, "frozen_layers": depth})
 
     found = search(same_recipe, name="grow", trials=10, concurrent=1, epochs=1)
     trials = trial_records.read(Path(found["run"]) / "trials.jsonl")

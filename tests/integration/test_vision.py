@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.spaces import Recipe
 from frostline.trainables.image_classification import load

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -25,6 +25,7 @@ from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Limits, Tracker
 from tests.fake_wandb import FakeRun, FakeWandb
 from tests.integration.test_resume import Searches
+from tests.search.altered import altered
 from tests.search.made import line
 
 PARAMS = {"learning_rate": 1e-4, "batch_size": 8, "frozen_layers": 1, "weight_decay": 0.01}
@@ -53,9 +54,9 @@ class Search:
     """The records of a search, written and told as its driver does, without training anything."""
 
     def __init__(self, plan: Plan, **changes: Any) -> None:
-        self.plan = dataclasses.replace(plan, **{"wandb": "online", **changes})
-        self.plan.run.mkdir(exist_ok=True)
-        with hold(self.plan.run):
+        self.plan = altered(plan, **{"wandb": "online", **changes})
+        self.plan.place.run.mkdir(exist_ok=True)
+        with hold(self.plan.place.run):
             pass  # a session is in its log
         self.text = io.StringIO()
 
@@ -65,8 +66,8 @@ class Search:
 
     def train(self, tracker: Tracker, number: int, state: str, *scores: float, after: int = 0, **more: Any) -> None:
         """A training with its reports, to its end; `seed` and `reason` as in a record."""
-        seed, reason = more.get("seed", self.plan.seed), more.get("reason", "")
-        records = Records(self.plan.run / ("trials.jsonl" if seed == self.plan.seed else "confirm.jsonl"))
+        seed, reason = more.get("seed", self.plan.search.seed), more.get("reason", "")
+        records = Records(self.plan.place.run / ("trials.jsonl" if seed == self.plan.search.seed else "confirm.jsonl"))
         tracker.begin(number, PARAMS, "", seed)
         given = {"params": PARAMS, "seed": seed}
         for place, score in enumerate(scores, start=after + 1):
@@ -90,11 +91,11 @@ class Search:
         """What the warning says to type."""
         script = Path(sys.executable).with_name("wandb")
         subprocess.run(
-            [str(script), "sync", *map(str, self.plan.run.glob("wandb/offline-run-*"))],
+            [str(script), "sync", *map(str, self.plan.place.run.glob("wandb/offline-run-*"))],
             check=True,
             capture_output=True,
             timeout=60,
-            cwd=self.plan.run.parent,  # it logs to the folder where it is called
+            cwd=self.plan.place.run.parent,  # it logs to the folder where it is called
         )
 
     @property
@@ -104,7 +105,7 @@ class Search:
 
 @pytest.fixture
 def search(planned: Plan, tmp_path: Path) -> Search:
-    return Search(dataclasses.replace(planned, run=tmp_path / "seen"))
+    return Search(altered(planned, run=tmp_path / "seen"))
 
 
 def of(server: FakeWandb, number: int, seed: int | None = None) -> FakeRun:
@@ -143,12 +144,12 @@ def test_a_search_is_one_sweep_and_each_training_a_run_of_it(
     whole = of(server, 0)
     assert set(made["config"]["parameters"]) <= set(whole.config)
     assert {key: whole.config[key] for key in PARAMS} == PARAMS
-    assert whole.config["data"]["source"] == search.plan.base.data.source
+    assert whole.config["data"]["source"] == search.plan.search.base.data.source
     assert [whole.history[1][key] for key in ("_step", "epoch", "samples", "seconds")] == [1, 1.0, 224, 2.0]
     assert whole.summary["accuracy"] == 0.8, "of the best report, by which a search decides"
     assert (whole.summary["state"], whole.summary["seconds"]) == (COMPLETE, 9.0)
     assert {whole.job_type, of(server, 0, seed=1).job_type} == {"trial", "confirm"}
-    assert whole.tags == sweep.tags(search.plan, search.plan.base.model)
+    assert whole.tags == sweep.tags(search.plan, search.plan.search.base.model)
     stopped = of(server, 1)
     assert stopped.tags[-1] == "pruned"
     assert (stopped.summary["state"], stopped.summary["stopped_at_rung"]) == (PRUNED, 0.5)
@@ -214,7 +215,7 @@ def test_a_server_that_fails_holds_up_nothing_and_everything_can_be_sent_later(
         began = time.monotonic()
     assert time.monotonic() - began < SHORT.end
     assert len(search.said) == 2, search.said
-    folder = search.plan.run / "wandb"
+    folder = search.plan.place.run / "wandb"
     assert search.said[0].endswith(f"The search goes on, and what W&B misses is kept in {folder}.")
     assert f"wandb sync {folder}/offline-run-*" in search.said[1]
     assert len(list(folder.glob("offline-run-*"))) == 4
@@ -259,21 +260,21 @@ def test_offline_asks_nobody_and_keeps_all(server: FakeWandb, search: Search) ->
         search.all(tracker)
     assert (server.operations, tracker.link) == ([], None)
     (said,) = search.said
-    assert said.endswith(f"wandb sync {search.plan.run}/wandb/offline-run-*")
+    assert said.endswith(f"wandb sync {search.plan.place.run}/wandb/offline-run-*")
     search.sync()
     assert has_all(server)
     assert {run.group for run in server.runs.values()} == {"seen"}
 
 
 def test_the_winners_model_goes_up_once(server: FakeWandb, search: Search) -> None:
-    best = search.plan.run / "best"
+    best = search.plan.place.run / "best"
     best.mkdir()
     (best / "model.safetensors").write_bytes(b"weights")
     for _ in range(2):
         with search.session() as tracker:
             if not server.runs:
                 search.all(tracker)
-            winner = trial_records.read(search.plan.run / "trials.jsonl")[0]
+            winner = trial_records.read(search.plan.place.run / "trials.jsonl")[0]
             tracker.publish(winner, best)
     (artifact,) = server.artifacts
     assert artifact["state"] == "COMMITTED"

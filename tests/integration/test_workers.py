@@ -1,6 +1,5 @@
 """Searches whose trials have two workers, on a Ray that outlives them: what they find, and that nothing stays."""
 
-import dataclasses
 import io
 import os
 import signal
@@ -15,9 +14,11 @@ import pytest
 import ray
 from rich.console import Console
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from tests.search.altered import altered
 
 GONE = 10.0
 """Seconds after the end of a search by which all that its trials had is free again."""
@@ -31,7 +32,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
 
     def run(
         meanwhile: Callable[[Path], None] = lambda run: None,
-        change: Callable[[planning.Plan], planning.Plan] = lambda plan: plan,
+        change: Callable[[Plan], Plan] = lambda plan: plan,
         **options: Any,
     ) -> dict[str, Any]:
         from frostline.search import tuner
@@ -43,7 +44,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
         planning.claim(plan)
         text = io.StringIO()
         with ThreadPoolExecutor(1) as pool:
-            doing = pool.submit(meanwhile_or_end, meanwhile, plan.run)
+            doing = pool.submit(meanwhile_or_end, meanwhile, plan.place.run)
             found = tuner.run(plan, corpus, Console(file=text, width=200))
             all_is_free(time.monotonic() + GONE)
         doing.result()
@@ -136,9 +137,9 @@ def groups_made() -> int:
     return sum("TrainController" in actor["ActorClassName"] for actor in actors().values())
 
 
-def with_one_that_fails(plan: planning.Plan) -> planning.Plan:
-    return dataclasses.replace(
-        plan, recipes={**plan.recipes, "wild": {**plan.recipes["default"], "learning_rate": 1e30}}
+def with_one_that_fails(plan: Plan) -> Plan:
+    return altered(
+        plan, recipes={**plan.search.recipes, "wild": {**plan.search.recipes["default"], "learning_rate": 1e30}}
     )
 
 

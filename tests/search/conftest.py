@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from tests.search.made import Clock

@@ -12,6 +12,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
 from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line, Trial
+from tests.search.altered import altered
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
@@ -70,18 +71,18 @@ def full_disk(size: int) -> Iterator[None]:
 
 def session(plan: Plan, clock: Clock) -> Ledger:
     """The ledger of a session that begins now; what another one held is left as a crash leaves it."""
-    plan.run.mkdir(parents=True, exist_ok=True)
-    journal = Journal(plan.run / LOG)
+    plan.place.run.mkdir(parents=True, exist_ok=True)
+    journal = Journal(plan.place.run / LOG)
     journal.append({"event": "session", "time": clock(), "pid": 1, "host": "here"})
     journal.close()
-    return Ledger(plan, Log(plan.run), clock)
+    return Ledger(plan, Log(plan.place.run), clock)
 
 
 def with_budget(plan: Plan, **changes: Any) -> Plan:
     """The plan with another budget, and with other `slots` where they are given."""
-    slots = changes.pop("slots", plan.slots)
-    budget = dataclasses.replace(plan.base.budget, **changes)
-    return dataclasses.replace(plan, base=dataclasses.replace(plan.base, budget=budget), slots=slots)
+    slots = changes.pop("slots", plan.resources.slots)
+    budget = dataclasses.replace(plan.budget, **changes)
+    return altered(plan, base=dataclasses.replace(plan.search.base, budget=budget), slots=slots)
 
 
 def taken(ledger: Ledger) -> Job:
@@ -112,7 +113,7 @@ def train(ledger: Ledger, clock: Clock, job: Job, *scores: float, state: str = "
     for epoch, score in enumerate(scores, start=1):
         clock.now += 10
         ledger.report(job, said(epoch, score, clock.now))
-    ended = COMPLETE if len(scores) == ledger.plan.base.budget.epochs else PRUNED if scores else FAIL
+    ended = COMPLETE if len(scores) == ledger.plan.budget.epochs else PRUNED if scores else FAIL
     return ledger.end(job, state or ended, reason)
 
 

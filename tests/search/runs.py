@@ -19,11 +19,13 @@ from frostline.search.ledger import confirm
 from frostline.search.plan import parameters
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.models import ModelPlan
-from frostline.search.plan.plan import Plan
+from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
+from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line
 from frostline.spaces import Budget, Data, Recipe
+from tests.search.altered import altered
 
 BEGAN = 1_795_000_000.0
 """When the searches here began, seconds since 1970."""
@@ -57,54 +59,55 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
         )
         for at, name in enumerate(models)
     }
-    fields: dict[str, Any] = {
-        "space": "bert_imdb",
-        "profile": "small",
-        "profile_reason": "as asked",
-        "metric": "accuracy",
-        "base": Recipe(
-            family="text_classification",
-            model=models[0],
-            data=data,
-            budget=budget,
-            learning_rate=2e-5,
-            batch_size=16,
-            frozen_layers=0,
-            weight_decay=0.01,
+    plan = Plan(
+        search=Search(
+            space="bert_imdb",
+            profile="small",
+            profile_reason="as asked",
+            metric="accuracy",
+            seed=0,
+            base=Recipe(
+                family="text_classification",
+                model=models[0],
+                data=data,
+                budget=budget,
+                learning_rate=2e-5,
+                batch_size=16,
+                frozen_layers=0,
+                weight_decay=0.01,
+            ),
+            distributions=spaces,
+            recipes={},
+            models=planned,
         ),
-        "distributions": spaces,
-        "recipes": {},
-        "models": planned,
-        "sizes": {"train": 800, "validation": 400, "test": 500},
-        "classes": ("negative", "positive"),
-        "duplicates": 0,
-        "remarks": (),
-        "fingerprint": "f" * 64,
-        "rungs": (0.5, 1.0, 2.0),
-        "report_at": _POINTS,
-        "validate_on": (200, 400, 400, 400),
-        "need": capacity.Need(cpus=1.0, gpus=0.0, memory=1.7e9),
-        "cache_limit": 0,
-        "slots": 2,
-        "most": 2,
-        "slots_reason": "min(2 CPU / 1) = 2",
-        "disk": 1_000_000,
-        "retries": 2,
-        "checkpoint_every": 30.0,
-        "seed": 0,
-        "run": run,
-        "address": None,
-        "wandb": "off",
-        "wandb_reason": "no key is configured",
-        "wandb_artifact": False,
-    }
-    return Plan(**{**fields, **changes})
+        data=Slices(
+            sizes={"train": 800, "validation": 400, "test": 500},
+            classes=("negative", "positive"),
+            duplicates=0,
+            remarks=(),
+            fingerprint="f" * 64,
+        ),
+        schedule=Schedule(rungs=(0.5, 1.0, 2.0), report_at=_POINTS, validate_on=(200, 400, 400, 400)),
+        resources=Resources(
+            need=capacity.Need(cpus=1.0, gpus=0.0, memory=1.7e9),
+            slots=2,
+            most=2,
+            slots_reason="min(2 CPU / 1) = 2",
+            cache_limit=0,
+            disk=1_000_000,
+            retries=2,
+            checkpoint_every=30.0,
+        ),
+        place=Place(run=run),
+        wandb=WandbMode(mode="off", reason="no key is configured"),
+    )
+    return altered(plan, **changes)
 
 
 def params_of(plan: Plan, dice: random.Random) -> dict[str, Any]:
     """A random point of the space."""
     found: dict[str, Any] = {}
-    for name, space in plan.distributions.items():
+    for name, space in plan.search.distributions.items():
         if isinstance(space, CategoricalDistribution):
             found[name] = dice.choice(space.choices)
         elif isinstance(space, IntDistribution):
@@ -114,7 +117,7 @@ def params_of(plan: Plan, dice: random.Random) -> dict[str, Any]:
         else:
             assert isinstance(space, FloatDistribution)
             found[name] = dice.uniform(space.low, space.high)
-    return parameters.complete(found, {name: model.blocks for name, model in plan.models.items()})
+    return parameters.complete(found, {name: model.blocks for name, model in plan.search.models.items()})
 
 
 def write(
@@ -139,8 +142,8 @@ def write(
         seed: of all numbers.
     """
     plan, dice = plan or plan_of(run), random.Random(seed)
-    budget = dataclasses.replace(plan.base.budget, trials=max(1, count))
-    plan = dataclasses.replace(plan, base=dataclasses.replace(plan.base, budget=budget))
+    budget = dataclasses.replace(plan.budget, trials=max(1, count))
+    plan = altered(plan, base=dataclasses.replace(plan.search.base, budget=budget))
     run.mkdir(parents=True)
     (run / "plan.json").write_text(plan.to_json(), encoding="utf-8")
     log: list[dict[str, Any]] = [
@@ -162,16 +165,16 @@ def write(
     again: list[Line] = []
     trials = trial_records.collect(lines)
     if end == "finished":
-        for trial in trial_records.top(trials, plan.metric, 2):
+        for trial in trial_records.top(trials, plan.search.metric, 2):
             for fresh in confirm.fresh_seeds(0, 3):
                 slot = free.index(min(free))
                 log.append(_start(free[slot], trial.number, fresh, trial.params, trial.label, confirms=True))
                 done, free[slot] = _training(trial.params, trial.number, fresh, trial.label, slot, free[slot], dice)
                 again += done
-        confirmed = confirm.confirmed(trials, trial_records.collect(again), plan.metric)
-        won = confirm.winner(trials, trial_records.collect(again), confirmed, plan.metric)
+        confirmed = confirm.confirmed(trials, trial_records.collect(again), plan.search.metric)
+        won = confirm.winner(trials, trial_records.collect(again), confirmed, plan.search.metric)
         if won is not None:
-            score = round(won.score(plan.metric) - 0.02, 4)
+            score = round(won.score(plan.search.metric) - 0.02, 4)
             log.append(
                 {
                     "event": "test",

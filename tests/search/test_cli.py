@@ -12,7 +12,7 @@ from rich.console import Console
 
 from frostline import spaces
 from frostline.search import cli
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from tests import tiny
@@ -133,11 +133,11 @@ def test_a_file_is_no_run_directory(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_a_search_that_runs_does_not_go_on_elsewhere(capsys: pytest.CaptureFixture[str], plan: Plan) -> None:
     planning.claim(plan)
-    with run_folder.hold(plan.run):
-        code, _, err = run(capsys, "--resume", str(plan.run))
-        assert run(capsys, "--resume", str(plan.run), "--dry-run")[0] == 0, "looking does no harm"
+    with run_folder.hold(plan.place.run):
+        code, _, err = run(capsys, "--resume", str(plan.place.run))
+        assert run(capsys, "--resume", str(plan.place.run), "--dry-run")[0] == 0, "looking does no harm"
     assert code == 2
-    assert err.startswith(f"frostline: {plan.run} is in use by process {os.getpid()} on ")
+    assert err.startswith(f"frostline: {plan.place.run} is in use by process {os.getpid()} on ")
     assert err.count("\n") == 1
 
 
@@ -145,13 +145,13 @@ def test_a_dry_run_says_how_a_search_would_go_on_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], plan: Plan
 ) -> None:
     planning.claim(plan)
-    code, out, _ = run(capsys, "--resume", str(plan.run), "--dry-run", "--trials", "+3", "--confirm", "1")
+    code, out, _ = run(capsys, "--resume", str(plan.place.run), "--dry-run", "--trials", "+3", "--confirm", "1")
     assert code == 0
     lines = dict(line.split(":", 1) for line in out.splitlines())
     assert lines["trials"].strip().startswith("15, of up to 2 epochs")
     assert lines["profile"].strip() == "small: as the search began"
     assert lines["confirm"].strip().startswith("the best 1 recipes again")
-    assert [path.name for path in plan.run.iterdir()] == ["plan.json"]
+    assert [path.name for path in plan.place.run.iterdir()] == ["plan.json"]
 
 
 def test_a_folder_with_a_broken_recipe_is_not_trained_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from rich.console import Console
 
 from frostline.search.cluster import connection
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.spaces import Budget, Depth, Profile, Space
 from tests.bench import job as jobs

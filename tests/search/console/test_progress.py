@@ -8,6 +8,7 @@ from rich.console import Console
 from frostline.search.console.progress import Progress
 from frostline.search.plan.plan import Plan
 from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Trial
+from tests.search.altered import altered
 from tests.search.made import PARAMS, line, trial, with_budget
 
 RECIPE = "learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866"
@@ -57,10 +58,10 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
 def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
     def happens(progress: Progress) -> None:
         progress.begin(0, PARAMS, "default")
-        progress.lose(0, plan.seed, "its process died")
+        progress.lose(0, plan.search.seed, "its process died")
         progress.begin(0, PARAMS, "default")
         progress.report(line(0, RUNNING, 0.75))
-        progress.lose(0, plan.seed, "its process died")
+        progress.lose(0, plan.search.seed, "its process died")
         progress.begin(0, PARAMS, "default")
         progress.end(line(0, FAIL, 0.75, reason="its process died (3 times)"))
 
@@ -152,7 +153,7 @@ def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
 def test_a_trial_that_lost_its_process_is_not_shown_as_running(plan: Plan) -> None:
     with Progress(plan, Console(file=io.StringIO())) as progress:
         progress.begin(0, PARAMS, "default")
-        progress.lose(0, plan.seed, "its process died")
+        progress.lose(0, plan.search.seed, "its process died")
         assert "0 of 12 trials done, 0 running, 12 to come" in shown(progress, 200)
         progress.begin(0, PARAMS, "default")
         assert "0 of 12 trials done, 1 running, 11 to come" in shown(progress, 200)
@@ -171,7 +172,7 @@ def test_a_budget_without_a_number_of_trials_says_how_many_are_done(plan: Plan) 
 
 def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
     text = io.StringIO()
-    with Progress(dataclasses.replace(plan, rungs=()), Console(file=text)) as progress:
+    with Progress(altered(plan, rungs=()), Console(file=text)) as progress:
         follow(progress)
         assert progress._view()
 
@@ -191,9 +192,9 @@ def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Pla
 
 def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
     """Else a search that takes several times as long would not say why."""
-    (name, model) = next(iter(plan.models.items()))
+    (name, model) = next(iter(plan.search.models.items()))
     kept = dataclasses.replace(model.prefix, kept=(PARAMS["frozen_layers"],))
-    keeping = dataclasses.replace(plan, models={name: dataclasses.replace(model, prefix=kept)})
+    keeping = altered(plan, models={name: dataclasses.replace(model, prefix=kept)})
 
     def happens(progress: Progress) -> None:
         for node, cached in (("a", PARAMS["frozen_layers"]), ("b", 0), ("b", 0)):
@@ -211,7 +212,7 @@ def test_quiet_only_problems_are_said(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(plan, Console(file=text, width=500, quiet=True)) as progress:
         follow(progress)
-        progress.lose(2, plan.seed, "its process died")
+        progress.lose(2, plan.search.seed, "its process died")
         progress.end(line(2, PRUNED, 0.5, reason=INTERRUPTED))
     assert [part.split("] ", 1)[1] for part in text.getvalue().splitlines()] == [
         "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
@@ -244,7 +245,7 @@ def test_nothing_is_promised_before_something_is_measured(plan: Plan) -> None:
 def test_the_time_to_go_counts_what_runs_what_comes_and_what_confirms(plan: Plan) -> None:
     """12 s an epoch; of 12 trials 1 is done; 3 recipes are confirmed with 3 seeds; 2 slots."""
     plan = with_budget(plan, slots=2, confirm_seeds=3)
-    budget = plan.base.budget
+    budget = plan.budget
     with Progress(plan, Console(file=io.StringIO())) as progress:
         progress.begin(0, PARAMS, "")
         progress.report(line(0, RUNNING, 0.5))

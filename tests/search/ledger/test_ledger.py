@@ -14,16 +14,17 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED, RUNNING, Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _task
+from tests.search.altered import altered
 from tests.search.made import Clock, full_disk, said, session, taken, train, with_budget
 
 
 def recorded(plan: Plan, name: str = "trials.jsonl") -> list[Trial]:
-    return trial_records.read(plan.run / name)
+    return trial_records.read(plan.place.run / name)
 
 
 def studied(plan: Plan) -> list[FrozenTrial]:
-    storage = JournalStorage(JournalFileBackend(str(plan.run / "study.journal")))
-    return optuna.load_study(study_name=plan.space, storage=storage).trials
+    storage = JournalStorage(JournalFileBackend(str(plan.place.run / "study.journal")))
+    return optuna.load_study(study_name=plan.search.space, storage=storage).trials
 
 
 # --- asked, reported, ended ----------------------------------------------------------------------
@@ -37,8 +38,8 @@ def test_the_recipes_are_tried_first_and_every_start_is_on_disk(plan: Plan, cloc
         (1, "linear probe", 0, False),
         (2, "", 0, False),
     ]
-    assert [job.params for job in jobs[:2]] == list(plan.recipes.values())
-    assert run_folder.started(plan.run) == jobs
+    assert [job.params for job in jobs[:2]] == list(plan.search.recipes.values())
+    assert run_folder.started(plan.place.run) == jobs
     assert ledger.running == 3
 
 
@@ -108,7 +109,11 @@ def test_what_a_slot_is_told(plan: Plan, clock: Clock) -> None:
     assert (fresh.folder, fresh.samples, fresh.best, fresh.micro_batches) == ("trials/00000", 0, None, {})
     recipe = Recipe.from_json(fresh.recipe)
     assert {name: getattr(recipe, name) for name in job.params} == job.params
-    assert (recipe.seed, recipe.model, recipe.budget) == (plan.seed, plan.base.model, plan.base.budget)
+    assert (recipe.seed, recipe.model, recipe.budget) == (
+        plan.search.seed,
+        plan.search.base.model,
+        plan.budget,
+    )
     ledger.report(job, said(1, 0.6, clock.now, micro_batch=4, device="T4"))
     ledger.report(job, said(2, 0.5, clock.now, micro_batch=4, device="T4"))
     task = session(plan, clock).task(job)
@@ -124,13 +129,13 @@ def test_a_full_disk_changes_nothing(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
     job = taken(ledger)
     ledger.report(job, said(1, 0.6, clock.now))
-    before = (plan.run / "trials.jsonl").read_bytes()
+    before = (plan.place.run / "trials.jsonl").read_bytes()
     with full_disk(len(before) + 20):
         with pytest.raises(OSError):
             ledger.report(job, said(2, 0.7, clock.now))
         with pytest.raises(OSError):
             ledger.end(job, COMPLETE)
-    assert (plan.run / "trials.jsonl").read_bytes() == before
+    assert (plan.place.run / "trials.jsonl").read_bytes() == before
     again = session(plan, clock)
     assert taken(again) == job
     assert again.report(job, said(2, 0.7, clock.now)) is not None
@@ -140,9 +145,9 @@ def test_a_full_disk_changes_nothing(plan: Plan, clock: Clock) -> None:
 
 def test_a_start_that_does_not_fit_on_the_disk_never_was(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
-    with full_disk((plan.run / run_folder.LOG).stat().st_size + 10), pytest.raises(OSError):
+    with full_disk((plan.place.run / run_folder.LOG).stat().st_size + 10), pytest.raises(OSError):
         ledger.next()
-    assert run_folder.started(plan.run) == []
+    assert run_folder.started(plan.place.run) == []
     assert taken(session(plan, clock)).number == 0
 
 
@@ -163,14 +168,14 @@ def test_after_five_fast_failures_nothing_is_begun_any_more(plan: Plan, clock: C
 
 
 def test_a_training_whose_process_died_goes_on_next_and_fails_after_its_retries(plan: Plan, clock: Clock) -> None:
-    ledger = session(dataclasses.replace(plan, retries=2), clock)
+    ledger = session(altered(plan, retries=2), clock)
     job, other = taken(ledger), taken(ledger)
     ledger.report(job, said(1, 0.6, clock.now))
     for _ in range(2):
         assert ledger.lose(job, "its process died") is None
         assert ledger.unfinished == [job]
         assert taken(ledger) == job, "the same number, before any new one"
-    assert [event["number"] for event in run_folder.Log(plan.run).events("lost")] == [0, 0]
+    assert [event["number"] for event in run_folder.Log(plan.place.run).events("lost")] == [0, 0]
     line = ledger.lose(job, "its process died")
     assert line is not None
     assert (line.state, line.reason) == (FAIL, "its process died (3 times)")
@@ -188,7 +193,7 @@ def test_a_training_whose_process_died_goes_on_before_those_that_wait_since_a_cr
 
 
 def test_without_retries_the_first_death_is_the_end(plan: Plan, clock: Clock) -> None:
-    ledger = session(dataclasses.replace(plan, retries=0), clock)
+    ledger = session(altered(plan, retries=0), clock)
     line = ledger.lose(taken(ledger), "its process died")
     assert line is not None
     assert (line.state, line.reason) == (FAIL, "its process died")
@@ -213,7 +218,7 @@ def test_an_interrupted_search_leaves_an_end_for_everything_and_goes_on_all_the_
     heard, silent, lost = (taken(ledger) for _ in range(3))
     ledger.report(heard, said(1, 0.6, clock.now))
     ledger.lose(lost, "its process died")
-    snapshot = _task.last_path(plan.run, heard.folder)
+    snapshot = _task.last_path(plan.place.run, heard.folder)
     snapshot.parent.mkdir(parents=True)
     snapshot.write_text("x")
     ended = {line.number: (line.state, line.reason) for line in ledger.abandon()}
@@ -225,7 +230,7 @@ def test_an_interrupted_search_leaves_an_end_for_everything_and_goes_on_all_the_
     assert again.unfinished == [heard, silent, lost]
     assert [trial.state.name for trial in studied(plan)][:3] == [RUNNING] * 3
     train(again, clock, taken(again), 0.6, 0.7)
-    assert (recorded(plan)[0].state, recorded(plan)[0].score(plan.metric)) == (COMPLETE, 0.7)
+    assert (recorded(plan)[0].state, recorded(plan)[0].score(plan.search.metric)) == (COMPLETE, 0.7)
     assert not snapshot.exists()
 
 
@@ -285,10 +290,10 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
 
 
 def test_a_parameter_that_the_space_has_had_since_was_that_of_the_base(plan: Plan, clock: Clock) -> None:
-    older = {name: d for name, d in plan.distributions.items() if name != "weight_decay"}
-    recipes = {k: {n: v for n, v in r.items() if n != "weight_decay"} for k, r in plan.recipes.items()}
-    before = session(dataclasses.replace(plan, distributions=older, recipes=recipes), clock)
+    older = {name: d for name, d in plan.search.distributions.items() if name != "weight_decay"}
+    recipes = {k: {n: v for n, v in r.items() if n != "weight_decay"} for k, r in plan.search.recipes.items()}
+    before = session(altered(plan, distributions=older, recipes=recipes), clock)
     train(before, clock, taken(before), 0.6, 0.7)
     assert "weight_decay" not in studied(plan)[0].params
     session(plan, clock)
-    assert studied(plan)[0].params["weight_decay"] == plan.base.weight_decay
+    assert studied(plan)[0].params["weight_decay"] == plan.search.base.weight_decay

@@ -1,6 +1,5 @@
 """A whole search whose driver is killed after every single event ends as one that was left alone."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,16 +11,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, PRUNED, Trial
-from frostline.search.tune import asha as asha_rungs
 from frostline.search.tune.asha import Rungs
 from frostline.spaces import Recipe
 from frostline.trainables import _task
+from tests.search.altered import altered
 from tests.search.made import Clock, said, session, with_budget
 
 BAD = {3: (FAIL, "loss is nan at step 3"), 4: (PRUNED, f"{INFEASIBLE}: out of memory")}
@@ -58,8 +58,8 @@ class Driver:
 
     def open(self) -> None:
         self.sessions += 1
-        self.ledger, self.rungs = session(self.plan, self.clock), Rungs(self.plan.base.budget)
-        stopped = self.rungs.replay(self.ledger.trials, self.plan.metric)
+        self.ledger, self.rungs = session(self.plan, self.clock), Rungs(self.plan.budget)
+        stopped = self.rungs.replay(self.ledger.trials, self.plan.search.metric)
         self.ledger.settle(stopped)
         self.running: list[Job] = []
 
@@ -79,12 +79,12 @@ class Driver:
         return True
 
     def lines(self) -> int:
-        found = [fields for name in FILES for fields in read_lines(self.plan.run / name)]
+        found = [fields for name in FILES for fields in read_lines(self.plan.place.run / name)]
         return sum(fields.get("event") != "session" for fields in found)
 
     def leave_behind(self) -> None:
         """What a process that is killed while it writes leaves."""
-        run = self.plan.run
+        run = self.plan.place.run
         for name in (*FILES, "study.journal"):
             with (run / name).open("ab") as file:
                 file.write(GARBAGE)
@@ -97,7 +97,7 @@ class Driver:
     def search(self) -> Ledger:
         self.open()
         while not self.ledger.finished:
-            if len(self.running) < self.plan.slots and (job := self.ledger.next()):
+            if len(self.running) < self.plan.resources.slots and (job := self.ledger.next()):
                 self.running.append(job)
             else:
                 self.go_on(min(self.running, key=lambda job: (self.ledger.task(job).samples, job.key)))
@@ -106,12 +106,12 @@ class Driver:
 
     def go_on(self, job: Job) -> None:
         """One report of a training, or its death, or its end."""
-        task, budget = self.ledger.task(job), self.plan.base.budget
+        task, budget = self.ledger.task(job), self.plan.budget
         assert Recipe.from_json(task.recipe).seed == job.seed
         if job.number in BAD and not job.confirms:
             self.end(job, *BAD[job.number])
             return
-        epoch = next(at for at in asha_rungs.report_points(budget) if int(320 * at) > task.samples)
+        epoch = next(at for at in budgets.report_points(budget) if int(320 * at) > task.samples)
         if epoch > 1 and job.number % 3 == 0 and job.key not in self.died:
             self.died.add(job.key)
             assert self.ledger.lose(job, "its process died") is None
@@ -119,7 +119,7 @@ class Driver:
             return
         self.clock.now += 10
         objective = score(job, epoch)
-        kept = _task.best_path(self.plan.run, job.folder)
+        kept = _task.best_path(self.plan.place.run, job.folder)
         if task.best is None or objective > task.best:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(str(objective))
@@ -141,15 +141,17 @@ def told(trial: Trial) -> dict[str, Any]:
 
 def left(plan: Plan) -> dict[str, Any]:
     """What a search leaves on disk."""
-    storage = JournalStorage(JournalFileBackend(str(plan.run / "study.journal")))
-    study = optuna.load_study(study_name=plan.space, storage=storage)
+    storage = JournalStorage(JournalFileBackend(str(plan.place.run / "study.journal")))
+    study = optuna.load_study(study_name=plan.search.space, storage=storage)
     return {
-        "trials": [told(trial) for trial in trial_records.read(plan.run / "trials.jsonl")],
-        "confirmations": [told(trial) for trial in trial_records.read(plan.run / "confirm.jsonl")],
+        "trials": [told(trial) for trial in trial_records.read(plan.place.run / "trials.jsonl")],
+        "confirmations": [told(trial) for trial in trial_records.read(plan.place.run / "confirm.jsonl")],
         "study": [(t.number, t.state.name, t.params, t.intermediate_values, t.constraints) for t in study.trials],
-        "jobs": run_folder.started(plan.run),
+        "jobs": run_folder.started(plan.place.run),
         "files": {
-            str(path.relative_to(plan.run)): path.read_text() for path in plan.run.glob("*/*/*") if path.is_file()
+            str(path.relative_to(plan.place.run)): path.read_text()
+            for path in plan.place.run.glob("*/*/*")
+            if path.is_file()
         },
     }
 
@@ -164,12 +166,12 @@ def test_killed_after_every_event_a_search_ends_as_if_nothing_had_happened(
     always, now_and_then = (lambda _: True), (lambda written: written % 7 == 0)
     found = []
     for dies_at, interrupted in ((lambda _: False, False), (always, False), (now_and_then, False), (always, True)):
-        here = dataclasses.replace(plan, run=tmp_path_factory.mktemp("run"))
+        here = altered(plan, run=tmp_path_factory.mktemp("run"))
         driver = Driver(here, Clock(), dies_at, interrupted)
         ledger = driver.search()
         won = ledger.winner()
         assert won is not None
-        weights = _task.best_path(here.run, won[1])
+        weights = _task.best_path(here.place.run, won[1])
         assert weights.read_text() == str(won[0].score("accuracy")), "the winner's weights are those of its best report"
         found.append({"sessions": driver.sessions, "winner": won, "confirmed": ledger.confirmed(), **left(here)})
         ledger.close()

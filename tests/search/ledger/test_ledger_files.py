@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from frostline.search.ledger.ledger import Ledger
-from frostline.search.plan.plan import KEPT_CHECKPOINTS, Plan
+from frostline.search.plan.plan import Plan
+from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records.folder import Job, Log
 from frostline.search.records.trials import FAIL, PRUNED
 from frostline.trainables import _task
@@ -12,7 +13,7 @@ from tests.search.made import Clock, said, session, taken, train, with_budget
 
 def weights(ledger: Ledger, clock: Clock, job: Job, *scores: float) -> Path:
     """A training that keeps weights and snapshots as the worker does; the path of its best weights."""
-    best, last = (path(ledger.plan.run, job.folder) for path in (_task.best_path, _task.last_path))
+    best, last = (path(ledger.plan.place.run, job.folder) for path in (_task.best_path, _task.last_path))
     best.parent.mkdir(parents=True, exist_ok=True)
     best.write_text("x")
     last.write_text("x")
@@ -22,7 +23,7 @@ def weights(ledger: Ledger, clock: Clock, job: Job, *scores: float) -> Path:
 
 
 def numbers_kept(plan: Plan) -> list[int]:
-    return sorted(int(path.parent.name) for path in (plan.run / "trials").glob("*/best.safetensors"))
+    return sorted(int(path.parent.name) for path in (plan.place.run / "trials").glob("*/best.safetensors"))
 
 
 def test_the_weights_of_the_best_trials_stay_and_those_of_the_others_go(plan: Plan, clock: Clock) -> None:
@@ -32,15 +33,15 @@ def test_the_weights_of_the_best_trials_stay_and_those_of_the_others_go(plan: Pl
         weights(ledger, clock, taken(ledger), score)
         kept.append(numbers_kept(plan))
     assert kept == [[0], [0, 1], [0, 1, 2], [1, 2, 3], [1, 2, 3], [1, 3, 5]]
-    assert not (plan.run / "trials" / "00000").exists(), "an empty folder says nothing"
+    assert not (plan.place.run / "trials" / "00000").exists(), "an empty folder says nothing"
 
 
 def test_a_ledger_that_tidies_later_removes_files_when_told_and_at_the_close(plan: Plan, clock: Clock) -> None:
     session(plan, clock).close()
-    ledger = Ledger(plan, Log(plan.run), clock, tidies_later=True)
+    ledger = Ledger(plan, Log(plan.place.run), clock, tidies_later=True)
     for close in (False, True):
         job = taken(ledger)
-        files = [path(plan.run, job.folder) for path in (_task.best_path, _task.last_path)]
+        files = [path(plan.place.run, job.folder) for path in (_task.best_path, _task.last_path)]
         files[0].parent.mkdir(parents=True)
         for path in files:
             path.write_text("x")
@@ -53,7 +54,7 @@ def test_a_ledger_that_tidies_later_removes_files_when_told_and_at_the_close(pla
 def test_the_weights_of_a_failed_trial_go_and_its_traceback_stays(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
     job = taken(ledger)
-    best = _task.best_path(plan.run, job.folder)
+    best = _task.best_path(plan.place.run, job.folder)
     best.parent.mkdir(parents=True)
     for path in (best, best.with_name("error.txt")):
         path.write_text("x")
@@ -86,7 +87,7 @@ def test_the_weights_of_trials_that_go_on_stay(plan: Plan, clock: Clock) -> None
     jobs = [taken(ledger) for _ in range(4)]
     for job, score in zip(jobs, (0.9, 0.89, 0.88, 0.87), strict=True):
         ledger.report(job, said(1, score, clock.now))
-        best = _task.best_path(plan.run, job.folder)
+        best = _task.best_path(plan.place.run, job.folder)
         best.parent.mkdir(parents=True)
         best.write_text("x")
     again = session(plan, clock)
@@ -106,7 +107,7 @@ def test_of_each_confirmed_recipe_the_best_weights_stay(plan: Plan, clock: Clock
         weights(ledger, clock, taken(ledger), score, score)
     for score in (0.5, 0.6, 0.55, 0.65, 0.7, 0.75):
         weights(ledger, clock, taken(ledger), score, score)
-    kept = sorted(str(path.parent.relative_to(plan.run)) for path in plan.run.glob("*/*/best.safetensors"))
+    kept = sorted(str(path.parent.relative_to(plan.place.run)) for path in plan.place.run.glob("*/*/best.safetensors"))
     assert kept == ["confirm/00000-2", "confirm/00001-3", "trials/00000", "trials/00001"]
     assert ledger.winner() is not None
 
@@ -117,7 +118,7 @@ def test_what_a_crash_left_between_an_end_and_its_clearing_goes_at_the_next_star
         weights(ledger, clock, taken(ledger), score)
     loser = taken(ledger)
     train(ledger, clock, loser, 0.6)
-    left = [path(plan.run, loser.folder) for path in (_task.best_path, _task.last_path)]
+    left = [path(plan.place.run, loser.folder) for path in (_task.best_path, _task.last_path)]
     left[0].parent.mkdir(parents=True)
     for path in left:
         path.write_text("x")

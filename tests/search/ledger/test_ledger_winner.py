@@ -1,7 +1,5 @@
 """How long a search goes on, what it trains again, and who wins."""
 
-import dataclasses
-
 import pytest
 
 from frostline.search.ledger.ledger import Ledger
@@ -11,6 +9,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
 from frostline.search.records.trials import COMPLETE, FAIL
+from tests.search.altered import altered
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
 
@@ -117,7 +116,7 @@ def test_a_session_that_only_tells_again_what_was_found_adds_no_time(plan: Plan,
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.6)  # 20 s
     clock.now += 4
-    journal = Journal(plan.run / LOG)
+    journal = Journal(plan.place.run / LOG)
     journal.append({"event": "test", "time": clock(), "folder": "trials/00000"})
     journal.close()
     assert ledger.took == 24
@@ -136,7 +135,7 @@ def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Pl
     second = session(plan, clock)
     all_of(second, clock, 0.7)
     assert second.seconds == 40
-    again = Ledger(plan, Log(plan.run), clock)
+    again = Ledger(plan, Log(plan.place.run), clock)
     assert again.seconds == 40
 
 
@@ -145,7 +144,7 @@ def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Pl
 
 def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Plan, clock: Clock) -> None:
     plan = with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=3)
-    plan = dataclasses.replace(plan, seed=40)
+    plan = altered(plan, seed=40)
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.6, 0.9, 0.7, 0.8)
     assert not ledger.finished
@@ -159,8 +158,8 @@ def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Pl
     for job in jobs:
         train(ledger, clock, job, 0.5, 0.6)
     assert (ledger.next(), ledger.finished) == (None, True)
-    assert len(trial_records.read(plan.run / "confirm.jsonl")) == 6
-    assert len(trial_records.read(plan.run / "trials.jsonl")) == 4, "the trials stay as they were"
+    assert len(trial_records.read(plan.place.run / "confirm.jsonl")) == 6
+    assert len(trial_records.read(plan.place.run / "trials.jsonl")) == 4, "the trials stay as they were"
 
 
 @pytest.mark.parametrize("off", [{"confirm_recipes": 0}, {"confirm_seeds": 0}])
@@ -284,7 +283,7 @@ def test_the_test_set_is_read_once_for_a_winner_and_every_read_is_counted(plan: 
 def test_a_training_and_the_one_that_confirms_it_are_told_apart(plan: Plan, clock: Clock) -> None:
     ledger = session(with_budget(plan, trials=1, confirm_recipes=1, confirm_seeds=1), clock)
     all_of(ledger, clock, 0.9, 0.8)
-    started = run_folder.started(ledger.plan.run)
+    started = run_folder.started(ledger.plan.place.run)
     assert [job.folder for job in started] == ["trials/00000", "confirm/00000-1"]
     assert isinstance(started[0], Job)
     assert [trial.key for trial in ledger.trials] == [(0, 0)]

@@ -75,7 +75,7 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
     written, append = list[object](), Records.append
     monkeypatch.setattr(Records, "append", lambda *a: (append(*a), written.append(a))[0])
     plan = with_budget(plan, trials=800, seconds=1e9, epochs=long_search.EPOCHS, slots=16)
-    board = Switchboard(session(plan, clock), Rungs(plan.base.budget), [Progress(plan, Console(quiet=True))], [])
+    board = Switchboard(session(plan, clock), Rungs(plan.budget), [Progress(plan, Console(quiet=True))], [])
     board.watch = long_search.Calm()  # type: ignore[assignment]
     ends = long_search.drive(board)
 
@@ -111,9 +111,9 @@ def test_the_study_walks_through_its_trials_for_its_sampler_only(
             "test",
             seed=0,
             planned=1000,
-            recipes=plan.recipes,
-            distributions=plan.distributions,
-            metric=plan.metric,
+            recipes=plan.search.recipes,
+            distributions=plan.search.distributions,
+            metric=plan.search.metric,
             known=known,
         )
         while opened.upcoming():

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
@@ -18,6 +18,7 @@ from frostline.search.report import summary as summaries
 from frostline.spaces import Recipe, Space, bert_imdb, load
 from frostline.trainables import _family
 from tests import tiny
+from tests.search.altered import altered
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
 
@@ -58,15 +59,15 @@ def test_a_size_that_the_model_does_not_take_is_one_line(tmp_path: Path) -> None
 
 
 def test_the_plan_has_the_facts_of_each(both: Plan, models: tuple[Path, Path]) -> None:
-    small, large = (both.models[str(path)] for path in models)
+    small, large = (both.search.models[str(path)] for path in models)
     assert (small.blocks, large.blocks) == (3, 5)
     assert small.parameters < large.parameters
     assert small.weights != large.weights
-    assert both.distributions["model"] == CategoricalDistribution(tuple(map(str, models)))
-    assert both.recipes["linear probe"]["model"] == both.base.model == str(models[0])
-    assert "frozen_layers" not in both.recipes["linear probe"], "the sampler is told what it samples"
+    assert both.search.distributions["model"] == CategoricalDistribution(tuple(map(str, models)))
+    assert both.search.recipes["linear probe"]["model"] == both.search.base.model == str(models[0])
+    assert "frozen_layers" not in both.search.recipes["linear probe"], "the sampler is told what it samples"
     for path, depth in zip(models, (2, 3), strict=True):
-        recipe = both.recipe({**both.recipes["default"], "model": str(path), "frozen_fraction": 0.6}, 1)
+        recipe = both.recipe({**both.search.recipes["default"], "model": str(path), "frozen_fraction": 0.6}, 1)
         assert (recipe.model, recipe.frozen_layers) == (str(path), depth)
     lines = [text for label, text in summaries.plan_lines(both) if label == "model"]
     assert ["3 blocks" in lines[0], "5 blocks" in lines[1]] == [True, True]
@@ -75,10 +76,10 @@ def test_the_plan_has_the_facts_of_each(both: Plan, models: tuple[Path, Path]) -
 
 def test_one_model_on_the_command_line_is_the_only_one(both: Plan, models: tuple[Path, Path], options: Options) -> None:
     alone, _ = planning.resolve(dataclasses.replace(options, model=str(models[1])), space_of(*models))
-    assert list(alone.models) == [str(models[1])]
-    assert alone.distributions["model"] == CategoricalDistribution((str(models[1]),))
-    assert both.disk > alone.disk - 1, "the bound is of the largest"
-    assert both.need.memory == alone.need.memory
+    assert list(alone.search.models) == [str(models[1])]
+    assert alone.search.distributions["model"] == CategoricalDistribution((str(models[1]),))
+    assert both.resources.disk > alone.resources.disk - 1, "the bound is of the largest"
+    assert both.resources.need.memory == alone.resources.need.memory
 
 
 def test_the_records_say_both_and_the_study_what_was_sampled(both: Plan, clock: Clock) -> None:
@@ -89,9 +90,9 @@ def test_the_records_say_both_and_the_study_what_was_sampled(both: Plan, clock: 
     again = session(both, clock)
     found = [trial.params for trial in again.trials]
     assert [(params["frozen_fraction"], params["frozen_layers"]) for params in found] == [(0.0, 0), (1.0, 3)]
-    backend = JournalStorage(JournalFileBackend(str(both.run / "study.journal")))
-    study = optuna.load_study(study_name=both.space, storage=backend)
-    assert all(set(trial.params) == set(both.distributions) for trial in study.trials)
+    backend = JournalStorage(JournalFileBackend(str(both.place.run / "study.journal")))
+    study = optuna.load_study(study_name=both.search.space, storage=backend)
+    assert all(set(trial.params) == set(both.search.distributions) for trial in study.trials)
     confirming = taken(again)
     assert confirming.params == found[1]
     assert Recipe.from_json(again.task(confirming).recipe).frozen_layers == 3
@@ -102,13 +103,15 @@ def test_heads_of_one_model_are_a_group(both: Plan, clock: Clock) -> None:
         name: dataclasses.replace(
             model, prefix=Decision(kept=(model.blocks,), first_only=(), bytes=1.0, spent=1.0, saved=2.0)
         )
-        for name, model in both.models.items()
+        for name, model in both.search.models.items()
     }
-    ledger = session(dataclasses.replace(with_budget(both, trials=60), models=kept), clock)
+    ledger = session(altered(with_budget(both, trials=60), models=kept), clock)
     groups = [ledger.next_group() for _ in range(8)]
     assert all(len({job.params["model"] for job in group}) == 1 for group in groups)
     heads = [group for group in groups if len(group) > 1]
-    assert all(job.params["frozen_layers"] == both.models[job.params["model"]].blocks for g in heads for job in g)
+    assert all(
+        job.params["frozen_layers"] == both.search.models[job.params["model"]].blocks for g in heads for job in g
+    )
 
 
 def test_what_fits_is_known_by_model_and_depth(both: Plan, clock: Clock) -> None:
@@ -116,7 +119,7 @@ def test_what_fits_is_known_by_model_and_depth(both: Plan, clock: Clock) -> None
     job = taken(ledger)
     ledger.report(job, said(1, 0.6, clock.now, micro_batch=4, device="T4"))
     assert ledger.task(job).micro_batches == {"T4": 4}
-    (other,) = set(both.models) - {job.params["model"]}
+    (other,) = set(both.search.models) - {job.params["model"]}
     elsewhere = dataclasses.replace(job, params={**job.params, "model": other})
     assert ledger.task(elsewhere).micro_batches == {}
 
@@ -125,19 +128,20 @@ def test_it_goes_on_with_the_models_it_began_with(both: Plan, models: tuple[Path
     planning.claim(both)
     ledger = session(both, clock)
     train(ledger, clock, taken(ledger), 0.6, 0.7)
-    again, _ = planning.resume(both.run, Options(space=""))
-    assert (again.models, again.base, again.distributions) == (both.models, both.base, both.distributions)
-    assert session(again, clock).trials.get(0, both.seed) is not None
+    again, _ = planning.resume(both.place.run, Options(space=""))
+    assert (again.search.models, again.search.base) == (both.search.models, both.search.base)
+    assert again.search.distributions == both.search.distributions
+    assert session(again, clock).trials.get(0, both.search.seed) is not None
     path = models[1] / "config.json"
     path.write_text(path.read_text() + " ")
     with pytest.raises(ValueError, match=f"the model {models[1]} has changed since the search in"):
-        planning.resume(both.run, Options(space=""))
+        planning.resume(both.place.run, Options(space=""))
 
 
 def test_the_winner_is_named_with_its_own_model(both: Plan, models: tuple[Path, Path], clock: Clock) -> None:
     both, large = with_budget(both, trials=1, confirm_recipes=0), str(models[1])
-    both = dataclasses.replace(both, recipes={"deep": {**both.recipes["linear probe"], "model": large}})
-    ledger, family = session(both, clock), _family.load(both.base.family)
+    both = altered(both, recipes={"deep": {**both.search.recipes["linear probe"], "model": large}})
+    ledger, family = session(both, clock), _family.load(both.search.base.family)
     train(ledger, clock, taken(ledger), 0.6, 0.7)
     found = summaries.summary(both, family, ledger, [])
     assert (found["model"], found["best"]["params"]["frozen_layers"]) == (large, 5)
@@ -147,9 +151,9 @@ def test_the_winner_is_named_with_its_own_model(both: Plan, models: tuple[Path, 
 
 
 def test_a_winner_of_it_is_trained_again(both: Plan, models: tuple[Path, Path], tmp_path: Path) -> None:
-    recipe = both.recipe({**both.recipes["default"], "model": str(models[1]), "frozen_fraction": 0.5}, 4)
+    recipe = both.recipe({**both.search.recipes["default"], "model": str(models[1]), "frozen_fraction": 0.5}, 4)
     made, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
-    assert made.base.training() == recipe.training()
-    assert (made.base.frozen_layers, list(made.models)) == (3, [str(models[1])])
+    assert made.search.base.training() == recipe.training()
+    assert (made.search.base.frozen_layers, list(made.search.models)) == (3, [str(models[1])])
     planning.claim(made)
-    assert planning.resume(made.run, Options(space=""))[0].base == made.base
+    assert planning.resume(made.place.run, Options(space=""))[0].search.base == made.search.base

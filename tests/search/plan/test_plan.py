@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from frostline.search.plan import plan
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records.folder import Job, Log
@@ -19,27 +19,28 @@ from frostline.spaces import Recipe, bert_imdb
 from frostline.trainables import _family
 from frostline.trainables._family import ModelInfo
 from tests import tiny
+from tests.search.altered import altered
 from tests.search.made import Clock, session, taken
 
 
 def test_auto_is_full_where_there_is_a_gpu() -> None:
-    assert plan.choose_profile("auto", True) == ("full", "the cluster has a GPU")
-    assert plan.choose_profile("auto", False) == ("small", "the cluster has no GPU")
-    assert plan.choose_profile("full", False)[0] == "full"
+    assert planning.choose_profile("auto", True) == ("full", "the cluster has a GPU")
+    assert planning.choose_profile("auto", False) == ("small", "the cluster has no GPU")
+    assert planning.choose_profile("full", False)[0] == "full"
 
 
 def test_the_plan_resolves_everything(options: Options) -> None:
-    made, corpus = plan.resolve(options)
-    assert made.models[made.base.model].blocks == 3
-    assert made.distributions["frozen_layers"] == IntDistribution(0, 3)
-    assert made.recipes["linear probe"]["frozen_layers"] == 3
-    assert made.base.data.max_length == 32
-    assert made.sizes == corpus.sizes() == {"train": 224, "validation": 128, "test": 400}
-    assert (made.device, made.threads) == ("cpu", 1)
-    assert not made.run.exists(), "nothing has started"
+    made, corpus = planning.resolve(options)
+    assert made.search.models[made.search.base.model].blocks == 3
+    assert made.search.distributions["frozen_layers"] == IntDistribution(0, 3)
+    assert made.search.recipes["linear probe"]["frozen_layers"] == 3
+    assert made.search.base.data.max_length == 32
+    assert made.data.sizes == corpus.sizes() == {"train": 224, "validation": 128, "test": 400}
+    assert (made.resources.device, made.resources.threads) == ("cpu", 1)
+    assert not made.place.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model
     text = "\n".join(f"{label} {line}" for label, line in summaries.plan_lines(made))
-    assert (made.retries, made.checkpoint_every) == (2, 30.0)
+    assert (made.resources.retries, made.resources.checkpoint_every) == (2, 30.0)
     for part in ("learning_rate: 1e-05 to 0.001, log", "frozen_layers: 0 to 3", "rungs", "at worst 24", "MB in", "CPU"):
         assert part in text
 
@@ -75,7 +76,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
 )
 def test_a_mistake_is_one_line(options: Options, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        plan.resolve(dataclasses.replace(options, **changes))
+        planning.resolve(dataclasses.replace(options, **changes))
     assert "\n" not in str(caught.value)
 
 
@@ -100,14 +101,14 @@ def test_a_folder_with_a_broken_model_is_one_line(
 ) -> None:
     folder = _copy(tiny_model, tmp_path / "broken", **files)
     with pytest.raises(ValueError, match=message) as caught:
-        plan.resolve(dataclasses.replace(options, model=str(folder)))
+        planning.resolve(dataclasses.replace(options, model=str(folder)))
     assert "\n" not in str(caught.value)
 
 
 def test_an_input_is_cut_to_what_the_model_takes(options: Options, tiny_model: Path) -> None:
     info = _family.load("text_classification").describe(tiny_model)
-    assert plan.fitted(bert_imdb.SPACE.full, [info]).data.max_length == 64
-    assert plan.fitted(bert_imdb.SPACE.small, [info]) == bert_imdb.SPACE.small
+    assert planning.fitted(bert_imdb.SPACE.full, [info]).data.max_length == 64
+    assert planning.fitted(bert_imdb.SPACE.small, [info]) == bert_imdb.SPACE.small
 
 
 def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tiny_model: Path, tmp_path: Path) -> None:
@@ -118,34 +119,34 @@ def test_a_model_that_lacks_weights_of_its_body_is_refused(options: Options, tin
     del weights["encoder.layer.1.output.dense.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lacks 1 weights of the model's body, first .*layer.1.output.dense.weight"):
-        plan.resolve(dataclasses.replace(options, model=str(folder)))
+        planning.resolve(dataclasses.replace(options, model=str(folder)))
 
 
 def test_the_run_directory_is_named_by_space_and_time(options: Options) -> None:
-    made, _ = plan.resolve(dataclasses.replace(options, name=None))
-    assert made.run.parent == options.storage
-    assert re.fullmatch(r"bert_imdb-\d{8}T\d{6}Z", made.run.name)
+    made, _ = planning.resolve(dataclasses.replace(options, name=None))
+    assert made.place.run.parent == options.storage
+    assert re.fullmatch(r"bert_imdb-\d{8}T\d{6}Z", made.place.run.name)
 
 
 def test_a_run_directory_belongs_to_one_search(options: Options) -> None:
-    made, _ = plan.resolve(options)
-    plan.claim(made)
-    assert json.loads((made.run / "plan.json").read_text())["space"] == "bert_imdb"
+    made, _ = planning.resolve(options)
+    planning.claim(made)
+    assert json.loads((made.place.run / "plan.json").read_text())["space"] == "bert_imdb"
     with pytest.raises(ValueError, match="holds this very search, unfinished: choose another --name"):
-        plan.claim(made)
+        planning.claim(made)
     with pytest.raises(ValueError, match="holds this very search, unfinished"):
-        plan.claim(dataclasses.replace(made, slots_reason="another machine", slots=9, disk=1))
+        planning.claim(altered(made, slots_reason="another machine", slots=9, disk=1))
     with pytest.raises(ValueError, match="holds a search with another plan"):
-        plan.claim(dataclasses.replace(made, seed=1))
+        planning.claim(altered(made, seed=1))
 
 
 def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options) -> None:
-    made, _ = plan.resolve(options)
-    budget = made.base.budget
+    made, _ = planning.resolve(options)
+    budget = made.search.base.budget
     whole = 4e6
 
     def bound(slots: int = 2, beside: int = 0, **changes: Any) -> int:
-        return plan.disk_bound(1_000_000, slots, dataclasses.replace(budget, **changes), beside)
+        return planning.disk_bound(1_000_000, slots, dataclasses.replace(budget, **changes), beside)
 
     assert bound(slots=3) - bound() == 2 * 4 * whole, "best weights and snapshot, twice while they are replaced"
     grown = bound(confirm_recipes=4) - bound()
@@ -165,15 +166,15 @@ def begun(options: Options, tiny_model: Path, tmp_path: Path) -> Plan:
     """A search that has begun, on a model and a table of its own."""
     table = tiny.write_csv(tmp_path / "own.csv", tiny.rows(1100))
     own = dataclasses.replace(options, model=str(_copy(tiny_model, tmp_path / "own")), dataset=str(table))
-    made, _ = plan.resolve(dataclasses.replace(own, seed=3, epochs=3, retries=5, checkpoint_every=7.0))
-    plan.claim(made)
+    made, _ = planning.resolve(dataclasses.replace(own, seed=3, epochs=3, retries=5, checkpoint_every=7.0))
+    planning.claim(made)
     return made
 
 
 def start(made: Plan, params: dict[str, Any], number: int = 0) -> None:
     """A trial that an earlier session began."""
-    job = Job(number=number, seed=made.seed, params=params, label="", confirms=False)
-    Log(made.run).append("start", **dataclasses.asdict(job))
+    job = Job(number=number, seed=made.search.seed, params=params, label="", confirms=False)
+    Log(made.place.run).append("start", **dataclasses.asdict(job))
 
 
 def same(one: Plan, other: Plan) -> bool:
@@ -183,67 +184,74 @@ def same(one: Plan, other: Plan) -> bool:
 
 
 def test_a_search_goes_on_by_the_plan_it_began_with(begun: Plan) -> None:
-    start(begun, begun.recipes["default"])
-    again, corpus = plan.resume(begun.run, Options(space=""))
+    start(begun, begun.search.recipes["default"])
+    again, corpus = planning.resume(begun.place.run, Options(space=""))
     assert same(again, begun)
-    assert (again.seed, again.base.budget.epochs, again.retries, again.checkpoint_every) == (3, 3, 5, 7.0)
-    assert corpus.fingerprint == begun.fingerprint
-    assert same(plan.resume(Path(str(begun.run / ".." / begun.run.name)), Options(space=""))[0], begun)
+    assert (
+        again.search.seed,
+        again.search.base.budget.epochs,
+        again.resources.retries,
+        again.resources.checkpoint_every,
+    ) == (3, 3, 5, 7.0)
+    assert corpus.fingerprint == begun.data.fingerprint
+    assert same(planning.resume(Path(str(begun.place.run / ".." / begun.place.run.name)), Options(space=""))[0], begun)
 
 
 def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
     more = Options(space="", trials="+5", concurrent=1, retries=0, checkpoint_every=1.0, confirm_recipes=1)
-    again, _ = plan.resume(begun.run, more)
-    assert (again.base.budget.trials, again.base.budget.confirm_recipes) == (17, 1)
-    assert (again.slots, again.retries, again.checkpoint_every) == (1, 0, 1.0)
-    assert again.seed == begun.seed
-    kept = {name: getattr(again.base, name) for name in ("model", "data", "seed", "learning_rate")}
-    assert kept == {name: getattr(begun.base, name) for name in kept}
-    timed, _ = plan.resume(begun.run, Options(space="", time_budget="10m"))
-    assert (timed.base.budget.trials, timed.base.budget.seconds) == (12, 600)
+    again, _ = planning.resume(begun.place.run, more)
+    assert (again.search.base.budget.trials, again.search.base.budget.confirm_recipes) == (17, 1)
+    assert (again.resources.slots, again.resources.retries, again.resources.checkpoint_every) == (1, 0, 1.0)
+    assert again.search.seed == begun.search.seed
+    kept = {name: getattr(again.search.base, name) for name in ("model", "data", "seed", "learning_rate")}
+    assert kept == {name: getattr(begun.search.base, name) for name in kept}
+    timed, _ = planning.resume(begun.place.run, Options(space="", time_budget="10m"))
+    assert (timed.search.base.budget.trials, timed.search.base.budget.seconds) == (12, 600)
     with pytest.raises(ValueError, match=r"--time-budget \+10m: the search had no such limit to add to"):
-        plan.resume(begun.run, Options(space="", time_budget="+10m"))
+        planning.resume(begun.place.run, Options(space="", time_budget="+10m"))
 
 
 def test_a_search_goes_on_with_as_many_workers_a_trial_or_as_one_says(begun: Plan) -> None:
     room = {"cpus_per_trial": 0.25}
-    two, _ = plan.resume(begun.run, Options(space="", workers_per_trial=2, **room))
-    assert two.need.workers == 2
-    assert same(dataclasses.replace(two, need=begun.need, slots=begun.slots, most=begun.most, disk=begun.disk), begun)
-    (begun.run / "plan.json").write_text(two.to_json())
-    assert plan.resume(begun.run, Options(space=""))[0].need == two.need
-    assert plan.resume(begun.run, Options(space="", workers_per_trial=1, **room))[0].need.workers == 1
+    two, _ = planning.resume(begun.place.run, Options(space="", workers_per_trial=2, **room))
+    assert two.resources.need.workers == 2
+    assert same(dataclasses.replace(two, resources=begun.resources), begun)
+    (begun.place.run / "plan.json").write_text(two.to_json())
+    assert planning.resume(begun.place.run, Options(space=""))[0].resources.need == two.resources.need
+    one, _ = planning.resume(begun.place.run, Options(space="", workers_per_trial=1, **room))
+    assert one.resources.need.workers == 1
 
 
 def test_a_model_with_batch_norm_is_refused_to_several_workers() -> None:
     def info(batch_norm: bool) -> ModelInfo:
         return ModelInfo(blocks=1, parameters=1, trainable_at=(1, 1), max_length=None, batch_norm=batch_norm)
 
-    plan._check_batch_norm({"resnet": info(True)}, workers=1)
-    plan._check_batch_norm({"convnext": info(False)}, workers=2)
+    planning._check_batch_norm({"resnet": info(True)}, workers=1)
+    planning._check_batch_norm({"convnext": info(False)}, workers=2)
     with pytest.raises(ValueError, match="--workers-per-trial 2: resnet has batch norm, which looks at a whole batch"):
-        plan._check_batch_norm({"convnext": info(False), "resnet": info(True)}, workers=2)
+        planning._check_batch_norm({"convnext": info(False), "resnet": info(True)}, workers=2)
 
 
 def test_snapshots_that_wait_to_be_gone_on_with_take_room_too(begun: Plan) -> None:
-    again, _ = plan.resume(begun.run, Options(space="", concurrent=1))
+    again, _ = planning.resume(begun.place.run, Options(space="", concurrent=1))
     for number in range(3):
-        path = begun.run / "trials" / f"{number:05d}" / "last.safetensors"
+        path = begun.place.run / "trials" / f"{number:05d}" / "last.safetensors"
         path.parent.mkdir(parents=True)
         path.write_text("x")
-    more, _ = plan.resume(begun.run, Options(space="", concurrent=1))
-    assert more.slots == again.slots == 1
-    assert more.disk - again.disk == 2 * 2 * 4 * 4 * begun.models[begun.base.model].parameters, (
-        "of two trainings that have no slot"
-    )
+    more, _ = planning.resume(begun.place.run, Options(space="", concurrent=1))
+    assert more.resources.slots == again.resources.slots == 1
+    assert (
+        more.resources.disk - again.resources.disk
+        == 2 * 2 * 4 * 4 * begun.search.models[begun.search.base.model].parameters
+    ), "of two trainings that have no slot"
 
 
 def test_data_that_has_changed_is_refused(begun: Plan) -> None:
-    tiny.write_csv(Path(begun.base.data.source), tiny.rows(1100, seed=1))
+    tiny.write_csv(Path(begun.search.base.data.source), tiny.rows(1100, seed=1))
     with pytest.raises(ValueError) as caught:
-        plan.resume(begun.run, Options(space=""))
+        planning.resume(begun.place.run, Options(space=""))
     assert str(caught.value) == (
-        f"the data {begun.base.data.source} has changed since the search in {begun.run} began: "
+        f"the data {begun.search.base.data.source} has changed since the search in {begun.place.run} began: "
         "its scores would not compare"
     )
 
@@ -251,12 +259,12 @@ def test_data_that_has_changed_is_refused(begun: Plan) -> None:
 def test_weights_that_have_changed_are_refused(begun: Plan) -> None:
     from safetensors.torch import load_file, save_file
 
-    path = Path(begun.base.model) / "model.safetensors"
+    path = Path(begun.search.base.model) / "model.safetensors"
     weights = load_file(path)
     next(iter(weights.values())).view(-1)[0] += 1e-6
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"the model {begun.base.model} has changed since the search in"):
-        plan.resume(begun.run, Options(space=""))
+    with pytest.raises(ValueError, match=f"the model {begun.search.base.model} has changed since the search in"):
+        planning.resume(begun.place.run, Options(space=""))
 
 
 @pytest.mark.parametrize(
@@ -271,9 +279,9 @@ def test_weights_that_have_changed_are_refused(begun: Plan) -> None:
 def test_a_space_that_no_longer_holds_what_was_tried_is_refused(
     begun: Plan, changes: dict[str, Any], message: str
 ) -> None:
-    start(begun, {**begun.recipes["default"], **changes}, number=4)
+    start(begun, {**begun.search.recipes["default"], **changes}, number=4)
     with pytest.raises(ValueError, match=message) as caught:
-        plan.resume(begun.run, Options(space=""))
+        planning.resume(begun.place.run, Options(space=""))
     assert "\n" not in str(caught.value)
 
 
@@ -286,77 +294,76 @@ def edited(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], recipe: 
 
 
 def test_a_search_goes_on_in_a_space_that_has_grown(begun: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    start(begun, begun.recipes["default"])
+    start(begun, begun.search.recipes["default"])
     edited(monkeypatch, {"batch_size": CategoricalDistribution((8, 16, 32, 64))})
-    again, _ = plan.resume(begun.run, Options(space=""))
-    assert again.distributions["batch_size"] == CategoricalDistribution((8, 16, 32, 64))
-    assert again.fingerprint == begun.fingerprint
+    again, _ = planning.resume(begun.place.run, Options(space=""))
+    assert again.search.distributions["batch_size"] == CategoricalDistribution((8, 16, 32, 64))
+    assert again.data.fingerprint == begun.data.fingerprint
 
 
 def test_a_search_does_not_go_on_in_a_space_that_has_lost_what_was_tried(
     begun: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(begun, {**begun.recipes["default"], "learning_rate": 9e-4})
-    start(begun, {**begun.recipes["default"], "learning_rate": 9e-5}, number=1)
+    start(begun, {**begun.search.recipes["default"], "learning_rate": 9e-4})
+    start(begun, {**begun.search.recipes["default"], "learning_rate": 9e-5}, number=1)
     edited(monkeypatch, {"learning_rate": FloatDistribution(1e-5, 1e-3, log=True)})
-    assert same(plan.resume(begun.run, Options(space=""))[0], begun)
+    assert same(planning.resume(begun.place.run, Options(space=""))[0], begun)
     edited(monkeypatch, {"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}, {"learning_rate": 5e-4})
     with pytest.raises(ValueError, match="recipe of trial 1: learning_rate = 9e-05 is outside"):
-        plan.resume(begun.run, Options(space=""))
+        planning.resume(begun.place.run, Options(space=""))
 
 
 def test_what_was_tried_keeps_its_value_of_a_parameter_that_the_space_has_had_since(
     begun: Plan, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    start(begun, begun.recipes["default"])
+    start(begun, begun.search.recipes["default"])
     edited(monkeypatch, {"warmup": FloatDistribution(0.0, 0.5)}, {"warmup": 0.2})
-    again, _ = plan.resume(begun.run, Options(space=""))
+    again, _ = planning.resume(begun.place.run, Options(space=""))
     ledger = session(again, clock)
     task = ledger.task(taken(ledger))
-    assert Recipe.from_json(task.recipe).warmup == begun.base.warmup == 0.1, "it goes on as it began"
+    assert Recipe.from_json(task.recipe).warmup == begun.search.base.warmup == 0.1, "it goes on as it began"
     edited(monkeypatch, {"warmup": FloatDistribution(0.2, 0.5)}, {"warmup": 0.2})
     with pytest.raises(ValueError, match=r"recipe of trial 0: warmup = 0\.1 is outside"):
-        plan.resume(begun.run, Options(space=""))
+        planning.resume(begun.place.run, Options(space=""))
 
 
 @pytest.mark.parametrize("lost", ["base", "space", "seed", "models", "fingerprint", "need", "retries"])
 def test_a_plan_of_another_version_is_one_line(begun: Plan, lost: str) -> None:
-    fields = json.loads((begun.run / "plan.json").read_text())
+    fields = json.loads((begun.place.run / "plan.json").read_text())
     for broken in ({name: value for name, value in fields.items() if name != lost}, {**fields, lost: {}}):
-        (begun.run / "plan.json").write_text(json.dumps(broken))
+        (begun.place.run / "plan.json").write_text(json.dumps(broken))
         with pytest.raises(ValueError) as caught:
-            plan.resume(begun.run, Options(space=""))
+            planning.resume(begun.place.run, Options(space=""))
         assert "\n" not in str(caught.value)
 
 
 def test_a_search_is_not_where_none_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a run directory: it does not exist"):
-        plan.resume(tmp_path / "nowhere", Options(space=""))
+        planning.resume(tmp_path / "nowhere", Options(space=""))
     with pytest.raises(ValueError, match=r"is not a run directory: it has no plan.json"):
-        plan.resume(tmp_path, Options(space=""))
+        planning.resume(tmp_path, Options(space=""))
 
 
 def test_one_recipe_is_trained_again_to_its_end_and_goes_on_as_such(begun: Plan, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(begun.base.with_params({"learning_rate": 3e-4, "batch_size": 24}), seed=9)
-    made, _ = plan.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
-    assert (made.space, made.seed, made.recipes["retrained"]["batch_size"]) == ("retrain", 9, 24)
-    assert (made.base.budget.trials, made.base.budget.confirm_recipes, made.rungs) == (1, 0, ())
-    assert made.base.training() == recipe.training()
-    plan.claim(made)
-    start(made, made.recipes["retrained"])
-    assert same(plan.resume(made.run, Options(space=""))[0], made)
+    recipe = dataclasses.replace(begun.search.base.with_params({"learning_rate": 3e-4, "batch_size": 24}), seed=9)
+    made, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
+    assert (made.search.space, made.search.seed, made.search.recipes["retrained"]["batch_size"]) == ("retrain", 9, 24)
+    assert (made.search.base.budget.trials, made.search.base.budget.confirm_recipes, made.schedule.rungs) == (1, 0, ())
+    assert made.search.base.training() == recipe.training()
+    planning.claim(made)
+    start(made, made.search.recipes["retrained"])
+    assert same(planning.resume(made.place.run, Options(space=""))[0], made)
     other = tiny.write_csv(tmp_path / "other.csv", tiny.rows(60, seed=2))
-    elsewhere, corpus = plan.resolve(Options(space="", retrain=recipe, dataset=str(other), storage=tmp_path))
+    elsewhere, corpus = planning.resolve(Options(space="", retrain=recipe, dataset=str(other), storage=tmp_path))
     assert sum(corpus.sizes().values()) == 60, "of the new data, all of it"
-    assert elsewhere.base.learning_rate == 3e-4
+    assert elsewhere.search.base.learning_rate == 3e-4
 
 
 def test_a_recipe_that_augments_starts_from_the_input(options: Options) -> None:
-    made, _ = plan.resolve(options)
-    model = dataclasses.replace(
-        made.models[made.base.model], prefix=dataclasses.replace(made.models[made.base.model].prefix, kept=(1, 2))
-    )
-    made = dataclasses.replace(made, models={made.base.model: model})
+    made, _ = planning.resolve(options)
+    model = made.search.models[made.search.base.model]
+    model = dataclasses.replace(model, prefix=dataclasses.replace(model.prefix, kept=(1, 2)))
+    made = altered(made, models={made.search.base.model: model})
     assert made.recipe({"frozen_layers": 2}, 0).cached_layers == 2
     assert made.recipe({"frozen_layers": 2, "augmentation": "light"}, 0).cached_layers == 0
 
@@ -367,11 +374,11 @@ def _corpus(labels: list[int], skipped: tuple[str, ...] = ()) -> Any:
 
 
 def test_remarks_tell_of_what_is_left_out_and_of_classes_out_of_balance() -> None:
-    assert plan.remarks(_corpus([0, 1, 0, 1, 0]), ()) == ()
-    assert plan.remarks(_corpus([0, 0, 0, 0, 1]), ["kept", "kept"]) == (
+    assert planning.remarks(_corpus([0, 1, 0, 1, 0]), ()) == ()
+    assert planning.remarks(_corpus([0, 0, 0, 0, 1]), ["kept", "kept"]) == (
         "the classes are out of balance: 'cat' has 4.0 times as many training examples as 'dog'",
         "kept",
     )
-    assert "'cat' has training examples, none has 'dog'" in plan.remarks(_corpus([0, 0]), ())[0]
-    skipped = plan.remarks(_corpus([0, 1], ("a", "b", "c", "d")), ())
+    assert "'cat' has training examples, none has 'dog'" in planning.remarks(_corpus([0, 0]), ())[0]
+    skipped = planning.remarks(_corpus([0, 1], ("a", "b", "c", "d")), ())
     assert skipped == ("4 inputs cannot be read: a, b, c, ...",)

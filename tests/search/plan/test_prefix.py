@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from frostline.search.plan import plan as planning
 from frostline.search.plan import prefix as prefix_plan
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
+from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import MACHINES, NOTHING, Decision, Machine, Work
 from frostline.search.report import summary as summaries
 from frostline.spaces import Budget
@@ -109,16 +110,22 @@ def test_a_fraction_is_spread_over_the_blocks_as_it_is_rounded() -> None:
 
 def test_the_trials_are_spread_evenly_over_the_models() -> None:
     budget = Budget(trials=10, epochs=2, first_rung=1, confirm_recipes=0)
-    searched = {"model": CategoricalDistribution(("a", "b")), "frozen_fraction": CategoricalDistribution((0.0, 1.0))}
+    distributions = {
+        "model": CategoricalDistribution(("a", "b")),
+        "frozen_fraction": CategoricalDistribution((0.0, 1.0)),
+    }
     recipes = {"default": {"model": "a", "frozen_fraction": 0.0}, "probe": {"model": "a", "frozen_fraction": 1.0}}
-    one, other = (prefix_plan.expected_work(budget, 300, 100, searched, recipes, *of) for of in (("a", 3), ("b", 7)))
+    searched = Searched(distributions=distributions, recipes=recipes)
+    sizes = {"train": 300, "validation": 100}
+    one, other = (prefix_plan.expected_work(budget, sizes, searched, *model) for model in (("a", 3), ("b", 7)))
     assert one.trainings == {0: 1 + 2.0, 3: 1 + 2.0}, "two recipes, and half of the eight others"
     assert other.trainings == {0: 2.0, 7: 2.0}
 
 
 def test_work_counts_what_asha_halts_and_what_confirms() -> None:
     budget = Budget(trials=8, epochs=2, first_rung=1, confirm_recipes=0)
-    found = prefix_plan.expected_work(budget, 300, 100, {"frozen_layers": IntDistribution(0, 1)}, {}, "m", 1)
+    searched = Searched(distributions={"frozen_layers": IntDistribution(0, 1)}, recipes={})
+    found = prefix_plan.expected_work(budget, {"train": 300, "validation": 100}, searched, "m", 1)
     # 8 trials of 1 epoch, half of them of 2: 12 of 16 epochs; a whole one looks at 2 x 300 and 2 x 100 examples.
     assert found == Work(trainings={0: 4.0, 1: 4.0}, passes=0.75 * 800, examples=400)
 
@@ -133,19 +140,19 @@ def cached(options: Options) -> Options:
 
 def test_a_plan_decides_and_says_so(cached: Options) -> None:
     plan, _ = planning.resolve(cached)
-    model = plan.models[plan.base.model]
+    model = plan.search.models[plan.search.base.model]
     assert model.prefix.kept
-    assert plan.base.cache_dtype == "float32"
+    assert plan.search.base.cache_dtype == "float32"
     lines = dict(summaries.plan_lines(plan))
     assert "blocks are kept, float32" in lines["cache"]
     assert "(first token)" in lines["cache"]
     deep = plan.recipe({"frozen_layers": model.blocks}, 0)
     assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (model.blocks, 0)
     off, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="off"))
-    assert off.models[off.base.model].prefix == NOTHING
+    assert off.search.models[off.search.base.model].prefix == NOTHING
     assert dict(summaries.plan_lines(off))["cache"].startswith("nothing is kept")
     half, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="float16", cache_size="1MB"))
-    assert (half.base.cache_dtype, half.cache_limit) == ("float16", 1_000_000)
+    assert (half.search.base.cache_dtype, half.resources.cache_limit) == ("float16", 1_000_000)
 
 
 def test_a_search_goes_on_with_the_boundaries_it_began_with(cached: Options, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,10 +160,14 @@ def test_a_search_goes_on_with_the_boundaries_it_began_with(cached: Options, mon
     plan, _ = planning.resolve(cached)
     planning.claim(plan)
     monkeypatch.setitem(MACHINES, "cpu", Machine(flops=1e20, read=1.0, write=1.0))
-    (other,) = planning.resolve(dataclasses.replace(cached, name="other"))[0].models.values()
+    (other,) = planning.resolve(dataclasses.replace(cached, name="other"))[0].search.models.values()
     assert other.prefix == NOTHING
-    again, _ = planning.resume(plan.run, Options(space=""))
-    assert (again.models, again.base, again.cache_limit) == (plan.models, plan.base, plan.cache_limit)
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    assert (again.search.models, again.search.base, again.resources.cache_limit) == (
+        plan.search.models,
+        plan.search.base,
+        plan.resources.cache_limit,
+    )
 
 
 @pytest.mark.parametrize("start", [0, 2])
@@ -164,8 +175,8 @@ def test_a_recipe_is_trained_again_from_where_it_started(cached: Options, start:
     recipe = planning.resolve(cached)[0].recipe({"frozen_layers": 2}, 5)
     recipe = dataclasses.replace(recipe, cached_layers=start, cache_dtype="float16")
     plan, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
-    (params,) = plan.recipes.values()
-    assert plan.recipe(params, plan.seed).training() == recipe.training()
+    (params,) = plan.search.recipes.values()
+    assert plan.recipe(params, plan.search.seed).training() == recipe.training()
 
 
 def test_trials_that_augment_their_input_are_not_reckoned_with() -> None:
@@ -173,6 +184,9 @@ def test_trials_that_augment_their_input_are_not_reckoned_with() -> None:
     depth = {"frozen_layers": IntDistribution(0, 1)}
     recipes = {"default": {"frozen_layers": 0}, "other": {"frozen_layers": 1, "augmentation": "light"}}
     augmented = {**depth, "augmentation": CategoricalDistribution(("none", "light", "randaugment-5", "randaugment-9"))}
-    found = prefix_plan.expected_work(budget, 100, 50, augmented, recipes, "m", 1)
+    sizes = {"train": 100, "validation": 50}
+    searched = Searched(distributions=augmented, recipes=recipes)
+    found = prefix_plan.expected_work(budget, sizes, searched, "m", 1)
     assert found.trainings == {0: 1 + 16 / 4 / 2, 1: 16 / 4 / 2}
-    assert prefix_plan.expected_work(budget, 100, 50, depth, {}, "m", 1).trainings == {0: 9, 1: 9}
+    searched = Searched(distributions=depth, recipes={})
+    assert prefix_plan.expected_work(budget, sizes, searched, "m", 1).trainings == {0: 9, 1: 9}

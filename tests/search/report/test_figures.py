@@ -85,11 +85,11 @@ def test_curves_hold_every_report(seen: view.View) -> None:
     }
     reported = {(t.number, ln.epoch, words.number(ln.metrics["accuracy"])) for t in seen.trials for ln in t.reports}
     assert drawn == reported
-    assert sum(shape.type == "line" for shape in shown.layout.shapes) == len(seen.plan.rungs)
+    assert sum(shape.type == "line" for shape in shown.layout.shapes) == len(seen.plan.schedule.rungs)
 
 
 def test_log_parameters_have_log_axes_and_choices_stand_side_by_side(seen: view.View) -> None:
-    spaces = seen.plan.distributions
+    spaces = seen.plan.search.distributions
     rate = landscape.slice_of(seen, "learning_rate", spaces["learning_rate"])
     assert rate is not None
     assert rate.layout.xaxis.type == "log"
@@ -115,7 +115,7 @@ def test_a_chart_of_nothing_is_none(tmp_path: Path) -> None:
     assert landscape.parallel(empty) is None
     assert landscape.depth(empty) is None
     assert landscape.pareto(empty, {}, "seconds", "s") is None
-    assert all(landscape.slice_of(empty, name, of) is None for name, of in empty.plan.distributions.items())
+    assert all(landscape.slice_of(empty, name, of) is None for name, of in empty.plan.search.distributions.items())
 
 
 def test_of_many_trials_the_best_and_an_even_sample_have_a_line(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_of_many_trials_the_best_and_an_even_sample_have_a_line(tmp_path: Path) 
 def test_importance_finds_what_decides_and_not_what_does_not(tmp_path: Path) -> None:
     plan = runs.write(tmp_path / "run", 120)
     trials = view.read(tmp_path / "run").trials
-    found = importance.importance(trials, "accuracy", plan.distributions)
+    found = importance.importance(trials, "accuracy", plan.search.distributions)
     assert found is not None
     assert sum(found.shares.values()) == pytest.approx(1)
     assert [*found.clear] == [*found.shares][: len(found.clear)]
@@ -138,9 +138,9 @@ def test_importance_finds_what_decides_and_not_what_does_not(tmp_path: Path) -> 
     assert not {"weight_decay", "batch_size"} & {*found.clear}
     assert (found.best, found.trials) == (10, len(importance.judged(trials, "accuracy")))
     same = [dataclasses.replace(t, params={**t.params, "learning_rate": 1e-3}) for t in trials]
-    told = importance.importance(same, "accuracy", plan.distributions)
+    told = importance.importance(same, "accuracy", plan.search.distributions)
     assert told is None or "learning_rate" not in told.clear
-    assert importance.importance(trials[:8], "accuracy", plan.distributions) is None
+    assert importance.importance(trials[:8], "accuracy", plan.search.distributions) is None
 
 
 def test_a_trial_that_was_stopped_is_judged_to_be_behind_those_that_went_on() -> None:

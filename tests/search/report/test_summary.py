@@ -115,8 +115,8 @@ def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock:
     won = ledger.winner()
     assert won is not None
     ledger.add_test(*won, {"metrics": {"accuracy": 0.8, "loss": 0.2}, "interval": (0.75, 0.85)})
-    rows = trial_records.references(ledger.trials, plan.metric, 0.5, 0.5)
-    found = summaries.summary(plan, _family.load(plan.base.family), ledger, rows)
+    rows = trial_records.references(ledger.trials, plan.search.metric, 0.5, 0.5)
+    found = summaries.summary(plan, _family.load(plan.search.base.family), ledger, rows)
     assert found["best"]["number"] == 2
     assert (found["best"]["seed"], found["best"]["validation"], found["best"]["found"]) == (2, 0.84, 0.8)
     assert {row["number"]: pytest.approx(row["mean"]) for row in found["confirmed"]} == {2: 0.83, 1: 0.65}
@@ -129,10 +129,10 @@ def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock:
     Console(file=text, width=120).print(summaries.table(found))
     for part in ("winner: trial 2, seed 2", "0.8400", "majority class", "linear probe", "default"):
         assert part in text.getvalue()
-    card = summaries.model_card(found, plan, _family.load(plan.base.family))
+    card = summaries.model_card(found, plan, _family.load(plan.search.base.family))
     assert "| this model | 0.8400 | 0.8000" in card
-    assert f"base_model: {plan.base.model}\nlibrary_name: transformers\n" in card
+    assert f"base_model: {plan.search.base.model}\nlibrary_name: transformers\n" in card
     assert "of 3, counted from the input" in card
     assert "- at most 32 tokens" in card
-    assert found["load"] == f'transformers.pipeline("text-classification", "{plan.run}/best", truncation=True)'
+    assert found["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
     assert all(line in card for line in summaries.verdict(found))

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from frostline import spaces
 from frostline.search.plan import parameters, wandb_mode
-from frostline.search.plan import plan as planning
+from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, collect
@@ -81,7 +81,10 @@ def test_a_key_is_found_where_wandb_finds_it(
     places = {"WANDB_CONFIG_DIR": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {**places, "WANDB_BASE_URL": "https://wandb.example.com", **variables}
-    code = "import sys; from search import account\nprint(account.resolve(None, None)[0], 'wandb' in sys.modules)\n"
+    code = (
+        "import sys; from frostline.search.plan import wandb_mode\n"
+        "print(wandb_mode.resolve(None, None).mode, 'wandb' in sys.modules)\n"
+    )
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -186,27 +189,27 @@ def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
 
 
 def test_off_starts_nothing(plan: Plan) -> None:
-    assert plan.wandb == "off"
+    assert plan.wandb.mode == "off"
     text = io.StringIO()
-    plan.run.mkdir()
+    plan.place.run.mkdir()
     with Tracker(plan, Console(file=text)) as tracker:
         tracker.start()
         tracker.begin(0, PARAMS, "default")
         tracker.report(line(0, RUNNING, 0.5))
         tracker.lose(0, 0, "its process died")
         tracker.end(line(0, COMPLETE, 0.5))
-        tracker.publish(trial(0, COMPLETE, 0.5), plan.run)
-    assert (text.getvalue(), list(plan.run.iterdir())) == ("", [])
+        tracker.publish(trial(0, COMPLETE, 0.5), plan.place.run)
+    assert (text.getvalue(), list(plan.place.run.iterdir())) == ("", [])
 
 
 def test_the_plan_keeps_the_mode_and_a_resume_may_change_it(options: Options) -> None:
     plan, _ = planning.resolve(dataclasses.replace(options, wandb="offline", wandb_artifact=True))
-    assert (plan.wandb, plan.wandb_reason, plan.wandb_artifact) == ("offline", "as asked", True)
+    assert (plan.wandb.mode, plan.wandb.reason, plan.wandb.artifact) == ("offline", "as asked", True)
     planning.claim(plan)
-    again, _ = planning.resume(plan.run, Options(space=""))
-    assert (again.wandb, again.wandb_reason, again.wandb_artifact) == ("offline", "as the search began", True)
-    again, _ = planning.resume(plan.run, Options(space="", wandb="off"))
-    assert (again.wandb, again.disk < plan.disk) == ("off", True)
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    assert (again.wandb, again.wandb.reason, again.wandb.artifact) == ("offline", "as the search began", True)
+    again, _ = planning.resume(plan.place.run, Options(space="", wandb="off"))
+    assert (again.wandb, again.resources.disk < plan.resources.disk) == ("off", True)
 
 
 def test_an_artifact_without_wandb_is_a_mistake(options: Options) -> None:

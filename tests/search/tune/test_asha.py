@@ -6,6 +6,7 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
+from frostline.search.plan import budget as budgets
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import RUNNING, Line
 from frostline.search.tune import asha as asha_rungs
@@ -29,8 +30,8 @@ def budget(**changes: float) -> Budget:
     ],
 )
 def test_rungs_and_reports(changes: dict[str, float], rungs: tuple[float, ...], reports: tuple[float, ...]) -> None:
-    assert asha_rungs.rungs(budget(**changes)) == rungs
-    assert asha_rungs.report_points(budget(**changes)) == reports
+    assert budgets.rungs(budget(**changes)) == rungs
+    assert budgets.report_points(budget(**changes)) == reports
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 9, 27])
@@ -39,7 +40,7 @@ def test_rungs_and_reports(changes: dict[str, float], rungs: tuple[float, ...], 
 def test_ray_stops_trials_at_the_rungs_we_print(epochs: int, factor: int, first: float) -> None:
     made = budget(epochs=epochs, reduction_factor=factor, first_rung=first)
     of_ray = sorted(milestone for milestone, _ in asha_rungs.asha(made)._brackets[0]._rungs)
-    assert asha_rungs.rungs(made) == tuple(at for at in of_ray if at < epochs)
+    assert budgets.rungs(made) == tuple(at for at in of_ray if at < epochs)
 
 
 @pytest.mark.parametrize(
@@ -53,15 +54,15 @@ def test_ray_stops_trials_at_the_rungs_we_print(epochs: int, factor: int, first:
 )
 def test_before_a_whole_epoch_fewer_examples_are_looked_at(train: int, validation: int, looks: tuple[int, ...]) -> None:
     made = budget(first_rung=0.125, epochs=2)
-    assert asha_rungs.report_points(made) == (0.125, 0.25, 0.5, 1.0, 2.0)
-    assert asha_rungs.looks(made, train, validation) == looks
+    assert budgets.report_points(made) == (0.125, 0.25, 0.5, 1.0, 2.0)
+    assert budgets.validation_sizes(made, train, validation) == looks
 
 
 def test_epochs_at_worst_and_as_expected() -> None:
-    assert asha_rungs.worst_case_epochs(12, budget()) == 36
-    assert asha_rungs.expected_epochs(12, budget()) == 12 * 1 + 6 * 1 + 3 * 1
-    assert asha_rungs.expected_epochs(12, budget(first_rung=3)) == 36
-    assert asha_rungs.expected_epochs(5, budget()) == 5 * 1 + 3 * 1 + 2 * 1, "half a trial is a whole one"
+    assert budgets.worst_case_epochs(12, budget()) == 36
+    assert budgets.expected_epochs(12, budget()) == 12 * 1 + 6 * 1 + 3 * 1
+    assert budgets.expected_epochs(12, budget(first_rung=3)) == 36
+    assert budgets.expected_epochs(5, budget()) == 5 * 1 + 3 * 1 + 2 * 1, "half a trial is a whole one"
 
 
 # --- decisions that outlive a session ------------------------------------------------------------
@@ -93,7 +94,7 @@ class OfRay:
 
 def search(made: Budget, rng: random.Random, slots: int = 3, trials: int = 20) -> list[tuple[Line, bool]]:
     """The reports of a search in the order they come in, with what a scheduler that never stops decides."""
-    rungs, points = Rungs(made), asha_rungs.report_points(made)
+    rungs, points = Rungs(made), budgets.report_points(made)
     waiting, running, found = list(range(trials)), dict[int, int](), list[tuple[Line, bool]]()
     while waiting or running:
         while waiting and len(running) < slots:

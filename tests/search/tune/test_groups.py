@@ -10,6 +10,7 @@ from frostline.search.plan.prefix import Decision
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import COMPLETE, FAIL
 from frostline.trainables._task import Task
+from tests.search.altered import altered
 from tests.search.made import Clock, said, session, with_budget
 from tests.search.tune.test_hooks import Tune
 
@@ -17,20 +18,20 @@ from tests.search.tune.test_hooks import Tune
 @pytest.fixture
 def cached(plan: Plan) -> Plan:
     """All of the body is cached; the start of the search has some trials that freeze all of it."""
-    blocks = plan.models[plan.base.model].blocks
+    blocks = plan.search.models[plan.search.base.model].blocks
     kept = Decision(kept=(2, blocks), first_only=(blocks,), bytes=1.0, spent=1.0, saved=2.0)
     return keeping(with_budget(plan, trials=30), kept)
 
 
 def keeping(plan: Plan, kept: Decision) -> Plan:
     """The plan with this prefix cache for each of its models."""
-    models = {name: dataclasses.replace(model, prefix=kept) for name, model in plan.models.items()}
-    return dataclasses.replace(plan, models=models)
+    models = {name: dataclasses.replace(model, prefix=kept) for name, model in plan.search.models.items()}
+    return altered(plan, models=models)
 
 
 def test_heads_that_wait_go_to_one_slot_and_nothing_else_does(cached: Plan, clock: Clock) -> None:
     """The sampled ones of the start come cheapest first, so behind the linear probe stand the other heads."""
-    ledger, blocks = session(cached, clock), cached.models[cached.base.model].blocks
+    ledger, blocks = session(cached, clock), cached.search.models[cached.search.base.model].blocks
     groups = [ledger.next_group() for _ in range(4)]
     depths = [[job.params["frozen_layers"] for job in group] for group in groups]
     assert depths[0] == [0]
@@ -44,7 +45,7 @@ def test_heads_that_wait_go_to_one_slot_and_nothing_else_does(cached: Plan, cloc
 
 
 def test_without_the_cache_each_has_a_slot_of_its_own(cached: Plan, clock: Clock) -> None:
-    kept = cached.models[cached.base.model].prefix
+    kept = cached.search.models[cached.search.base.model].prefix
     ledger = session(keeping(cached, dataclasses.replace(kept, kept=(2,))), clock)
     assert [len(ledger.next_group()) for _ in range(6)] == [1] * 6
 
@@ -86,7 +87,7 @@ def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cach
     for place in range(count):
         stopped = told(tune, trial, place, 0.5 + place / 100, 0.6 + place / 100)
         assert stopped == (place == count - 1)
-        done = [t for t in trial_records.read(cached.run / "trials.jsonl") if t.state == COMPLETE]
+        done = [t for t in trial_records.read(cached.place.run / "trials.jsonl") if t.state == COMPLETE]
         assert len(done) == place + 1
         assert [line.epoch for line in done[-1].reports] == [1.0, 2.0]
     assert len(tune.board.jobs) == 1, "the first trial still runs"
@@ -98,7 +99,7 @@ def test_asha_hears_of_them_and_stops_none_of_them(cached: Plan, clock: Clock) -
     trial = group(tune)
     for place in range(len(trial.config["tasks"])):
         told(tune, trial, place, 0.9 - place / 50, 0.9)
-    assert {t.state for t in trial_records.read(cached.run / "trials.jsonl")} == {COMPLETE}
+    assert {t.state for t in trial_records.read(cached.place.run / "trials.jsonl")} == {COMPLETE}
     other = tune.start()
     assert tune.report(other, 1, 0.1), "the last of those that have come to the rung"
 
@@ -112,7 +113,7 @@ def test_one_that_fails_is_followed_by_the_others(cached: Plan, clock: Clock) ->
         told(tune, trial, place, 0.5, 0.6)
     assert not told(tune, trial, last, failed="loss is nan at step 5")
     tune.over(trial)
-    states = {t.number: (t.state, t.reason) for t in trial_records.read(cached.run / "trials.jsonl")}
+    states = {t.number: (t.state, t.reason) for t in trial_records.read(cached.place.run / "trials.jsonl")}
     assert states[1] == (FAIL, "loss is nan at step 3")
     assert states[last + 1] == (FAIL, "loss is nan at step 5")
     assert {states[place + 1] for place in range(1, last)} <= {(COMPLETE, "")}

@@ -31,6 +31,7 @@ from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
 from frostline.search.tune.hooks import Asker, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.spaces import Recipe
 from frostline.trainables._task import Task
+from tests.search.altered import altered
 from tests.search.made import Clock, said, session, train, with_budget
 from tests.search.tune.test_faults import DIED
 
@@ -63,7 +64,7 @@ class Tune:
         self.plan, self.clock, self.text = plan, clock, io.StringIO()
         self.ledger, self.stop = session(plan, clock), list[int]()
         progress = Progress(plan, Console(file=self.text, width=300))
-        self.board = Switchboard(self.ledger, Rungs(plan.base.budget), [progress], self.stop)
+        self.board = Switchboard(self.ledger, Rungs(plan.budget), [progress], self.stop)
         self.board.watch = _Calm()  # type: ignore[assignment]
         self.asker, self.stopper, self.recorder = Asker(self.board), Stopper(self.board), Recorder(self.board)
 
@@ -85,7 +86,7 @@ class Tune:
         return bool(action == TrialScheduler.STOP)
 
     def report(self, trial: Trial, epoch: float, score: float, **more: Any) -> bool:
-        final = epoch >= self.plan.base.budget.epochs
+        final = epoch >= self.plan.budget.epochs
         return self.result(trial, said(epoch, score, self.clock.now, final=final, **more))
 
     def over(self, trial: Trial) -> None:
@@ -99,7 +100,7 @@ class Tune:
 
     def write_down(self, trial: Trial, error: Exception) -> None:
         """Let Tune keep the error where it does on the driver."""
-        folder = self.plan.run.parent / "tune" / trial.trial_id
+        folder = self.plan.place.run.parent / "tune" / trial.trial_id
         folder.mkdir(parents=True)
         trial.storage = SimpleNamespace(trial_driver_staging_path=str(folder))
         trial.handle_error(error)
@@ -109,7 +110,7 @@ class Tune:
 
     @property
     def records(self) -> list[tuple[int, str, str]]:
-        read = trial_records.read(self.plan.run / "trials.jsonl")
+        read = trial_records.read(self.plan.place.run / "trials.jsonl")
         return [(trial.number, trial.state, trial.reason) for trial in read]
 
     @property
@@ -158,7 +159,7 @@ def test_tune_is_handed_the_ledgers_jobs(tune: Tune) -> None:
 
 
 def test_no_more_is_asked_for_than_there_is_room_and_nothing_is_taken_from_the_ledger(plan: Plan, clock: Clock) -> None:
-    tune = Tune(dataclasses.replace(plan, most=None), clock)
+    tune = Tune(altered(plan, most=None), clock)
     tune.board.watch.offer = Offer(nodes=(Node(cpus=2, gpus=0, memory=1000 * GB),), changes=True)
     first, _ = tune.start(), tune.start()
     assert tune.asker.suggest("third") is None
@@ -173,7 +174,7 @@ def test_no_more_is_asked_for_than_there_is_room_and_nothing_is_taken_from_the_l
 
 
 def test_on_this_machine_there_is_room_as_planned(plan: Plan, clock: Clock) -> None:
-    tune = Tune(dataclasses.replace(plan, slots=1), clock)
+    tune = Tune(altered(plan, slots=1), clock)
     tune.board.watch.offer = None
     tune.start()
     assert tune.asker.suggest("second") is None
@@ -215,7 +216,7 @@ def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> N
     assert tune.report(again, 2, 0.2)
     tune.die(last)
     tune.report(tune.start(), 2, 0.3)
-    assert [(t.key, t.state) for t in trial_records.read(plan.run / "confirm.jsonl")] == [
+    assert [(t.key, t.state) for t in trial_records.read(plan.place.run / "confirm.jsonl")] == [
         ((0, 1), COMPLETE),
         ((0, 2), COMPLETE),
     ]
@@ -246,7 +247,7 @@ def test_a_recipe_that_failed_leaves_its_reason_and_where_there_is_one_its_trace
     tune.result(unknown, {"failed": "KeyError: 'x'", "traceback": "Traceback\n  KeyError: 'x'", "final": True})
     tune.over(unknown)
     assert tune.records == [(0, FAIL, "loss is nan at step 3"), (1, FAIL, "KeyError: 'x'")]
-    folder = tune.plan.run / "trials"
+    folder = tune.plan.place.run / "trials"
     assert not (folder / "00000").exists()
     assert (folder / "00001" / "error.txt").read_text() == "Traceback\n  KeyError: 'x'\n"
 
@@ -261,17 +262,17 @@ def test_a_recipe_that_does_not_fit_the_device_is_pruned(tune: Tune) -> None:
 def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tune) -> None:
     trial = tune.start()
     tune.report(trial, 1, 0.6)
-    for _ in range(tune.plan.retries):
+    for _ in range(tune.plan.resources.retries):
         tune.die(trial)
         assert tune.said[-1] == "trial 0: its process died; it goes on from its last checkpoint"
         trial = tune.start()
         assert Task(**trial.config["tasks"][0]).samples == 320
         assert tune.said[-1].startswith("trial 0 goes on after epoch 1.00: default: ")
-    assert not (tune.plan.run / "trials" / "00000" / "error.txt").exists()
+    assert not (tune.plan.place.run / "trials" / "00000" / "error.txt").exists()
     tune.die(trial)
     assert tune.records == [(0, FAIL, "its process died (3 times)")]
     assert "trial 0 FAIL (its process died (3 times)): 1 of 12 done" in tune.said[-1]
-    assert len(Log(tune.plan.run).events("lost")) == tune.plan.retries
+    assert len(Log(tune.plan.place.run).events("lost")) == tune.plan.resources.retries
     assert tune.board.jobs == {}
 
 
@@ -282,7 +283,7 @@ NO_RUN = "Traceback\ntrainables._task.NodeError: w1: no run directory here"
 def test_a_trial_whose_node_goes_again_and_again_goes_on(tune: Tune) -> None:
     """A spot node may be taken ten times a day, which says nothing about the recipe or the machine."""
     tune.board.watch.name = "w1"  # type: ignore[attr-defined]
-    for _ in range(tune.plan.retries + STRIKES + 1):
+    for _ in range(tune.plan.resources.retries + STRIKES + 1):
         tune.die(tune.start(), NODE_GONE)
     assert tune.records == []
     assert tune.ledger.unfinished[0].number == 0
@@ -291,7 +292,7 @@ def test_a_trial_whose_node_goes_again_and_again_goes_on(tune: Tune) -> None:
 
 def test_of_several_workers_each_machine_answers_for_itself(plan: Plan, clock: Clock) -> None:
     """The slot's own process may be on another machine, which has no part in what the workers' lack."""
-    tune = Tune(dataclasses.replace(plan, need=dataclasses.replace(plan.need, workers=2)), clock)
+    tune = Tune(altered(plan, need=dataclasses.replace(plan.resources.need, workers=2)), clock)
     tune.board.watch.name = "the slot's"  # type: ignore[attr-defined]
     tune.board.watch.offer = Offer(nodes=_Calm.offer.nodes * 2, changes=True)
     for _ in range(STRIKES):
@@ -380,12 +381,12 @@ def test_a_machine_that_has_reported_is_given_more(tune: Tune) -> None:
 
 
 def test_a_trial_that_dies_before_it_starts_is_recorded(plan: Plan, clock: Clock) -> None:
-    tune = Tune(dataclasses.replace(plan, retries=0), clock)
+    tune = Tune(altered(plan, retries=0), clock)
     trial = Trial("trial", stub=True)
     tune.asker.suggest(trial.trial_id)
     tune.die(trial)
     assert tune.records == [(0, FAIL, "its process died")]
-    error = plan.run / "trials" / "00000" / "error.txt"
+    error = plan.place.run / "trials" / "00000" / "error.txt"
     assert error.read_text() == "its process died\n", "said even where Ray has written nothing down"
 
 
@@ -396,12 +397,12 @@ def test_an_error_in_a_hook_ends_the_search_at_the_next_step_and_nothing_is_reco
     trial, other = tune.start(), tune.start()
     tune.step()
     assert not tune.result(trial, {"objective": 0.5, "epoch": 1, "final": False})  # of a worker that lacks `samples`
-    before = (tune.plan.run / "trials.jsonl").read_bytes(), tune.text.getvalue()
+    before = (tune.plan.place.run / "trials.jsonl").read_bytes(), tune.text.getvalue()
     tune.over(trial)
     assert not tune.report(other, 2, 0.9)
     tune.die(other)
     assert tune.asker.suggest("next") is None
-    assert ((tune.plan.run / "trials.jsonl").read_bytes(), tune.text.getvalue()) == before
+    assert ((tune.plan.place.run / "trials.jsonl").read_bytes(), tune.text.getvalue()) == before
     for _ in range(2):
         with pytest.raises(KeyError, match="samples"):
             tune.step()

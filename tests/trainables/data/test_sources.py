@@ -262,8 +262,8 @@ def _python(code: str, home: Path, endpoint: str) -> subprocess.CompletedProcess
 
 
 LOAD = (
-    "from trainables import _sources, _family\n"
-    "folder = _sources.model_folder('acme/bert-tiny')\n"
+    "from frostline.trainables import _family; from frostline.trainables.data import sources\n"
+    "folder = sources.model_folder('acme/bert-tiny')\n"
     "print(_family.load('text_classification').describe(folder).blocks)"
 )
 
@@ -284,8 +284,8 @@ def test_a_hub_model_is_downloaded_once_and_then_works_without_a_network(
 def test_a_hub_data_set_is_asked_for_by_its_name(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     endpoint, asked = hub
     code = (
-        "from trainables import _sources; from spaces import Data\n"
-        "try: _sources.read_rows(Data(source='stanfordnlp/imdb'))\n"
+        "from frostline.trainables.data import sources; from frostline.spaces import Data\n"
+        "try: sources.read_rows(Data(source='stanfordnlp/imdb'))\n"
         "except ValueError as error: print(error)"
     )
     done = _python(code, tmp_path, endpoint)
@@ -295,9 +295,9 @@ def test_a_hub_data_set_is_asked_for_by_its_name(hub: tuple[str, list[str]], tmp
 
 def test_without_a_network_one_line_names_what_is_missing_and_the_ways_on(tmp_path: Path) -> None:
     code = (
-        "from trainables import _sources; from spaces import Data\n"
-        "for call in (lambda: _sources.model_folder('bert-base-uncased'),\n"
-        "             lambda: _sources.read_rows(Data(source='stanfordnlp/imdb'))):\n"
+        "from frostline.trainables.data import sources; from frostline.spaces import Data\n"
+        "for call in (lambda: sources.model_folder('bert-base-uncased'),\n"
+        "             lambda: sources.read_rows(Data(source='stanfordnlp/imdb'))):\n"
         "    try: call()\n"
         "    except ValueError as error: print(error)"
     )

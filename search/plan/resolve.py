@@ -1,0 +1,353 @@
+"""Resolve and check everything before the first trial: space + options -> plan. Nothing has started yet.
+
+A search that goes on (`resume`) is planned again in the same way, from what its `plan.json` says was searched and
+from its space as it is today.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frostline import spaces
+from frostline.search.cluster import capacity, connection
+from frostline.search.plan import budget as budgets
+from frostline.search.plan import models as model_plans
+from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan.models import ModelPlan, Sources
+from frostline.search.plan.options import Options, adjusted, changed, size
+from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
+from frostline.search.plan.prefix import Caching
+from frostline.search.plan.wandb_mode import WandbMode
+from frostline.search.records import folder as run_folder
+from frostline.search.records import remote
+from frostline.spaces import Budget, Profile, Recipe, Space
+
+if TYPE_CHECKING:
+    from frostline.trainables._family import ModelInfo
+    from frostline.trainables.data.corpus import Corpus
+
+KEPT_CHECKPOINTS = 3
+"""Best trials of a search whose weights stay on disk."""
+
+_RECORDS, _RECORDS_PER_TRAINING = 12_000_000, 3_500
+"""Bytes of plan, summary, model card and report.html, twice while they are replaced; bytes of one training's lines in
+all journals and its share of the report, per report and for its end."""
+
+_WANDB_PER_TRAINING = 150_000
+"""Bytes of a run's files that W&B's client keeps (measured: 48 kB), for a run that was opened three times."""
+
+_NAMED, _IMBALANCED = 3, 1.5
+"""Unreadable inputs that are named; times by which the largest class may exceed the smallest before a user is told."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """What is known of a search before its models and data are looked at."""
+
+    space: Space
+    profile: Profile
+    profile_name: str
+    profile_reason: str
+    seed: int
+    place: Place
+    offer: capacity.Offer
+    wandb: WandbMode
+    options: Options
+    began: _Began | None = None
+    """None for a new search."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Began:
+    """What a search that goes on keeps, whatever its space says today."""
+
+    base: Recipe
+    models: dict[str, ModelPlan]
+    fingerprint: str
+
+    def check(self, plan: Plan) -> None:
+        """Refuse data or a model that has changed.
+
+        Raises:
+            ValueError: names what has changed.
+        """
+        models = {name: self.models[name].weights for name in (self.base.model, *self.models)}
+        for what, before, now in (
+            (f"the data {self.base.data.source}", self.fingerprint, plan.data.fingerprint),
+            *((f"the model {name}", weights, plan.search.models[name].weights) for name, weights in models.items()),
+        ):
+            if before != now:
+                run = plan.place.run
+                raise ValueError(f"{what} has changed since the search in {run} began: its scores would not compare")
+
+
+def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
+    """The plan of a new search and the data slices it will prepare.
+
+    Args:
+        options: what was asked for.
+        space: what is searched, where it is no file in `spaces/`; by default the one that `options` names.
+
+    Raises:
+        ValueError: anything a user got wrong, as one line with the value and the choices.
+    """
+    if options.url:
+        remote.check(options.url)
+    offer = connection.offer(options.address, options.storage.expanduser(), options.url)
+    if options.retrain is None:
+        space = space or spaces.load(options.space)
+        name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
+    else:
+        space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
+        options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
+    profile = adjusted(space.profile(name), options)
+    run_name = options.name or run_folder.default_name(space.name, datetime.datetime.now(datetime.UTC))
+    url = remote.locate(options.url, run_name) if options.url else ""
+    run = remote.copy_of(url) if url else run_folder.locate(options.storage, run_name)
+    wandb = wandb_mode.resolve(options.wandb, None, options.wandb_artifact)
+    if wandb.artifact and wandb.mode == "off":
+        raise ValueError(f"--wandb-artifact: W&B is off: {wandb.reason}")
+    return _plan(
+        _Request(
+            space=space,
+            profile=profile,
+            profile_name=name,
+            profile_reason=reason,
+            seed=options.seed or 0,
+            place=Place(run=run, url=url, address=options.address),
+            offer=offer,
+            wandb=wandb,
+            options=options,
+        )
+    )
+
+
+def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
+    """The plan by which the search in `run` goes on: its models, data, epochs and seed; the space as it is now.
+
+    Args:
+        run: the run directory; its working copy where it is at a URL, which the options name.
+        options: what was asked for.
+        space: what is searched, where it is no file in `spaces/`; by default the one that `plan.json` names.
+
+    Raises:
+        ValueError: no search is there, its data or model has changed, or the space no longer holds a
+            value that was tried.
+    """
+    run = run.expanduser().resolve()
+    fields = run_folder.read_plan(run)
+    try:
+        base = Recipe.from_json(json.dumps(fields["base"]))
+        name, profile_name, seed = str(fields["space"]), str(fields["profile"]), int(fields["seed"])
+        models = {model: ModelPlan.of(planned) for model, planned in fields["models"].items()}
+        began = _Began(base=base, models=models, fingerprint=str(fields["fingerprint"]))
+        searched_models = tuple(models) if "model" in fields["distributions"] else ()
+        kept_options: dict[str, Any] = {
+            "cpus_per_trial": float(fields["need"]["cpus"]),  # threads decide the last bits of a result
+            "gpus_per_trial": float(fields["need"]["gpus"]),
+            "workers_per_trial": int(fields["need"].get("workers", 1)),
+            "retries": int(fields["retries"]),
+            "checkpoint_every": float(fields["checkpoint_every"]),
+            "cache_size": str(int(fields["cache_limit"])),
+        }
+        artifact = options.wandb_artifact or bool(fields.get("wandb_artifact", False))
+        wandb = wandb_mode.resolve(options.wandb, str(fields.get("wandb", "off")), artifact)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+    options = dataclasses.replace(options, **{k: v for k, v in kept_options.items() if getattr(options, k) is None})
+    space = space or (spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name))
+    budget = changed(base.budget, options, of_old=True)
+    profile = Profile(model=base.model, data=base.data, budget=budget, models=searched_models)
+    request = _Request(
+        space=dataclasses.replace(space, full=profile, small=profile),  # refused where its kind of depth has changed
+        profile=profile,
+        profile_name=profile_name,
+        profile_reason="as the search began",
+        seed=seed,
+        place=Place(run=run, url=options.url, address=options.address),
+        offer=connection.offer(options.address, run, options.url),
+        wandb=wandb,
+        options=options,
+        began=began,
+    )
+    plan, corpus = _plan(request)
+    began.check(plan)
+    for job in run_folder.started(run):
+        base_values = {name: getattr(plan.search.base, name) for name in plan.search.distributions}
+        values = {**base_values, **parameters.sampled(job.params)}
+        parameters.check_recipe(f"of trial {job.number}", values, plan.search.distributions)
+    return plan, corpus
+
+
+def _plan(request: _Request) -> tuple[Plan, Corpus]:
+    options, space = request.options, request.space
+    retries = 2 if options.retries is None else options.retries
+    checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
+    for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
+        if not value >= 0:
+            raise ValueError(f"{label} must not be negative, got {value:g}")
+    # From here on torch is imported; what is wrong above is said without waiting for it.
+    from frostline.trainables import _family
+    from frostline.trainables.data import corpus as corpora
+    from frostline.trainables.prefix import store
+
+    family = _family.load(space.family)
+    folders, rows = model_plans.fetch(family, request.profile.models or (request.profile.model,), request.profile.data)
+    infos = {model: family.describe(folder) for model, folder in folders.items()}
+    profile = fitted(request.profile, infos.values())
+    blocks = {model: info.blocks for model, info in infos.items()}
+    searched = parameters.searched(space, profile, blocks)
+    corpus = corpora.cut_corpus(profile.data, rows, parameters.largest(searched.distributions["batch_size"]))
+    sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
+    workers = 1 if options.workers_per_trial is None else options.workers_per_trial
+    need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)
+    _check_batch_norm(infos, workers)
+    cache_limit = int(store.limit() if options.cache_size is None else size(options.cache_size))
+    if request.began is None:
+        caching = Caching(
+            asked=options.prefix_cache,
+            as_before=options.retrain,
+            device="cuda" if need.gpus else "cpu",
+            limit=cache_limit,
+        )
+        models = model_plans.planned(sources, searched, profile.budget, caching)
+        base = Recipe(
+            family=space.family,
+            data=profile.data,
+            budget=profile.budget,
+            seed=request.seed,
+            metric=space.metric,
+            cache_dtype=models[profile.model].cache_dtype,
+            **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
+        )
+    else:
+        models = model_plans.again(sources, request.began.models)
+        base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
+    places = capacity.places(request.offer, need, options.concurrent, profile.budget.trials)
+    at_once = places.grown if places.most is None else min(places.grown, places.most)
+    disk = disk_bound(
+        sources.largest, max(at_once, run_folder.snapshots(request.place.run)), profile.budget, sources.other_bytes
+    )
+    if request.wandb.mode != "off":
+        disk += budgets.trainings(profile.budget) * _WANDB_PER_TRAINING
+    sizes = corpus.sizes()
+    plan = Plan(
+        search=Search(
+            space=space.name,
+            profile=request.profile_name,
+            profile_reason=request.profile_reason,
+            metric=base.metric,
+            seed=request.seed,
+            base=base,
+            distributions=searched.distributions,
+            recipes=searched.recipes,
+            models=models,
+        ),
+        data=Slices(
+            sizes=sizes,
+            classes=corpus.classes,
+            duplicates=corpus.duplicates,
+            remarks=remarks(corpus, sources.remarks(name_models=bool(profile.models))),
+            fingerprint=corpus.fingerprint,
+        ),
+        schedule=Schedule(
+            rungs=budgets.rungs(profile.budget),
+            report_at=budgets.report_points(profile.budget),
+            validate_on=budgets.validation_sizes(profile.budget, sizes["train"], sizes["validation"]),
+        ),
+        resources=Resources(
+            need=need,
+            slots=places.now,
+            most=places.most,
+            slots_reason=places.reason,
+            cache_limit=cache_limit,
+            disk=disk,
+            retries=retries,
+            checkpoint_every=checkpoint_every,
+        ),
+        place=request.place,
+        wandb=request.wandb,
+    )
+    return plan, corpus
+
+
+def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
+    """What a user should know of the data: what could not be read, classes of very different size, how it is kept."""
+    said = []
+    if corpus.skipped:
+        more = ", ..." if len(corpus.skipped) > _NAMED else ""
+        inputs = "input" if len(corpus.skipped) == 1 else "inputs"
+        said.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
+    labels = corpus.labels["train"].tolist()
+    counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
+    (fewest, rare), (most, common) = counts[0], counts[-1]
+    if most > _IMBALANCED * fewest:
+        ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
+        said.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
+    return tuple(dict.fromkeys([*said, *of_family]))
+
+
+def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:
+    """Refuse several workers where each would take its own share of a batch for all of it.
+
+    Raises:
+        ValueError: names the model.
+    """
+    for model, info in infos.items():
+        if workers > 1 and info.batch_norm:
+            raise ValueError(
+                f"--workers-per-trial {workers}: {model} has batch norm, which looks at a whole batch; each worker "
+                "would count its share of it alone. Take a model without (a transformer, ConvNeXt), or one worker"
+            )
+
+
+def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
+    """The profile and why."""
+    if asked != "auto":
+        return asked, "as asked"
+    return ("full", "the cluster has a GPU") if has_gpu else ("small", "the cluster has no GPU")
+
+
+def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
+    """The profile with its inputs cut to what all its models take."""
+    taken = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
+    if profile.data.max_length <= taken:
+        return profile
+    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=taken))
+
+
+def claim(plan: Plan) -> None:
+    """Make the run directory of a new search.
+
+    Raises:
+        ValueError: it holds a search already, or files that are not ours, or cannot be written.
+    """
+    if plan.place.url:
+        remote.claim(plan.place.url, plan.place.run, plan.to_json())
+    else:
+        run_folder.claim(plan.place.run, plan.to_json())
+
+
+def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:
+    """Bytes the run directory can hold at most.
+
+    In float32: the kept trials' and the confirmed recipes' best weights; of each running training its best
+    weights and its snapshot (weights and Adam's two moments), both twice while they are replaced; the export,
+    twice while it is replaced. And the records, for a search without a number of trials those of 1,000.
+
+    Args:
+        largest: parameters of the largest model.
+        slots: trainings at once, or broken off and waiting to go on.
+        budget: trials and confirmation.
+        beside: bytes of a model's other files, which the export has too.
+    """
+    whole = 4 * largest
+    kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
+    records = _RECORDS + budgets.trainings(budget) * _RECORDS_PER_TRAINING * (1 + len(budgets.report_points(budget)))
+    return (kept + 1) * whole + slots * 2 * (1 + 3) * whole + 2 * (whole + beside) + records
