@@ -71,6 +71,10 @@ class _Began:
     models: dict[str, ModelPlan]
     fingerprint: str
 
+    def __post_init__(self) -> None:
+        if self.base.model not in self.models:
+            raise ValueError(f"it has no model {self.base.model!r}")
+
     def check(self, plan: Plan) -> None:
         """Refuse data or a model that has changed.
 

@@ -178,9 +178,9 @@ def start(made: Plan, params: dict[str, Any], number: int = 0) -> None:
 
 
 def same(one: Plan, other: Plan) -> bool:
-    """But for what belongs to the moment."""
-    moment = {"profile_reason": "", "slots_reason": "", "wandb_reason": ""}
-    return dataclasses.replace(one, **moment) == dataclasses.replace(other, **moment)
+    """Whether two plans are equal but for the reasons that belong to the moment."""
+    one, other = (altered(plan, profile_reason="", slots_reason="") for plan in (one, other))
+    return dataclasses.replace(one, wandb=other.wandb) == other and one.wandb.mode == other.wandb.mode
 
 
 def test_a_search_goes_on_by_the_plan_it_began_with(begun: Plan) -> None:

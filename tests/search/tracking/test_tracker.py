@@ -126,7 +126,8 @@ def test_every_space_is_a_sweep_that_wandb_knows(name: str, profile: str) -> Non
     space = spaces.load(name)
     chosen = space.profile(profile)
     blocks = dict.fromkeys(chosen.models or (chosen.model,), 12)
-    distributions, recipes = parameters.searched(space, chosen, blocks)
+    searched = parameters.searched(space, chosen, blocks)
+    distributions, recipes = searched.distributions, searched.recipes
     made = {key: sweep.parameter(found) for key, found in distributions.items()}
     assert set(made) == set(next(iter(recipes.values())))
     for key, found in distributions.items():
@@ -207,9 +208,9 @@ def test_the_plan_keeps_the_mode_and_a_resume_may_change_it(options: Options) ->
     assert (plan.wandb.mode, plan.wandb.reason, plan.wandb.artifact) == ("offline", "as asked", True)
     planning.claim(plan)
     again, _ = planning.resume(plan.place.run, Options(space=""))
-    assert (again.wandb, again.wandb.reason, again.wandb.artifact) == ("offline", "as the search began", True)
+    assert (again.wandb.mode, again.wandb.reason, again.wandb.artifact) == ("offline", "as the search began", True)
     again, _ = planning.resume(plan.place.run, Options(space="", wandb="off"))
-    assert (again.wandb, again.resources.disk < plan.resources.disk) == ("off", True)
+    assert (again.wandb.mode, again.resources.disk < plan.resources.disk) == ("off", True)
 
 
 def test_an_artifact_without_wandb_is_a_mistake(options: Options) -> None:
