@@ -14,6 +14,9 @@ ALL = "all"
 
 Value = float | int | str | bool
 
+_ALWAYS_SEARCHED = ("learning_rate", "batch_size", "weight_decay")
+"""Parameters that a recipe has no default for. The frozen depth is another."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Depth:
@@ -147,6 +150,13 @@ class Space:
             if {"frozen_fraction", "frozen_layers"} & set(self.parameters) - {depth}:
                 models = ", ".join(profile.models or (profile.model,))
                 raise ValueError(f"with the models {models} the frozen depth of {self.name} is searched as {depth}")
+        missing = [name for name in _ALWAYS_SEARCHED if name not in self.parameters]
+        if not {"frozen_layers", "frozen_fraction"} & set(self.parameters):
+            missing.append("frozen_fraction" if self.full.models else "frozen_layers")
+        if missing:
+            raise ValueError(
+                f"the parameters of {self.name} lack {', '.join(missing)}; a range of one value keeps one fixed"
+            )
         for label, recipe in self.recipes.items():
             if set(recipe) != set(self.parameters):
                 raise ValueError(

@@ -13,7 +13,8 @@ TREES = ("search", "trainables", "spaces")
 HEAVY = ("torch", "ray", "transformers", "datasets", "rich", "wandb", "pandas", "plotly")
 
 # Package -> the packages that it imports, at the top of a file, late or for types. A file beside the packages has a row
-# of its own. `families` are the files in trainables/ without an underscore, `spaces` is the whole tree.
+# of its own. `search` and `trainables` are the `__init__.py` of these folders, `families` are the files in trainables/
+# without an underscore, and `spaces` is the whole tree.
 ARROWS = {
     "spaces": "",
     # trainables
@@ -29,6 +30,7 @@ ARROWS = {
     "prefix": "_atomic _family _freezing _task data training",
     "slot": "_atomic _family _freezing _storage _task data prefix spaces training",
     "families": "_family _freezing data spaces text vision",
+    "trainables": "_family spaces",
     # search
     "words": "",
     "records": "_storage spaces",
@@ -42,7 +44,9 @@ ARROWS = {
     "tracking": "plan records",
     "dashboard": "records spaces",
     "tuner": "_family _task cluster console data ledger plan publish records report tracking tune",
-    "cli": "_atomic cluster dashboard plan records report spaces tuner",
+    "search": "api spaces",
+    "api": "_atomic data plan records report spaces tuner",
+    "cli": "_atomic api cluster dashboard plan records report spaces",
     "run": "cli",
 }
 
@@ -109,9 +113,6 @@ def drawn_arrows() -> dict[str, set[str]]:
     arrows: dict[str, set[str]] = {package_of(module): set() for module in FILES}
     for module, path in FILES.items():
         arrows[package_of(module)] |= {package_of(other) for other in imported_files(path)} - {package_of(module)}
-    for tree in {"search", "trainables"} & {*arrows}:  # an `__init__.py` that imports nothing
-        if not arrows[tree]:
-            del arrows[tree]
     return arrows
 
 

@@ -215,6 +215,14 @@ class Family(ABC):
         """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
 
     @abstractmethod
+    def load_export(self, folder: Path) -> Callable[..., Any]:
+        """The model of an export, ready to be called with an example, as `load_line` loads it.
+
+        Raises:
+            ValueError: no such export.
+        """
+
+    @abstractmethod
     def load_line(self) -> str:
         """One line of Python that loads an export from `MODEL_FOLDER`."""
 

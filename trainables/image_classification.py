@@ -140,6 +140,9 @@ class ImageClassification(Family):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         network.save(model, folder, network.transform_of(folder).at(data.image_size), classes, out)
 
+    def load_export(self, folder: Path) -> Callable[..., Any]:
+        return load(folder)
+
     def load_line(self) -> str:
         return 'frostline.trainables.image_classification.load("MODEL_FOLDER")'
 

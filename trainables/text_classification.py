@@ -1,6 +1,7 @@
 """Text classification with any encoder that transformers' `AutoModelForSequenceClassification` loads."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -148,6 +149,12 @@ class TextClassification(Family):
             'classify = pipeline("text-classification", model="MODEL_FOLDER", truncation=True)\n'
             'print(classify("A quiet film that stays with you."))'
         )
+
+    def load_export(self, folder: Path) -> Callable[..., Any]:
+        classify: Callable[..., Any] = transformers.pipeline(
+            "text-classification", model=str(folder), truncation=True, local_files_only=True
+        )
+        return classify
 
     def load_line(self) -> str:
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'

@@ -165,7 +165,9 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
     options = dataclasses.replace(options, **{k: v for k, v in kept_options.items() if getattr(options, k) is None})
-    space = space or (spaces.of_recipe(base) if name == spaces.RETRAIN else spaces.load(name))
+    space = space or _space_called(name, base, run)
+    if space.name != name:
+        raise ValueError(f"the search in {run} is of the space {name!r}, got one named {space.name!r}")
     budget = changed(base.budget, options, of_old=True)
     profile = Profile(model=base.model, data=base.data, budget=budget, models=searched_models)
     request = _Request(
@@ -187,6 +189,22 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         values = {**base_values, **parameters.sampled(job.params)}
         parameters.check_recipe(f"of trial {job.number}", values, plan.search.distributions)
     return plan, corpus
+
+
+def _space_called(name: str, base: Recipe, run: Path) -> Space:
+    """The space of a search that goes on.
+
+    Raises:
+        ValueError: it is no file in `spaces/`.
+    """
+    if name == spaces.RETRAIN:
+        return spaces.of_recipe(base)
+    if name not in spaces.names():
+        raise ValueError(
+            f"the search in {run} is of the space {name!r}, which is no file in spaces/: go on with it from Python, "
+            f"frostline.resume({str(run)!r}, space=...)"
+        )
+    return spaces.load(name)
 
 
 def _plan(request: _Request) -> tuple[Plan, Corpus]:

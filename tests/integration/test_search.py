@@ -307,7 +307,7 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_was_found(tiny_model: Path, t
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - started < 10
     assert process.returncode == 130, err
-    assert "Interrupted: this is what was found so far" in out
+    assert "Interrupted: these are the results so far" in out
     assert "winner: trial" in out
     found = json.loads((tmp_path / "stopped" / "summary.json").read_text())
     assert found["interrupted"]

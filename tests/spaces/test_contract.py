@@ -1,12 +1,13 @@
 """Every space in the folder keeps the contract."""
 
+import dataclasses
 import importlib
 
 import pytest
 
 from frostline import spaces
 from frostline.search.plan import parameters
-from frostline.search.tune.asha import report_points, rungs
+from frostline.search.plan.budget import report_points, rungs
 from frostline.spaces import ALL, Recipe
 from frostline.trainables import _family
 
@@ -49,7 +50,7 @@ def test_its_recipes_lie_in_the_space_and_begin_with_default_and_linear_probe(sp
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_its_profiles_make_recipes_that_survive_json(space: spaces.Space, name: str) -> None:
     profile = space.profile(name)
-    for recipe in parameters.searched(space, profile, _blocks(profile))[1].values():
+    for recipe in parameters.searched(space, profile, _blocks(profile)).recipes.values():
         params = {"model": profile.model, **parameters.complete(recipe, _blocks(profile))}
         where = {"family": space.family, "data": profile.data, "metric": space.metric}
         bound = Recipe(**where, budget=profile.budget, **params)
@@ -68,3 +69,21 @@ def test_small_is_packaged_data_and_at_least_twelve_trials(space: spaces.Space) 
     assert space.small.data.source.startswith("package:")
     assert space.small.budget.trials is not None
     assert space.small.budget.trials >= 12
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ("weight_decay", "the parameters of bert_imdb lack weight_decay; a range of one value keeps one fixed"),
+        ("frozen_layers", "the parameters of bert_imdb lack frozen_layers"),
+    ],
+)
+def test_a_parameter_without_a_default_must_be_searched(left_out: str, message: str) -> None:
+    space = spaces.load("bert_imdb")
+    parameters = {name: values for name, values in space.parameters.items() if name != left_out}
+    recipes = {
+        label: {name: value for name, value in recipe.items() if name != left_out}
+        for label, recipe in space.recipes.items()
+    }
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(space, parameters=parameters, recipes=recipes)

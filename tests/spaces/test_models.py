@@ -16,7 +16,8 @@ BOTH = dataclasses.replace(bert_imdb.SPACE.small, model="a", models=("a", "b"))
 
 
 def space(*taken: str, full: Profile = BOTH, small: Profile = BOTH) -> Space:
-    parameters = {name: FloatDistribution(0.0, 1.0) for name in taken or ("frozen_fraction",)}
+    names = ("learning_rate", "batch_size", "weight_decay", *(taken or ("frozen_fraction",)))
+    parameters = {name: FloatDistribution(0.0, 1.0) for name in names}
     return Space(name="s", summary="", family="f", parameters=parameters, recipes={}, full=full, small=small)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from frostline import spaces
 from frostline.search.plan import parameters
-from frostline.search.tune.asha import report_points, rungs
+from frostline.search.plan.budget import report_points, rungs
 from frostline.spaces import Budget, Data, Recipe, Space
 
 RECIPE = Recipe(

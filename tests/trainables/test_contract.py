@@ -193,3 +193,4 @@ def test_an_export_is_complete(case: Case, tmp_path: Path) -> None:
     assert "MODEL_FOLDER" in case.family.usage()
     code = case.family.usage().replace("MODEL_FOLDER", str(tmp_path / "out"))
     exec(compile(code, "usage", "exec"), {})  # the lines that the model card shows
+    assert callable(case.family.load_export(tmp_path / "out"))

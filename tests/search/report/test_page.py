@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from frostline.search import cli
+from frostline.search import api, cli
 from frostline.search.plan.options import Options
 from frostline.search.report import page, view
 from tests.search import made, runs
@@ -118,7 +118,7 @@ def test_the_command_is_one_that_the_command_line_takes(tmp_path: Path, monkeypa
     given: list[Options] = []
 
     def note(arguments: Any, argv: Sequence[str]) -> int:
-        given.append(cli._options(arguments))
+        given.append(api.options_of(cli._values(arguments)))
         return 0
 
     monkeypatch.setattr(cli, "_run", note)

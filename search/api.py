@@ -1,0 +1,258 @@
+"""Search from Python: `frostline.search(...)` and `frostline.resume(...)`. The command line runs the same functions.
+
+Only the standard library is imported until a search is planned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frostline import spaces
+from frostline.search.plan.options import Options, place
+from frostline.spaces import Recipe, Space
+from frostline.trainables._atomic import DISK_FULL
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from frostline.search.plan.plan import Plan
+    from frostline.trainables.data.corpus import Corpus
+
+OPTIONS = tuple(field.name for field in dataclasses.fields(Options) if field.name != "url")
+"""Names of the options. On the command line they begin with `--` and have hyphens."""
+
+CHOICES = {
+    "profile": ("auto", "small", "full"),
+    "prefix_cache": ("auto", "float32", "float16", "off"),
+    "wandb": ("online", "offline", "off"),
+}
+"""Values of the options that have only a few."""
+
+_OF_THE_SEARCH = (
+    *("space", "profile", "model", "dataset", "columns", "epochs", "seed", "storage", "name", "retrain"),
+    "prefix_cache",
+)
+"""Options that say what is searched and where. A search that goes on cannot change them."""
+
+
+def search(space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
+    """Run a new search to its end, or to Ctrl-C. It prints what the command `frostline` prints.
+
+    Args:
+        space: name of a file in `spaces/`, or a `Space`. None only with the option `retrain`.
+        quiet: print only what goes wrong.
+        options: those of the command line, by the names of `Options`: `model`, `dataset`, `trials`, `storage`, ...
+            `storage` is a folder or a URL, `columns` a pair of names, `retrain` a run directory or a recipe.
+
+    Returns:
+        The content of the run directory's `summary.json`. `run` is the run directory, `best` the winner, or None.
+
+    Raises:
+        ValueError: a user's mistake, as one line with the value and the choices.
+        OSError: the disk is full. `resume` goes on with the search when there is room.
+        ClusterLostError: Ray has gone. `resume` goes on with the search.
+        TakenOverError: another process works in the run directory now.
+    """
+    own = space if isinstance(space, Space) else None
+    name = own.name if own else space
+    return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False)
+
+
+def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, **options: Any) -> dict[str, Any]:
+    """Go on with the search in a run directory, with more trials or time where the options say so.
+
+    Args:
+        run: the run directory, a folder or a URL.
+        space: what the search was started with, if that was a `Space` and not a name.
+        quiet: print only what goes wrong.
+        options: those that do not change what is searched, such as `trials="+8"` or `time_budget="+30m"`.
+
+    Returns:
+        As `search` does.
+
+    Raises:
+        ValueError: also: no search is there, another process works on it, or its data or model has changed.
+        OSError, ClusterLostError, TakenOverError: as `search` does.
+    """
+    where = run if isinstance(run, Path) else place(run)
+    return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True)
+
+
+def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool) -> dict[str, Any]:
+    from rich.console import Console
+
+    from frostline.search.report import closing
+
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+    summary = run(*search, console, goes_on=goes_on)
+    closing.tell(summary, console)
+    return summary
+
+
+def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space | None = None) -> None:
+    """Refuse options that do not go together, before anything heavy is imported.
+
+    Args:
+        values: option by name, None where it is not given.
+        run: the run directory of a search that goes on.
+        space: what is searched, if it is no file in `spaces/`.
+
+    Raises:
+        ValueError: names the option.
+    """
+    given = {name for name, value in values.items() if value is not None}
+    for name in sorted(given.difference(OPTIONS)):
+        near = difflib.get_close_matches(name, OPTIONS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"there is no option {name!r}: {hint}options are {', '.join(OPTIONS)}")
+    for name, choices in CHOICES.items():
+        if name in given and values[name] not in choices:
+            raise ValueError(f"--{name.replace('_', '-')} is {', '.join(choices)}, got {values[name]!r}")
+    if run is not None:
+        for name in _OF_THE_SEARCH:
+            if name in given and not (name == "profile" and values[name] == "auto"):
+                option = name.replace("_", "-")
+                raise ValueError(f"--resume takes the search as it is in {run}: --{option} cannot change")
+    elif "retrain" in given:
+        if "space" in given:
+            raise ValueError("--retrain takes the recipe as it is: --space cannot be combined with it")
+    elif "space" not in given:
+        raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
+    elif space is None:
+        spaces.load(values["space"])
+
+
+def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Options:
+    """The options of a search, from the values that a user gives.
+
+    Args:
+        values: option by name, None where it is not given.
+        run: the run directory of a search that goes on.
+
+    Raises:
+        ValueError: a value of another type, columns that are not two names, or no recipe where one is named.
+    """
+    fields = {name: value for name, value in values.items() if value is not None}
+    for name in ("model", "dataset"):  # a folder may be given as a path
+        if isinstance(fields.get(name), Path):
+            fields[name] = str(fields[name])
+    if "columns" in fields:
+        fields["columns"] = _columns(fields["columns"])
+    if "retrain" in fields:
+        fields["retrain"] = _recipe(fields["retrain"])
+    fields.setdefault("address", os.environ.get("RAY_ADDRESS") or None)
+    for name, kind in {**typing.get_type_hints(Options), "storage": Path | str}.items():
+        _check_type(name, fields.get(name), kind)
+    storage = fields.pop("storage", Path("runs"))
+    storage = place(storage) if isinstance(storage, str) else storage
+    return Options(
+        **{"space": "", **fields},
+        storage=storage if isinstance(storage, Path) else Path("runs"),
+        url=next((where for where in (run, storage) if isinstance(where, str)), ""),
+    )
+
+
+def _columns(given: Any) -> tuple[str, str]:
+    names = given.split(",") if isinstance(given, str) else list(given)
+    if len(names) != 2 or not all(names):
+        raise ValueError(f"--columns is two names with a comma between them, got {given!r}")
+    return names[0], names[1]
+
+
+def _recipe(given: Recipe | Path | str) -> Recipe:
+    """The recipe that is trained again: itself, or that of a run directory."""
+    if isinstance(given, Recipe):
+        return given
+    from frostline.search.records import reading_copy
+    from frostline.search.records.folder import recipe_in
+
+    where = given if isinstance(given, Path) else place(given)
+    return recipe_in(where) if isinstance(where, Path) else reading_copy.recipe(where)
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    kinds = [typing.get_origin(one) or one for one in (typing.get_args(kind) or (kind,))]
+    if value is None or isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int)):
+        return
+    words = " or ".join(one.__name__ for one in kinds if one is not type(None))
+    raise ValueError(f"--{name.replace('_', '-')} is of type {words}, got {value!r}")
+
+
+def planned(
+    values: Mapping[str, Any], run: Path | str | None = None, space: Space | None = None, starts: bool = True
+) -> tuple[Plan, Corpus]:
+    """Check the options and plan the search.
+
+    Args:
+        values: option by name, None where it is not given.
+        run: the run directory of a search that goes on.
+        space: what is searched, if it is no file in `spaces/`.
+        starts: whether the search starts after this, so that no other process may work in `run`.
+
+    Raises:
+        ValueError: a user's mistake, as one line.
+    """
+    check(values, run, space)
+    options = options_of(values, run)
+    if isinstance(run, str):
+        from frostline.search.records import remote
+
+        run = remote.fetch(run, lambda text: print(text, file=sys.stderr))
+    elif run is not None and starts:
+        from frostline.search.records import folder as run_folder
+
+        run_folder.check_free(run)  # before torch is imported
+    from frostline.search.plan import resolve as planning
+
+    return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
+
+
+def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "") -> dict[str, Any]:
+    """Run a planned search, or go on with it.
+
+    Args:
+        plan: the plan.
+        corpus: its data.
+        console: shows the progress.
+        goes_on: whether the run directory holds the search already.
+        command: the command that was typed, for the record; empty where there was none.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        ValueError, OSError, ClusterLostError, TakenOverError: as `search` does.
+    """
+    from frostline.search.plan import resolve as planning
+    from frostline.search.report import summary as summaries
+
+    if not goes_on:
+        planning.claim(plan)
+    lines = [
+        f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
+        *(f"Data: {remark}." for remark in plan.data.remarks),
+        f"W&B: {plan.wandb.mode}: {plan.wandb.reason}.",
+        f"Trials: {summaries.limit(plan.budget)}; {plan.resources.slots} at once; "
+        f"{'goes on in' if goes_on else 'everything goes to'} {plan.place}",
+        f"Watch it: frostline --dashboard {plan.place}",
+    ]
+    for line in lines:
+        console.print(line, markup=False)
+
+    from frostline.search import tuner
+
+    try:
+        return tuner.run(plan, corpus, console, command)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        what = f"{error.strerror}: {error.filename or plan.place.run}"
+        advice = f"what is recorded is whole: make room, then --resume {plan.place}"
+        raise OSError(error.errno, f"{what}; {advice}") from None

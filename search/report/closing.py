@@ -1,0 +1,50 @@
+"""The lines that are printed when a search ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from frostline.search.report import summary as summaries
+
+
+def tell(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the table, the winner, and where everything is.
+
+    What did not reach the run directory's URL goes to stderr, also where the console is quiet.
+    """
+    for line in _lines(summary):
+        console.print(line, markup=False)
+    if summary.get("unsent"):
+        print(f"frostline: {summary['unsent']}", file=sys.stderr)
+
+
+def _lines(summary: Mapping[str, Any]) -> list[Any]:
+    """Everything that is printed, in order: text, and one table."""
+    run, best = summary["run"], summary["best"]
+    lines: list[Any] = ["", summaries.table(summary)]
+    if best:
+        lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {summaries.recipe_line(best['params'])}")
+    lines += summaries.verdict(summary)
+    counts = ", ".join(f"{count} {state}" for state, count in summary["counts"].items() if count)
+    lines.append(f"{counts or 'no trial'}; {summary['seconds']:.0f} s; records in {run}")
+    if summary.get("wandb"):
+        lines.append(f"W&B sweep: {summary['wandb']}")
+    report = Path(summary.get("copy", run)) / "report.html"
+    if report.is_file():
+        lines.append(f"Report: {report}")
+    if summary["interrupted"]:
+        lines.append("Interrupted: these are the results so far. No model was exported, and no test set was read.")
+        lines.append(f"Go on: frostline --resume {run}")
+    elif summary["failure"]:
+        lines.append(f"Stopped: {summary['failure']}")
+        lines.append(f"When the cause is gone: frostline --resume {run}")
+    elif best is None:
+        lines.append("No trial succeeded. trials.jsonl gives the reasons.")
+    else:
+        lines.append(f"Model: {run}/best\nLoad it: {summary['load']}")
+    return lines

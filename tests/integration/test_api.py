@@ -1,0 +1,49 @@
+"""A whole search from Python: a `Space` made on the spot, its result, and how it goes on."""
+
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+import frostline as fl
+
+
+@pytest.fixture(scope="module")
+def space(tiny_model: Path, tiny_csv: Path) -> fl.Space:
+    """No file in `spaces/` holds it."""
+    data = fl.Data(source=str(tiny_csv), train=200, validation=60, test=40, max_length=16)
+    budget = fl.Budget(trials=2, epochs=2, first_rung=0.5, confirm_recipes=0)
+    profile = fl.Profile(model=str(tiny_model), data=data, budget=budget)
+    return fl.Space(
+        name="mine",
+        summary="made in a test",
+        family="text_classification",
+        parameters={
+            "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+            "batch_size": CategoricalDistribution((8, 16)),
+            "frozen_layers": fl.Depth(),
+            "weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
+        },
+        recipes={"default": {"learning_rate": 1e-3, "batch_size": 16, "frozen_layers": 0, "weight_decay": 0.01}},
+        full=profile,
+        small=profile,
+    )
+
+
+def test_a_search_runs_from_python_and_goes_on(
+    ray_here: None, space: fl.Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = fl.search(space, storage=tmp_path, name="r", wandb="off")
+    out = capsys.readouterr().out
+    assert (summary["space"], summary["run"]) == ("mine", str(tmp_path / "r"))
+    assert "trial 0 starts: default" in out
+    assert f"Model: {tmp_path}/r/best" in out
+
+    classify = fl.load(f"{summary['run']}/best")
+    assert classify("good great lovely film")[0]["label"] in {"neg", "pos"}
+
+    with pytest.raises(ValueError, match="no file in spaces/"):
+        fl.resume(tmp_path / "r", trials="+1")
+    more = fl.resume(tmp_path / "r", space=space, trials="+1", quiet=True)
+    assert sum(more["counts"].values()) == 3
+    assert capsys.readouterr().out == ""
