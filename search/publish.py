@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from frostline.search.cluster.connection import Watch
+from frostline.search.cluster.watch import Watch
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
@@ -68,7 +68,7 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     watch = Watch(plan.place.address is not None)
     running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
     while not ray.wait([running], timeout=1)[0]:
-        watch.look()
+        watch.poll()
     found: dict[str, Any] = ray.get(running)
     if store:
         _storage.patiently(partial(fetch, store, plan.place.run), plan.place.url)

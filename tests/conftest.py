@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from frostline.search.cluster import capacity, connection
+from frostline.search.cluster.environment import prepare_environment
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
-connection.prepare_environment()  # before any test module imports Ray
+prepare_environment()  # before any test module imports Ray
 
 
 @pytest.fixture(scope="session", autouse=True)

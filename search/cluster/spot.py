@@ -21,6 +21,8 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from frostline.search.cluster import ray_private
+
 _EVERY = 2.0
 """Seconds between two questions; AWS gives notice of 120 s, Google of 30."""
 
@@ -95,14 +97,6 @@ def drain(seconds: float, nodes: Sequence[str]) -> bool:
     return bool(done) and not any(done)
 
 
-def here() -> list[str]:
-    """Ids of Ray's nodes on this machine."""
-    import psutil
-
-    flags = [flag for process in psutil.process_iter() if process.name() == "raylet" for flag in process.cmdline()]
-    return [flag.partition("=")[2] for flag in flags if flag.startswith("--node_id=")]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cloud", choices=sorted(CLOUDS))
@@ -110,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     wait(
         CLOUDS[given.cloud],
-        lambda seconds: drain(seconds, [given.node_id] if given.node_id else here()),
+        lambda seconds: drain(seconds, [given.node_id] if given.node_id else ray_private.node_ids_here()),
         lambda: time.sleep(_EVERY),
     )
 

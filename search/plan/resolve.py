@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline import spaces
-from frostline.search.cluster import capacity, connection
+from frostline.search.cluster import capacity, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
@@ -103,7 +103,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     """
     if options.url:
         remote.check(options.url)
-    offer = connection.offer(options.address, options.storage.expanduser(), options.url)
+    offer = machines.offer(options.address, options.storage.expanduser(), options.url)
     if options.retrain is None:
         space = space or spaces.load(options.space)
         name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
@@ -177,7 +177,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         profile_reason="as the search began",
         seed=seed,
         place=Place(run=run, url=options.url, address=options.address),
-        offer=connection.offer(options.address, run, options.url),
+        offer=machines.offer(options.address, run, options.url),
         wandb=wandb,
         options=options,
         began=began,

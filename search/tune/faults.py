@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 import re
-from pathlib import Path
-from typing import Any
 
-from frostline.search.cluster.connection import Home
+from frostline.search.cluster import ray_private
+from frostline.search.cluster.watch import TrialNode
 from frostline.trainables import _task
 
 
@@ -19,16 +18,10 @@ class Fault(enum.Enum):
     NODE_GONE = "the machine is gone"
 
 
-def error_text(trial: Any) -> str:
-    """The error of a Tune trial, from the file that Tune wrote. `trial.get_error` reads a copy made later or never."""
-    text = Path(trial.error_file).read_text(encoding="utf-8")
-    return text.partition("\n")[2].strip()  # without "Failure # 1 (occurred at ...)"
-
-
-def home_in(text: str) -> Home | None:
+def node_in(text: str) -> TrialNode | None:
     """The machine that the error text names with its id, as an error of one of several workers does."""
     match = re.search(rf"{_task.NodeError.__name__}: (.*?): .* \(node (\w+)\)$", text.strip())
-    return Home(match[2], match[1]) if match else None
+    return TrialNode(match[2], match[1]) if match else None
 
 
 def cause_of(text: str, announced: bool = False) -> tuple[str, Fault]:
@@ -43,10 +36,10 @@ def cause_of(text: str, announced: bool = False) -> tuple[str, Fault]:
         return "its node has gone", Fault.NODE_GONE
     if lines and (name := f"{_task.GroupLostError.__name__}: ") in lines[-1]:
         return lines[-1].split(name, 1)[1], Fault.PROCESS
-    died = "The actor died unexpectedly" in text
-    if "its node has died" in text or "the actor's node was" in text or (announced and died):
+    died = ray_private.says_actor_died(text)
+    if ray_private.says_node_died(text) or (announced and died):
         return "its node has gone", Fault.NODE_GONE
-    if re.search(r"The actor \w+ is unavailable: ", text):
+    if ray_private.says_actor_unavailable(text):
         # A node reports the death of a process at once. The death of a node is certain only after 15 s, and Tune does
         # not wait that long.
         return "its node does not answer", Fault.NODE_GONE

@@ -18,9 +18,8 @@ from typing import Any
 import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.torch.config import _TorchBackend
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
+from frostline.search.cluster import ray_private
 from frostline.trainables._task import GroupLostError, NodeError, NodeGoneError, PeerLostError, Setup
 from frostline.trainables.slot.mailbox import Mailbox
 
@@ -78,12 +77,12 @@ class _Group:
     """A worker group and its mailbox."""
 
     def __init__(self, setup: Setup, bundle: Mapping[str, float], storage: str) -> None:
-        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        here = {ray_private.NODE_ID_LABEL: ray.get_runtime_context().get_node_id()}
         self._mailbox = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote(setup.workers)
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         resources = {name: amount for name, amount in bundle.items() if amount}
-        trainer = _Trainer(
+        trainer = ray_private.trainer_without_cleaner()(
             _work,
             train_loop_config={"setup": setup, "mailbox": self._mailbox},
             torch_config=_Config(),
@@ -133,7 +132,7 @@ class _Group:
         for kind, text, node in lost:
             if kind == NodeError.__name__:
                 return NodeError(f"{text} (node {node})")
-        if "its node has died" in self._error or not all(map(_answers, {*nodes})):
+        if ray_private.says_node_died(self._error) or not all(map(_answers, {*nodes})):
             return NodeGoneError("a node of its workers")
         causes = [f"{kind}: {text}" for kind, text, _ in lost if kind != PeerLostError.__name__]
         return GroupLostError((causes or ["one of its workers died"])[0])
@@ -170,12 +169,7 @@ def _work(config: dict[str, Any]) -> None:
     slot_group.serve(config["setup"], rank, ray.get_runtime_context().get_node_id(), ask)
 
 
-class _Trainer(TorchTrainer):
-    """Without Ray's cleaner of placement groups: a process a group, which outlives it where there is no dashboard."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        made = super()._create_default_callbacks()
-        return [callback for callback in made if not isinstance(callback, PlacementGroupCleanerCallback)]
+_TorchBackend: Any = TorchConfig().backend_cls
 
 
 class _Backend(_TorchBackend):

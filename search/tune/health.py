@@ -49,7 +49,7 @@ class Waiting:
         self._since: float | None = None
         self._said = False
 
-    def look(self, runs: bool) -> str | None:
+    def poll(self, runs: bool) -> str | None:
         """The time of day since which nothing has run, once for each such time; None else.
 
         Args:

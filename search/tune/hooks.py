@@ -16,14 +16,14 @@ from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from frostline.search.cluster import capacity
-from frostline.search.cluster.connection import Home, Watch
+from frostline.search.cluster import capacity, ray_private
+from frostline.search.cluster.watch import TrialNode, Watch
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job
 from frostline.search.records.trials import Line
 from frostline.search.tune.asha import Rungs
-from frostline.search.tune.faults import Fault, cause_of, error_text, home_in
+from frostline.search.tune.faults import Fault, cause_of, node_in
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from frostline.search.tune.reaper import Reaper
 from frostline.trainables import _task
@@ -61,8 +61,8 @@ class Switchboard:
         self.watch = Watch(ledger.plan.place.address is not None)
         self.jobs: dict[str, dict[int, Job]] = {}
         """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
-        self.homes: dict[str, Home] = {}
-        """Where Tune's trials run that have started, on a cluster, by trial id."""
+        self.nodes: dict[str, TrialNode] = {}
+        """On a cluster, the nodes of the trials that have started, by Tune's trial id."""
         several = ledger.plan.resources.need.workers > 1
         self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
         self.reaper = Reaper() if several else None
@@ -204,11 +204,11 @@ class Recorder(Callback):
             Exception: what a hook raised.
         """
         board = self._board
-        board.watch.look()
+        board.watch.poll()
         for text in board.ledger.news():
             board.note(text)
         if board.reaper:
-            board.reaper.look()
+            board.reaper.poll()
         if board.error is not None:
             raise board.error
         if board.stop:
@@ -218,7 +218,7 @@ class Recorder(Callback):
                 f"{trial_records.FAST_FAILURES} trials in a row failed before their first report. "
                 f"The last one: {board.ledger.failure}"
             )
-        if board.watch.offer and (since := board.waiting.look(bool(board.homes) or board.ledger.finished)):
+        if board.watch.offer and (since := board.waiting.poll(bool(board.nodes) or board.ledger.finished)):
             why = capacity.lacking(board.watch.offer, board.ledger.plan.resources.need)
             board.note(f"No trial runs, since {since}: {why}")
         # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
@@ -231,8 +231,8 @@ class Recorder(Callback):
         alone = (
             self._board.ledger.plan.resources.need.workers == 1
         )  # else the slot's process is not where it is trained
-        if alone and (home := self._board.watch.home(trial.temporary_state.ray_actor)):
-            self._board.homes[trial.trial_id] = home
+        if alone and (node := self._board.watch.node_of(ray_private.actor_of(trial))):
+            self._board.nodes[trial.trial_id] = node
         for job in self._board.jobs[trial.trial_id].values():
             for follower in self._board.followers:
                 follower.begin(job.number, job.params, job.label, job.seed)
@@ -248,9 +248,9 @@ class Recorder(Callback):
         """
         board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
         if "node_id" in result:
-            board.homes[trial.trial_id] = Home(result["node_id"], result["node"])
-        if home := board.homes.get(trial.trial_id):
-            board.health.works(home.id)
+            board.nodes[trial.trial_id] = TrialNode(result["node_id"], result["node"])
+        if node := board.nodes.get(trial.trial_id):
+            board.health.works(node.id)
         if "disk_full" in result:
             raise OSError(*result["disk_full"])
         for said in _said(result):
@@ -264,7 +264,7 @@ class Recorder(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial finished, was stopped, or said why it failed."""
         self._board.freed = iteration
-        self._board.homes.pop(trial.trial_id, None)
+        self._board.nodes.pop(trial.trial_id, None)
         for job in self._board.jobs.pop(trial.trial_id).values():
             self._end(job, trial.last_result)
 
@@ -284,9 +284,9 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised what is not the recipe's fault."""
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
-        text = error_text(trial)
-        home = board.homes.pop(trial.trial_id, None) or home_in(text)
-        reason, fault = cause_of(text, announced=home is not None and home.id in board.watch.announced)
+        text = ray_private.error_of(trial)
+        node = board.nodes.pop(trial.trial_id, None) or node_in(text)
+        reason, fault = cause_of(text, announced=node is not None and node.id in board.watch.announced)
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
@@ -294,11 +294,11 @@ class Recorder(Callback):
             else:
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
-        if home is not None and fault is not Fault.NODE_GONE and board.health.lost(home.id, board.usable - 1):
-            board.watch.set_aside(home.id, board.ledger.plan.resources.need)
-            board.note(f"{home.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
+        if node is not None and fault is not Fault.NODE_GONE and board.health.lost(node.id, board.usable - 1):
+            board.watch.set_aside(node.id, board.ledger.plan.resources.need)
+            board.note(f"{node.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
             return
-        if fault is Fault.MACHINE and (home is None or board.usable < 2):
+        if fault is Fault.MACHINE and (node is None or board.usable < 2):
             raise SearchFailedError(f"there is no machine to train on: {reason}")
 
     def _keep_error(self, job: Job, text: str) -> None:

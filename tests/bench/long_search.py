@@ -32,6 +32,7 @@ from rich.console import Console
 
 from frostline.search import tuner
 from frostline.search.cluster import capacity, connection
+from frostline.search.cluster.environment import prepare_environment
 from frostline.search.console.progress import Progress
 from frostline.search.ledger import study
 from frostline.search.ledger.ledger import Ledger
@@ -310,7 +311,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, help="trials a row (default: a tenth of them)")
     parser.add_argument("--ray", action="store_true", help="through Tune, in processes")
     arguments = parser.parse_args()
-    connection.prepare_environment()
+    prepare_environment()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     every = arguments.every or max(1, arguments.trials // 10)
     with tempfile.TemporaryDirectory() as folder:

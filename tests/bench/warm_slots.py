@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frostline.search.cluster import capacity, connection
+from frostline.search.cluster.environment import prepare_environment
 from tests.search.altered import altered
 
-connection.prepare_environment()  # before Ray is imported
+prepare_environment()  # before Ray is imported
 
 import optuna  # noqa: E402
 import ray.tune  # noqa: E402

@@ -25,7 +25,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from rich.console import Console
 
 from frostline.search import tuner
-from frostline.search.cluster import capacity, connection
+from frostline.search.cluster import capacity, connection, machines
+from frostline.search.cluster.environment import prepare_environment
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
@@ -122,9 +123,9 @@ class Clock:
         print(f"{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
 
 
-def machines(address: str) -> capacity.Offer:
+def seen(address: str) -> capacity.Offer:
     with connection.connect(address):
-        return connection.offered()
+        return machines.connected()
 
 
 def watch(clock: Clock, over: threading.Event, address: str) -> None:
@@ -146,7 +147,7 @@ def watch(clock: Clock, over: threading.Event, address: str) -> None:
 
 def prove(folder: Path, address: str, clock: Clock) -> None:
     clock.say("the head runs")
-    wait("Ray tells what the autoscaler may start", 30, lambda: len(machines(address).more) == MACHINES)
+    wait("Ray tells what the autoscaler may start", 30, lambda: len(seen(address).more) == MACHINES)
     model, table = tiny.make_model(folder / "model"), tiny.write_csv(folder / "table.csv", tiny.rows(1100))
     asked = Options(
         space="bert_imdb",
@@ -175,7 +176,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
         assert sum(found["counts"].values()) == 8, found["counts"]
         assert not found["counts"]["FAIL"], found["counts"]
         assert len({line.pid for line in lines}) >= MACHINES, "on every machine that has come"
-        wait("all machines have been ended", 90, lambda: len(machines(address).nodes) == 1)
+        wait("all machines have been ended", 90, lambda: len(seen(address).nodes) == 1)
         clock.say("the head is alone again")
     finally:
         over.set()
@@ -184,7 +185,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
 
 def main() -> None:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # nobody else is on this machine's cluster
-    connection.prepare_environment()
+    prepare_environment()
     signal.alarm(280)
     with tempfile.TemporaryDirectory(prefix="grows", dir="/tmp", ignore_cleanup_errors=True) as name:
         clock = Clock()

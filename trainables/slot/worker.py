@@ -20,7 +20,6 @@ import numpy as np
 import ray.exceptions
 import ray.tune
 import torch
-from ray._private.state import state as ray_state
 from torch import nn
 
 from frostline.spaces import Recipe
@@ -30,7 +29,7 @@ from frostline.trainables._family import Examples, Family, load
 from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
 from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import features
-from frostline.trainables.slot import node
+from frostline.trainables.slot import node, ray_private
 from frostline.trainables.slot.attempt import Attempt, home_of
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
@@ -170,7 +169,7 @@ def _examples(
 
 def _draining() -> bool:
     """Whether Ray has been told that this node will be taken away, or another of the same trial."""
-    return not {ray.get_runtime_context().get_node_id(), *group_nodes}.isdisjoint(ray_state.get_draining_nodes())
+    return not {ray.get_runtime_context().get_node_id(), *group_nodes}.isdisjoint(ray_private.draining_nodes())
 
 
 group_nodes: set[str] = set()

@@ -12,7 +12,7 @@ from pathlib import Path
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from rich.console import Console
 
-from frostline.search.cluster import connection
+from frostline.search.cluster.environment import prepare_environment
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.spaces import Budget, Depth, Profile, Space
@@ -48,7 +48,7 @@ def space(job: jobs.Job) -> Space:
 
 def main() -> None:
     """Run the search of the job."""
-    connection.prepare_environment()  # before Ray is imported
+    prepare_environment()  # before Ray is imported
     job = jobs.load(sys.argv[1])
     more = {"prefix_cache": job.prefix_cache} if job.prefix_cache is not None else {}
     options = Options(

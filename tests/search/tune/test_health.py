@@ -42,7 +42,7 @@ def test_that_nothing_runs_is_said_once_with_since_when() -> None:
         (False, 99),
     ):
         now[0] += seconds
-        said.append(waiting.look(runs))
+        said.append(waiting.poll(runs))
     assert said[:3] == said[4:] == [None] * 3
     assert said[3] == time.strftime("%H:%M:%S", time.localtime(1_800_000_101))
 
@@ -53,5 +53,5 @@ def test_trials_that_take_longer_to_start_are_given_longer() -> None:
     said = []
     for seconds in (0, 2 * PATIENCE, 2 * PATIENCE):
         now[0] += seconds
-        said.append(waiting.look(runs=False) is not None)
+        said.append(waiting.poll(runs=False) is not None)
     assert said == [False, False, True]

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from frostline.search.cluster.capacity import GB, Need, Node, Offer
-from frostline.search.cluster.connection import Home
+from frostline.search.cluster.watch import TrialNode
 from frostline.search.console.progress import Progress
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -47,13 +47,13 @@ class _Calm:
     def __init__(self) -> None:
         self.aside: list[str] = []
 
-    def home(self, actor: Any) -> Home | None:
-        return Home(f"id of {self.name}", self.name) if self.name else None
+    def node_of(self, actor: Any) -> TrialNode | None:
+        return TrialNode(f"id of {self.name}", self.name) if self.name else None
 
     def set_aside(self, node: str, need: Need) -> None:
         self.aside.append(node)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         pass
 
 
@@ -299,9 +299,9 @@ def test_of_several_workers_each_machine_answers_for_itself(plan: Plan, clock: C
         tune.die(tune.start(), f"{NO_RUN} (node 0fab)")
     assert tune.board.watch.aside == ["0fab"]  # type: ignore[attr-defined]
     trial = tune.start()
-    assert trial.trial_id not in tune.board.homes, "nothing runs yet: its workers may wait for room"
+    assert trial.trial_id not in tune.board.nodes, "nothing runs yet: its workers may wait for room"
     tune.report(trial, 1, 0.6, node="w2", node_id="12cd")
-    assert tune.board.homes[trial.trial_id] == Home("12cd", "w2")
+    assert tune.board.nodes[trial.trial_id] == TrialNode("12cd", "w2")
 
 
 @pytest.mark.parametrize(

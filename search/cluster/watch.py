@@ -1,0 +1,95 @@
+"""Watches Ray during a search: whether it is still there, which nodes it has, and which of them get no more trials."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, NamedTuple
+
+from frostline.search.cluster import autoscaler, machines, ray_private
+from frostline.search.cluster.capacity import Need, fitting
+from frostline.search.cluster.connection import ClusterLostError
+
+
+class TrialNode(NamedTuple):
+    """The node that a trial runs on."""
+
+    id: str
+    name: str
+
+
+class Watch:
+    """Notices that Ray has gone (without a node Tune waits for ever), and follows what the nodes offer."""
+
+    _EVERY = 2.0  # seconds between two polls
+
+    def __init__(self, changes: bool = False) -> None:
+        """`changes`: nodes may come and go, so that each poll reads what they offer."""
+        self._polled = time.monotonic()
+        self._aside: dict[str, list[Any]] = {}
+        self.announced: set[str] = set()
+        """Ids of the nodes that the cloud has announced to take away."""
+        self.offer = machines.connected() if changes else None
+        """The machines at the last poll; None where they stay as planned."""
+        # The processes of a private instance are our children. Ray itself notices their death only after 15 s.
+        self._raylets = [] if changes else ray_private.raylets_of_this_process()
+
+    def poll(self) -> None:
+        """Ask Ray again; at most every 2 s, in between it does nothing.
+
+        Raises:
+            ClusterLostError: no node is left, or Ray does not answer.
+        """
+        import psutil
+        import ray
+
+        now = time.monotonic()
+        if now - self._polled < self._EVERY:
+            return
+        self._polled = now
+        if any(not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE for raylet in self._raylets):
+            raise ClusterLostError("its node has died")
+        try:
+            alive = any(node["Alive"] for node in ray.nodes())
+            if self.offer is not None:
+                self.offer = machines.connected(self._aside)
+                self.announced |= ray_private.draining_nodes()
+        except Exception as error:  # a broken connection raises many types
+            raise ClusterLostError(str(error).splitlines()[0]) from error
+        if not alive:
+            raise ClusterLostError("its last node has died")
+
+    def node_of(self, actor: Any) -> TrialNode | None:
+        """The node of an actor; None on one machine, where all are on the same."""
+        import ray
+
+        if self.offer is None:
+            return None
+        id_ = ray_private.node_of(actor)
+        names = [node["NodeManagerHostname"] for node in ray.nodes() if node["NodeID"] == id_]
+        return TrialNode(id_, *(names or [id_[:8]]))
+
+    def set_aside(self, node: str, need: Need) -> None:
+        """Reserve all places of a node, so that Ray gives them to no trial, until `release`."""
+        import ray
+        from ray.util.placement_group import placement_group
+
+        bundle = {name: amount for name, amount in need.bundle.items() if amount}
+        only_there = [{ray_private.NODE_ID_LABEL: node}]
+        for listed in ray.nodes():
+            if listed["NodeID"] == node and listed["Alive"]:
+                self._aside[node] = [
+                    placement_group([bundle], strategy="STRICT_PACK", bundle_label_selector=only_there)
+                    for _ in range(fitting(autoscaler.machine(listed["Resources"]), need))
+                ]
+        self.offer = machines.connected(self._aside)
+
+    def release(self) -> None:
+        """Give back the places that `set_aside` has reserved."""
+        from ray.util.placement_group import remove_placement_group
+
+        for groups in self._aside.values():
+            for group in groups:
+                with contextlib.suppress(Exception):  # without Ray there are no reservations either
+                    remove_placement_group(group)
+        self._aside = {}

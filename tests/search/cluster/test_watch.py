@@ -1,0 +1,23 @@
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from frostline.search.cluster.connection import ClusterLostError
+from frostline.search.cluster.watch import Watch
+
+
+def test_a_dead_node_of_our_own_is_noticed_at_the_next_poll(tmp_path: Path) -> None:
+    node = tmp_path / "raylet"  # Ray's own name for it
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", node)
+    with subprocess.Popen([str(node), "600"]) as process:
+        watch = Watch()
+        process.kill()
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        watch._polled -= 60  # the last poll was a minute ago
+        with pytest.raises(ClusterLostError, match="its node has died"):
+            watch.poll()
