@@ -3,7 +3,7 @@
 That path goes over whole [examples, heads, length, length] tensors of scores a dozen times, and draws each element of
 the mask by itself. Here a few heads at a time are done while their scores stay in a core's cache, as in FlashAttention
 (Dao et al., 2022), all that is kept of them for the backward pass is the mask, one bit each, and that comes from a fast
-bit generator. What it saves of a training step is in tests/bench/README.md ("The training step").
+bit generator. tests/bench/README.md has the time that it saves in a training step.
 """
 
 import math
