@@ -14,9 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.spaces import Data, Metric, Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._freezing import Block
-from frostline.trainables.data import sources
-from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.data.sources import Rows
+from frostline.trainables.data import model_files, tables
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus, Rows
 
 Batch = dict[str, Tensor]
 
@@ -102,7 +101,7 @@ class Family(ABC):
         Raises:
             ValueError: no such model.
         """
-        return sources.model_folder(source)
+        return model_files.model_folder(source)
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
         """All labelled rows of `data.source` by split: `train`, and `validation` and `test` where it has them.
@@ -110,7 +109,7 @@ class Family(ABC):
         Raises:
             ValueError: no such source, or one that cannot be read.
         """
-        return sources.read_rows(data)
+        return tables.read_rows(data)
 
     def inputs(self, folder: Path, data: Data) -> str:
         """What the model in `folder` takes of an example, in words.

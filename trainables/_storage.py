@@ -29,6 +29,13 @@ PATIENCE = 900.0
 """Seconds for which a slot waits for storage that does not answer, before its trial is lost there."""
 
 
+def cache_root() -> Path:
+    """The folder of all that this machine keeps from search to search: `$FROSTLINE_CACHE`, else `frostline` in the
+    user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("FROSTLINE_CACHE") or Path(base) / "frostline")
+
+
 class StorageError(Exception):
     """The storage has not done what was asked; one line of what it said."""
 

@@ -18,9 +18,8 @@ from torchvision.transforms import InterpolationMode, v2
 from frostline.spaces import Data, Recipe
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data.corpus import Array, Corpus
-from frostline.trainables.data.sources import Rows
+from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
+from frostline.trainables.data.corpus import Array, Corpus, Rows
 from frostline.trainables.vision import network, zoo
 from frostline.trainables.vision import pictures as picture_store
 from frostline.trainables.vision.network import Transform
@@ -80,7 +79,7 @@ class ImageClassification(Family):
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
         transform = network.transform_of(folder).at(data.image_size)
-        return [picture_store.storage(corpus, transform, corpora.entry_of(_key(corpus, transform)))[1]]
+        return [picture_store.storage(corpus, transform, entry_of(_key(corpus, transform)))[1]]
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = network.transform_of(folder).at(data.image_size)
@@ -90,11 +89,11 @@ class ImageClassification(Family):
             (entry / "transform.json").write_text(json.dumps(dataclasses.asdict(transform)), encoding="utf-8")
             return picture_store.arrays(corpus, transform, picture_store.storage(corpus, transform)[0], entry)
 
-        return corpora.cached(key, make)
+        return cached(key, make)
 
     def open(self, entry: Path, split: str) -> Pictures:
         transform = Transform.of(json.loads((entry / "transform.json").read_text(encoding="utf-8")))
-        labels = corpora.open_array(entry, f"{split}-labels")
+        labels = open_array(entry, f"{split}-labels")
         return Pictures(Stored(entry, split, transform), labels, transform)
 
     def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
@@ -162,7 +161,7 @@ def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:
         "data": corpus.fingerprint,
         "transform": dataclasses.asdict(transform),
         "library": [version("pillow")],
-        "code": corpora.code_version(picture_store.arrays, *picture_store.CODE),
+        "code": code_version(picture_store.arrays, *picture_store.CODE),
     }
 
 

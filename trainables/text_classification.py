@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from frostline.spaces import Data
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.cache import cached, code_version, open_array
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.text import attention, last_block
 
 # A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
@@ -33,10 +33,10 @@ class TokenizedText(Examples):
     """Token ids of one split, ragged: no padding is stored."""
 
     def __init__(self, entry: Path, split: str) -> None:
-        self.labels = corpora.open_array(entry, f"{split}-labels")
-        self._tokens = corpora.open_array(entry, f"{split}-tokens")
-        self._offsets = corpora.open_array(entry, f"{split}-offsets")
-        self._pad = int(corpora.open_array(entry, "pad")[0])
+        self.labels = open_array(entry, f"{split}-labels")
+        self._tokens = open_array(entry, f"{split}-tokens")
+        self._offsets = open_array(entry, f"{split}-offsets")
+        self._pad = int(open_array(entry, "pad")[0])
         self.lengths = np.diff(self._offsets)
 
     def batch(self, indices: Array) -> Batch:
@@ -72,9 +72,9 @@ class TextClassification(Family):
             "library": [transformers.__version__, tokenizers.__version__],
             "max_length": data.max_length,
             "truncation_side": data.truncation_side,
-            "code": corpora.code_version(_tokenize),
+            "code": code_version(_tokenize),
         }
-        return corpora.cached(key, lambda _: _tokenize(tokenizer, corpus))
+        return cached(key, lambda _: _tokenize(tokenizer, corpus))
 
     def open(self, entry: Path, split: str) -> TokenizedText:
         return TokenizedText(entry, split)
@@ -220,7 +220,7 @@ def _tokenize(tokenizer: Any, corpus: Corpus) -> dict[str, Array]:
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     arrays: dict[str, Array] = {"pad": np.array([pad])}
-    for split in corpora.SPLITS:
+    for split in SPLITS:
         ids = tokenizer(
             corpus.inputs[split],
             truncation=True,

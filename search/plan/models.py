@@ -17,8 +17,7 @@ from frostline.spaces import Budget, Data
 if TYPE_CHECKING:
     from frostline.trainables._family import Family, ModelInfo
     from frostline.trainables._task import Boundary
-    from frostline.trainables.data.corpus import Corpus
-    from frostline.trainables.data.sources import Rows
+    from frostline.trainables.data.corpus import Corpus, Rows
 
 _SURVEYED = 32
 """Examples that a model is tried with; their lengths stand for those of all."""
@@ -73,9 +72,9 @@ class Sources:
     @property
     def other_bytes(self) -> int:
         """Bytes of a model's files beside its weights, of the model where they are the most."""
-        from frostline.trainables.data import sources
+        from frostline.trainables.data.model_files import other_bytes
 
-        return max(sources.other_bytes(folder) for folder in self.folders.values())
+        return max(other_bytes(folder) for folder in self.folders.values())
 
     def remarks(self, name_models: bool) -> list[str]:
         """What a user should know of how the models read the data, a sentence each.
@@ -129,7 +128,7 @@ def again(sources: Sources, began: Mapping[str, ModelPlan]) -> dict[str, ModelPl
 
 
 def _model(sources: Sources, name: str, inputs: str, decision: prefix_plan.Decision, dtype: str) -> ModelPlan:
-    from frostline.trainables.data.sources import digest
+    from frostline.trainables.data.model_files import digest
 
     return ModelPlan(
         blocks=sources.infos[name].blocks,

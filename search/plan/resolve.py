@@ -216,7 +216,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             raise ValueError(f"{label} must not be negative, got {value:g}")
     # From here on torch is imported; what is wrong above is said without waiting for it.
     from frostline.trainables import _family
-    from frostline.trainables.data import corpus as corpora
+    from frostline.trainables.data.corpus import cut_corpus
     from frostline.trainables.prefix import store
 
     family = _family.load(space.family)
@@ -225,7 +225,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     profile = fitted(request.profile, infos.values())
     blocks = {model: info.blocks for model, info in infos.items()}
     searched = parameters.searched(space, profile, blocks)
-    corpus = corpora.cut_corpus(profile.data, rows, parameters.largest(searched.distributions["batch_size"]))
+    corpus = cut_corpus(profile.data, rows, parameters.largest(searched.distributions["batch_size"]))
     sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
     workers = 1 if options.workers_per_trial is None else options.workers_per_trial
     need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)

@@ -20,7 +20,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Log
 from frostline.search.records.lease import Lease
 from frostline.search.records.mirror import RECIPE, RECORDS, Mirror, whole_lines
-from frostline.trainables._storage import Entry, StorageError, Store
+from frostline.trainables._storage import Entry, StorageError, Store, cache_root
 
 _T = TypeVar("_T")
 
@@ -95,8 +95,7 @@ def check(url: str) -> None:
 
 def copies() -> Path:
     """Where this machine's working copies are: beside what it keeps of data."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FROSTLINE_CACHE") or Path(base) / "frostline") / "runs"
+    return cache_root() / "runs"
 
 
 def copy_of(url: str) -> Path:

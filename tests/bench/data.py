@@ -50,9 +50,9 @@ def prepare(settings: Settings) -> Prepared:
     """Cut, tokenise and export into the out folder."""
     import numpy as np
 
+    from frostline.search.plan.models import fetch
     from frostline.trainables import _family
-    from frostline.trainables.data import corpus as corpora
-    from frostline.trainables.data import sources
+    from frostline.trainables.data.corpus import cut_corpus
 
     folder = settings.out
     os.environ["FROSTLINE_CACHE"] = str(folder / "cache")
@@ -60,9 +60,9 @@ def prepare(settings: Settings) -> Prepared:
     source, table = _origin(settings)
     data = data_of(table, settings.train, settings.validation, settings.length)
     family = _family.load("text_classification")
-    folders, rows = sources.fetch(family, [source], data)
+    folders, rows = fetch(family, [source], data)
     model = folders[source]
-    entry = family.prepare(model, data, corpora.cut_corpus(data, rows, _LARGEST_BATCH))
+    entry = family.prepare(model, data, cut_corpus(data, rows, _LARGEST_BATCH))
     tokens = folder / "tokens"
     shutil.rmtree(tokens, ignore_errors=True)
     tokens.mkdir(parents=True)

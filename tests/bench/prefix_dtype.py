@@ -22,8 +22,9 @@ import torch
 
 from frostline.spaces import Budget, Data, Recipe
 from frostline.trainables._family import Examples, Family, load
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data.sources import model_folder, read_rows
+from frostline.trainables.data.corpus import cut_corpus
+from frostline.trainables.data.model_files import model_folder
+from frostline.trainables.data.tables import read_rows
 from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import features, store
 from frostline.trainables.training import loop, training
@@ -55,7 +56,7 @@ def main() -> None:
         truncation_side="left",
     )
     family, folder = load("text_classification"), model_folder(MODEL)
-    entry = family.prepare(folder, data, corpora.cut_corpus(data, read_rows(data), 16))
+    entry = family.prepare(folder, data, cut_corpus(data, read_rows(data), 16))
     splits = {split: family.open(entry, split) for split in features.SPLITS}
     model = family.build(folder, 2)
     boundaries, _ = prefix_boundary.survey(model, family, splits["train"])

@@ -45,7 +45,7 @@ def test_the_peers_read_the_token_ids_that_frostline_trains_on(
     import numpy as np
 
     from frostline.trainables import _family
-    from frostline.trainables.data.sources import model_folder
+    from frostline.trainables.data.model_files import model_folder
 
     monkeypatch.setattr(data, "_origin", lambda _: (job.source, job.table))
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "before"))  # so that it is put back

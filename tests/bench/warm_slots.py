@@ -143,7 +143,7 @@ def their_worker(config: dict[str, Any]) -> None:
 
     from frostline.spaces import Recipe
     from frostline.trainables import _family, _freezing
-    from frostline.trainables.data.sources import model_folder
+    from frostline.trainables.data.model_files import model_folder
     from frostline.trainables.training import optim
 
     torch.set_num_threads(1)
@@ -185,14 +185,14 @@ def theirs(planned: Plan, corpus: Any, trials: int) -> list[HandOver]:
     import numpy as np
 
     from frostline.trainables import _family
-    from frostline.trainables.data import corpus as corpora
-    from frostline.trainables.data.sources import model_folder
+    from frostline.trainables.data.batches import batches
+    from frostline.trainables.data.model_files import model_folder
 
     recipe = planned.search.base
     family = _family.load(recipe.family)
     entry = family.prepare(model_folder(recipe.model), recipe.data, corpus)
     lengths = family.open(entry, "train").lengths
-    first = corpora.batches(lengths, recipe.batch_size, np.random.default_rng([recipe.seed, 0]))[0]
+    first = batches(lengths, recipe.batch_size, np.random.default_rng([recipe.seed, 0]))[0]
     with tempfile.TemporaryDirectory() as folder:
         told = {"folder": folder, "entry": str(entry), "recipe": recipe.to_json(), "classes": len(planned.data.classes)}
         ray.tune.Tuner(

@@ -12,7 +12,7 @@ import torch
 from frostline.spaces import Budget, Recipe
 from frostline.trainables import _family
 from frostline.trainables._task import ModelSetup, Setup
-from frostline.trainables.data import sources
+from frostline.trainables.data.model_files import digest
 from tests import tiny
 from tests.trainables.slots import FAMILY, NEVER, Slot
 
@@ -62,7 +62,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
     corpus = tiny.corpus(data, 8)
     entry = _family.load(FAMILY).prepare(folder, data, corpus)
     setup = Setup(
-        models={str(folder): ModelSetup(entry=str(entry), weights=sources.digest(folder))},
+        models={str(folder): ModelSetup(entry=str(entry), weights=digest(folder))},
         classes=corpus.classes,
         run="",
         report_at=(0.4, 1.0, 1.6, 2.0),

@@ -9,7 +9,7 @@ import torch
 
 from frostline.spaces import Budget, Recipe
 from frostline.trainables import _family, _freezing
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.batches import by_length
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation, loop, training
 from tests import tiny
@@ -132,7 +132,7 @@ def test_the_head_comes_from_the_seed(case: Case) -> None:
 def test_batches_hold_the_examples_asked_for(case: Case) -> None:
     examples = case.family.open(case.entry, "validation")
     model = case.build().eval()
-    order = corpora.by_length(examples.lengths, 7)
+    order = by_length(examples.lengths, 7)
     with torch.inference_mode():
         together = case.family.logits(model, examples.batch(order[0]))
         alone = torch.cat([case.family.logits(model, examples.batch(order[0][i : i + 1])) for i in range(7)])

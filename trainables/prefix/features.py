@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from frostline.trainables._family import Batch, Examples, Family
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.cache import code_version, open_array
 from frostline.trainables.data.corpus import Array
 from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import store
@@ -71,7 +71,7 @@ class Wanted:
             "dtype": self.dtype,
             "device": [self.device, self.threads if self.device == "cpu" else 0],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
-            "code": corpora.code_version(*functions),
+            "code": code_version(*functions),
             "constants": [_SHARD, devices.CPU_TOKENS],
         }
 
@@ -104,7 +104,7 @@ class CachedExamples(Examples):
             self._shard[shard], self._start[shard] = number, np.cumsum(rows[shard]) - rows[shard]
             name = f"{split}-{number:03}"
             try:
-                self._arrays.append(corpora.open_array(folder, name))
+                self._arrays.append(open_array(folder, name))
             except (FileNotFoundError, ValueError, EOFError) as error:
                 raise _DamagedError(f"{name} of {folder}: {error}") from error
             if len(self._arrays[-1]) != rows[shard].sum():

@@ -12,13 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from frostline.trainables import _atomic
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables import _atomic, _storage
 
 
 def root() -> Path:
     """The folder of all features on this node."""
-    return corpora.cache_root() / "features"
+    return _storage.cache_root() / "features"
 
 
 def limit(share: float = 0.2) -> float:

@@ -17,7 +17,6 @@ from torch import nn
 from frostline.spaces import Recipe
 from frostline.trainables import _storage
 from frostline.trainables._task import Setup, Task, best_path, last_path
-from frostline.trainables.data import corpus as corpora
 from frostline.trainables.slot import node
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
@@ -188,4 +187,4 @@ class Attempt:
 
 def home_of(setup: Setup) -> _storage.Home:
     """Where the slot keeps the trial's files."""
-    return _storage.Home(setup.run, setup.url, corpora.cache_root() / "scratch")
+    return _storage.Home(setup.run, setup.url, _storage.cache_root() / "scratch")

@@ -15,8 +15,8 @@ from frostline.spaces import Data, Recipe
 from frostline.trainables import _storage
 from frostline.trainables._family import Family
 from frostline.trainables._task import NodeError, Setup
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data import sources
+from frostline.trainables.data.corpus import cut_corpus
+from frostline.trainables.data.model_files import digest
 
 
 def name() -> str:
@@ -71,7 +71,7 @@ def _see(url: str) -> None:
 def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) -> Path:
     if drivers.is_dir():
         return drivers
-    here = corpora.cache_root() / "data" / drivers.name
+    here = _storage.cache_root() / "data" / drivers.name
     try:
         here.parent.mkdir(parents=True, exist_ok=True)
         lock = here.with_name(f".{here.name}.lock").open("ab")
@@ -79,10 +79,10 @@ def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) 
         raise ValueError(f"cannot write the data cache {here.parent}: {error.strerror}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other slots of this machine wait, and find it made
-        if sources.digest(family.model_folder(model)) != weights:  # a hub's newest may be newer than the driver's
+        if digest(family.model_folder(model)) != weights:  # a hub's newest may be newer than the driver's
             raise ValueError(f"{model} is another version here than at the driver")
         if not here.is_dir():
-            corpus = corpora.cut_corpus(data, family.read_rows(data), largest_batch=1)
+            corpus = cut_corpus(data, family.read_rows(data), largest_batch=1)
             made = family.prepare(family.model_folder(model), data, corpus)
             if made != here:
                 raise ValueError(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frostline.trainables._family import Examples, Family
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.batches import by_length
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import peers as peer_group
 from frostline.trainables.training.peers import Peers
@@ -30,7 +30,7 @@ def predict(
     """
     model.eval()
     # By what the texts are, not by what a cache has kept of them: a process that has no room for a cache shares alike.
-    batches = corpora.by_length(examples.lengths, devices.per_pass(device, int(examples.lengths.max())))
+    batches = by_length(examples.lengths, devices.per_pass(device, int(examples.lengths.max())))
     shares = peers.owned(batches)
     own = shares[peers.rank]
 

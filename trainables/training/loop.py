@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from frostline.spaces import Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._family import Examples, Family, First
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import peers as peer_group
 from frostline.trainables.training.checkpoint import Snapshot
@@ -90,7 +90,7 @@ def fit(
     try:
         while due := [(seen, look) for seen, look in due if seen > run.seen]:
             order = np.random.default_rng([recipe.seed, run.seen // size])
-            epoch = corpora.batches(train.lengths, recipe.batch_size, order)
+            epoch = batches(train.lengths, recipe.batch_size, order)
             shares = [peers.share(indices) for indices in epoch]
             for place, indices in enumerate(epoch[run.place :], start=run.place + 1):
                 run.step_on(shares[place - 1], shares[place] if place < len(epoch) else None, len(indices))

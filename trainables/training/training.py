@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.spaces import Recipe
 from frostline.trainables._family import Batch, Family, First
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.corpus import Array
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import evaluation, optim
@@ -99,7 +99,7 @@ class Training:
         """Of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
-    def step_on(self, indices: corpora.Array, upcoming: corpora.Array | None = None, size: int = 0) -> None:
+    def step_on(self, indices: Array, upcoming: Array | None = None, size: int = 0) -> None:
         """One optimizer step on a batch.
 
         Args:
@@ -171,7 +171,7 @@ class Training:
             spent=self.watch.spent(),
         )
 
-    def _gradient(self, indices: corpora.Array, upcoming: corpora.Array | None, size: int) -> torch.Tensor:
+    def _gradient(self, indices: Array, upcoming: Array | None, size: int) -> torch.Tensor:
         """This share's part of the batch's mean loss, its gradient accumulated; in smaller ones if memory runs out,
         and by the model as it is if it does not compile.
 

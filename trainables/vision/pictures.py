@@ -23,10 +23,10 @@ from torchvision.datasets import folder as image_folder
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.spaces import Data
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data import sources
-from frostline.trainables.data.corpus import Array, Corpus
-from frostline.trainables.data.sources import Rows
+from frostline.trainables._storage import cache_root
+from frostline.trainables.data import tables
+from frostline.trainables.data.cache import cached, code_version, open_array
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus, Rows
 from frostline.trainables.vision.network import Transform
 
 DIGITS = "package:scikit_learn_digits"
@@ -194,14 +194,11 @@ def _read_dataset(data: Data) -> dict[str, Rows]:
     import datasets
 
     rows = {}
-    for split, table in sources.read_datasets(data.source).items():
-        for column in (data.text, data.label):
-            if column not in table.column_names:
-                names = ", ".join(table.column_names)
-                raise ValueError(f"data set {data.source} has no column {column!r}; it has {names} (--columns)")
+    for split, table in tables.read_datasets(data.source).items():
+        tables.check_columns(table, data, tables.name_of(data, split))
         if not isinstance(table.features[data.text], datasets.Image):
             raise ValueError(f"data set {data.source}: column {data.text!r} holds no pictures")
-        labels = sources.class_names(table, data.label)
+        labels = tables.class_names(table, data.label)
         if missing := sum(label is None for label in labels):
             raise ValueError(f"data set {data.source} ({split}) has {missing} rows without a {data.label}")
         encoded = table.cast_column(data.text, datasets.Image(decode=False))
@@ -228,8 +225,8 @@ def _without_unreadable(rows: Mapping[str, Rows], source: str) -> dict[str, Rows
     """
     pictures = [picture for split in rows.values() for picture in split.inputs]
     digests = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
-    key = {"pictures": digests, "code": corpora.code_version(_size_of, decode, rgb)}
-    sizes = corpora.open_array(corpora.cached(key, lambda _: {"sizes": _sizes(pictures)}), "sizes")
+    key = {"pictures": digests, "code": code_version(_size_of, decode, rgb)}
+    sizes = open_array(cached(key, lambda _: {"sizes": _sizes(pictures)}), "sizes")
     bad = [picture.name for picture, size in zip(pictures, sizes, strict=True) if not size[0]]
     if len(bad) > _BAD_SHARE * len(pictures):
         names = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
@@ -289,11 +286,11 @@ def pixels_fit(pictures: Iterable[Picture], transform: Transform, disk: float, m
 
 def storage(corpus: Corpus, transform: Transform, entry: Path | None = None) -> tuple[bool, str]:
     """`pixels_fit` on this machine, and the decision in words; what is in `entry` already has been decided."""
-    root = next(path for path in (corpora.cache_root(), *corpora.cache_root().parents) if path.exists())
+    root = next(path for path in (cache_root(), *cache_root().parents) if path.exists())
     pictures = [picture for split in corpus.inputs.values() for picture in split]
     fits, needed = pixels_fit(pictures, transform, shutil.disk_usage(root).free, psutil.virtual_memory().total)
     if entry is not None and entry.is_dir():
-        fits = bool(corpora.open_array(entry, "train-shapes").any())
+        fits = bool(open_array(entry, "train-shapes").any())
     size = f"{needed / 1e6:.0f} MB as pixels"
     if fits:
         return True, f"pictures are decoded and resized once ({size}, memory-mapped)"
@@ -304,7 +301,7 @@ def arrays(corpus: Corpus, transform: Transform, as_pixels: bool, folder: Path) 
     """Fill an entry: of each split all pictures in one file, where each begins, its shape (of pixels) and label."""
     made: dict[str, Array] = {}
     convert = functools.partial(_pixels, transform=transform) if as_pixels else _encoded
-    for split in corpora.SPLITS:
+    for split in SPLITS:
         pictures, offsets, shapes = corpus.inputs[split], [0], []
         with ThreadPoolExecutor(_workers()) as pool, (folder / f"{split}.bin").open("wb") as file:
             for start in range(0, len(pictures), 256):  # at most so many in memory
@@ -337,8 +334,8 @@ class Stored:
 
     def __init__(self, entry: Path, split: str, transform: Transform) -> None:
         self._bytes = np.memmap(entry / f"{split}.bin", dtype=np.uint8, mode="r")
-        self._offsets = corpora.open_array(entry, f"{split}-offsets")
-        self._shapes = corpora.open_array(entry, f"{split}-shapes")
+        self._offsets = open_array(entry, f"{split}-offsets")
+        self._shapes = open_array(entry, f"{split}-shapes")
         self._transform = transform
         self._pool = ThreadPoolExecutor(torch.get_num_threads()) if not self._shapes.any() else None
 

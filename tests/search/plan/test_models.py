@@ -11,12 +11,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.plan import resolve as planning
+from frostline.search.plan.models import fetch
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.report import summary as summaries
-from frostline.spaces import Recipe, Space, bert_imdb, load
+from frostline.spaces import Data, Recipe, Space, bert_imdb, load
 from frostline.trainables import _family
+from frostline.trainables.data.corpus import Rows
+from frostline.trainables.data.sources import NotCachedError
 from tests import tiny
 from tests.search.altered import altered
 from tests.search.made import Clock, said, session, taken, train, with_budget
@@ -157,3 +160,19 @@ def test_a_winner_of_it_is_trained_again(both: Plan, models: tuple[Path, Path], 
     assert (made.search.base.frozen_layers, list(made.search.models)) == (3, [str(models[1])])
     planning.claim(made)
     assert planning.resume(made.place.run, Options(space=""))[0].search.base == made.search.base
+
+
+def test_one_error_names_every_model_and_the_data_that_cannot_be_had() -> None:
+    """Whatever the family does to get them."""
+
+    class Offline(type(_family.load("text_classification"))):  # type: ignore[misc]
+        def model_folder(self, source: str) -> Path:
+            if source == "here":
+                return Path("here")
+            raise NotCachedError(f"model {source!r}")
+
+        def read_rows(self, data: Data) -> dict[str, Rows]:
+            raise NotCachedError(f"data set {data.source!r}")
+
+    with pytest.raises(NotCachedError, match=r"^model 'a', model 'b' and data set 'd' are not cached here"):
+        fetch(Offline(), ["a", "here", "b"], Data(source="d"))

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from frostline.trainables import _family
-from frostline.trainables.data import corpus as corpora
 from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import features, store
 from frostline.trainables.prefix.features import Wanted
@@ -267,7 +266,7 @@ def test_one_pass_fills_every_boundary_and_the_next_trial_none(case: Case, monke
     cache, model, passes = wanted(case), case.build(), list[int]()
     real = prefix_boundary.outputs
     monkeypatch.setattr(prefix_boundary, "outputs", lambda *given: passes.append(len(given[4])) or real(*given))
-    monkeypatch.setattr(corpora, "code_version", lambda *_: "a version")
+    monkeypatch.setattr(features, "code_version", lambda *_: "a version")
     features.prepare(model, case.family, splits(case), cache, cache.boundaries[0])
     count = len(passes)
     assert set(passes) == {len(cache.boundaries)}
@@ -386,7 +385,7 @@ def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
             raise torch.OutOfMemoryError
         return real(model, family, blocks, batch, depths)
 
-    monkeypatch.setattr(corpora, "code_version", lambda *_: "a version")
+    monkeypatch.setattr(features, "code_version", lambda *_: "a version")
     monkeypatch.setattr(prefix_boundary, "outputs", small)
     cached = features.prepare(case.build(), case.family, splits(case), wanted(case), 1)
     assert cached

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from frostline.trainables import _family
+from frostline.trainables import _family, _storage
 from frostline.trainables._task import NodeError
-from frostline.trainables.data import corpus as corpora
 from frostline.trainables.slot import node
 from tests.trainables.slots import Slot
 
@@ -37,8 +36,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_data_is_prepared_once_by_whoever_comes_first(
     elsewhere: Slot, prepared: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, cut = [], corpora.cut_corpus
-    monkeypatch.setattr(corpora, "cut_corpus", lambda *args, **kwargs: made.append(1) or cut(*args, **kwargs))
+    made, cut = [], node.cut_corpus
+    monkeypatch.setattr(node, "cut_corpus", lambda *args, **kwargs: made.append(1) or cut(*args, **kwargs))
     with ThreadPoolExecutor(4) as slots:
         found = set(slots.map(lambda _: entry(elsewhere), range(4)))
     assert (len(found), len(made)) == (1, 1)
@@ -48,7 +47,7 @@ def test_the_data_is_prepared_once_by_whoever_comes_first(
 
 def test_a_trial_tells_there_what_it_tells_at_the_driver(slot: Slot, elsewhere: Slot) -> None:
     assert elsewhere.train()[-1]["objective"] > 0.5
-    assert entry(elsewhere).is_relative_to(corpora.cache_root())
+    assert entry(elsewhere).is_relative_to(_storage.cache_root())
 
 
 def test_other_data_is_not_trained_on(elsewhere: Slot, tmp_path: Path) -> None:

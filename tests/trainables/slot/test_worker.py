@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.trainables import _freezing
+from frostline.trainables import _freezing, _storage
 from frostline.trainables._task import Task
-from frostline.trainables.data import corpus as corpora
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation
@@ -215,7 +214,7 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
     assert {values["cached_layers"] for values in found} == {1}
     for one, other in zip(found, whole, strict=True):
         assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=1e-3)
-    entries = list((corpora.cache_root() / "features").iterdir())
+    entries = list((_storage.cache_root() / "features").iterdir())
     assert len(entries) >= 2, "the pass filled both boundaries"
 
 

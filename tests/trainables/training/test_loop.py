@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from frostline.trainables.data import corpus as corpora
+from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import training
 from tests.trainables.points import CPU, Linear, Points, build, fit, rates, recipe
@@ -79,7 +79,7 @@ def test_the_mean_loss_of_a_report_is_of_the_examples_since_the_one_before() -> 
         model(torch.from_numpy(train.x)), torch.from_numpy(train.labels), reduction="none"
     )
     reports = fit(recipe(learning_rate=1e-30), train, report_at=(0.5, 1.0, 3.0))
-    order = np.concatenate(corpora.batches(train.lengths, 32, np.random.default_rng([0, 0])))
+    order = np.concatenate(batches(train.lengths, 32, np.random.default_rng([0, 0])))
     expected = [losses[order[:64]], losses[order[64:]], losses]
     found = [report.metrics["train_loss"] for report in reports]
     assert found == pytest.approx([part.mean().item() for part in expected], rel=1e-6)
@@ -91,7 +91,7 @@ def test_the_mean_loss_of_a_report_is_of_the_examples_since_the_one_before() -> 
 def poisoned(at: int) -> Points:
     """100 points, one of them not a number, in the batch of step `at` of the first epoch."""
     train = Points(100)
-    train.x[corpora.batches(train.lengths, 32, np.random.default_rng([0, 0]))[at][-1]] = math.nan
+    train.x[batches(train.lengths, 32, np.random.default_rng([0, 0]))[at][-1]] = math.nan
     return train
 
 

