@@ -7,6 +7,7 @@ import gc
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -266,6 +267,9 @@ def _stop_requests() -> Iterator[list[int]]:
     half written.
     """
     asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # Python hands signals to the main thread only
+        yield asked
+        return
 
     def note(number: int, _: object) -> None:
         if asked:
