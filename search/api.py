@@ -231,7 +231,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         ValueError, OSError, ClusterLostError, TakenOverError: as `search` does.
     """
     from frostline.search.plan import resolve as planning
-    from frostline.search.report import summary as summaries
+    from frostline.search.plan.describe import limit
 
     if not goes_on:
         planning.claim(plan)
@@ -239,7 +239,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),
         f"W&B: {plan.wandb.mode}: {plan.wandb.reason}.",
-        f"Trials: {summaries.limit(plan.budget)}; {plan.resources.slots} at once; "
+        f"Trials: {limit(plan.budget)}; {plan.resources.slots} at once; "
         f"{'goes on in' if goes_on else 'everything goes to'} {plan.place}",
         f"Watch it: frostline --dashboard {plan.place}",
     ]

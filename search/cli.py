@@ -1,4 +1,4 @@
-"""The command line. It imports the standard library only, so that `--help` and errors do not wait for torch."""
+"""Arguments and messages. Imports the standard library only: `--help` and errors must not wait for torch."""
 
 from __future__ import annotations
 
@@ -64,30 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--space", metavar="NAME", help="what to search: a file in spaces/")
     add("--list", action="store_true", help="show the spaces, one line each, and stop")
     add("--profile", choices=api.CHOICES["profile"], default="auto", help="auto: full where there is a GPU")
-    add("--model", metavar="NAME|FOLDER", help="your own pretrained model: a hub name or a folder")
-    add("--dataset", metavar="NAME|PATH", help="your own data: a hub name, a folder, or a CSV, Parquet or JSONL file")
-    add("--columns", metavar="TEXT,LABEL", help="names of the data's two columns (default: text,label)")
-    add("--resume", type=place, metavar="RUN", help="go on with the search in this run directory, a folder or a URL")
-    add(
-        "--retrain",
-        type=place,
-        metavar="RUN",
-        help="train the winner of this run again, on the same data or on --dataset",
-    )
-    add("--dashboard", type=place, metavar="RUN", help="show this run directory in a browser")
-    add(
-        "--report",
-        type=place,
-        metavar="RUN",
-        help="write report.html of this run again, and stop; the search may be running",
-    )
-    add("--trials", metavar="N", help="recipes to try; with --resume, +N adds N more")
-    add(
-        "--time-budget",
-        metavar="TIME",
-        help="90m or 1h30m, for all trials and their confirmation; with --resume, +TIME",
-    )
-    add("--epochs", type=int, metavar="N", help="epochs of a trial that ASHA does not stop")
+    add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
+    add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
+    add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
+    add("--resume", type=place, metavar="RUN", help="go on with the search in this run directory")
+    add("--retrain", type=place, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
+    add("--dashboard", type=place, metavar="RUN", help="look at the search in this run directory in a browser")
+    add("--report", type=place, metavar="RUN", help="write its report.html again, also while it runs, and stop")
+    add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
+    add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
+    add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
     add(
         "--confirm",
         dest="confirm_recipes",
@@ -96,23 +82,19 @@ def _parser() -> argparse.ArgumentParser:
         help="best recipes to train again (default: 3; 0: none)",
     )
     add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: 3; 0: none)")
-    add("--seed", type=int, metavar="N", help="seed of the sampler and of the trials (default: 0)")
-    add("--concurrent", type=int, metavar="N", help="most trials at once (default: as many as fit)")
-    add("--workers-per-trial", type=int, metavar="N", help="processes that train one trial together (default: 1)")
-    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial; with several workers, of each worker")
-    add("--gpus-per-trial", type=float, metavar="X", help="GPUs, likewise; a fraction if the trial has one worker")
-    add("--retries", type=int, metavar="N", help="times that a trial goes on after its process died (default: 2)")
-    add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots of a trial (default: 30)")
+    add("--seed", type=int, metavar="N", help="of the sampler and the trials (default: 0)")
+    add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
+    add("--workers-per-trial", type=int, metavar="N", help="processes that train a trial together (default: 1)")
+    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial, of each worker if it has several")
+    add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial, likewise; may be a fraction for one worker")
+    add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
+    add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add(
         "--prefix-cache",
         choices=api.CHOICES["prefix_cache"],
-        help="how the outputs of frozen layers are stored (default: auto, float32 on a CPU, float16 on a GPU)",
+        help="keep what frozen layers put out (auto: float32 on a CPU, float16 on a GPU)",
     )
-    add(
-        "--cache-size",
-        metavar="SIZE",
-        help="largest prefix cache of a machine, such as 20GB (default: a fifth of the free disk)",
-    )
+    add("--cache-size", metavar="SIZE", help="of the prefix cache of a machine (default: a fifth of the free disk)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
     add(
         "--storage",
@@ -120,12 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER|URL",
         help="where run directories go: a folder, s3://... (default: runs)",
     )
-    add("--name", help="name of the run directory (default: the space and the UTC time)")
-    add("--wandb", choices=api.CHOICES["wandb"], help="Weights & Biases (default: online if a key is configured)")
-    add("--wandb-artifact", action="store_true", help="upload the best model to W&B as an artifact")
+    add("--name", help="of the run directory (default: the space and the UTC time)")
+    add("--wandb", choices=api.CHOICES["wandb"], help="Weights & Biases (default: online where it has a key)")
+    add("--wandb-artifact", action="store_true", help="upload the best model to it, as an artifact")
     add("--dry-run", action="store_true", help="print the plan and start nothing")
-    add("--json", action="store_true", help="print the result as JSON on stdout, and progress on stderr")
-    add("--quiet", action="store_true", help="print only the result and what goes wrong")
+    add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
+    add("--quiet", action="store_true", help="say the result and what goes wrong, nothing else")
     return parser
 
 
@@ -136,10 +118,10 @@ def _list() -> int:
 
 
 def _report(run: Path | str, argv: Sequence[str]) -> int:
-    """Write report.html of a run directory. No other option may be given."""
+    """Write report.html of a run directory; `--report` stands alone."""
     given = [word for word in argv if word.startswith("--")]
     if others := [word for word in given if not word.startswith("--rep")]:
-        raise ValueError(f"--report only writes the page of a run: {others[0]} cannot be combined with it")
+        raise ValueError(f"--report makes a page of what is there: {others[0]} has no part in it")
     from frostline.search.report import page
 
     if isinstance(run, str):
@@ -177,13 +159,14 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from frostline.search.cluster.connection import ClusterLostError
+    from frostline.search.plan.describe import plan_lines
     from frostline.search.records.lease import TakenOverError
     from frostline.search.report import summary as summaries
 
     console = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     console.quiet = arguments.quiet and not arguments.dry_run
     if arguments.dry_run:
-        for label, text in summaries.plan_lines(plan):
+        for label, text in plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
         return OK
     command = shlex.join(["frostline", *argv])

@@ -7,7 +7,6 @@ import gc
 import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,10 +24,11 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import remote
-from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
+from frostline.search.report.card import model_card
+from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
@@ -149,9 +149,10 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
-    validation, held_out = (trial_records.majority(corpus.labels[split].tolist()) for split in ("validation", "test"))
-    rows = trial_records.references(ledger.trials, plan.search.metric, validation, held_out)
-    return summaries.summary(plan, load(plan.search.base.family), ledger, rows, interrupted, failure)
+    family, metric = load(plan.search.base.family), plan.search.metric
+    rows = references(ledger.trials, metric)
+    baselines = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
+    return summaries.summary(plan, family, ledger, [*baselines, *rows], interrupted, failure)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
@@ -166,14 +167,14 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
         return
     best, folder = won
     known = ledger.test_of(folder)
-    what = f"trial {best.number}" + ("" if best.seed == plan.search.seed else f", seed {best.seed}")
+    what = f"trial {best.number}" + (f", seed {best.seed}" if best.confirms else "")
     doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")
     found = publish.finish(plan, best, folder, setup)
     if known is None:
         ledger.add_test(best, folder, found)
     found = _summary(plan, corpus, ledger, interrupted=False, failure="")
-    card = summaries.model_card(found, plan, load(plan.search.base.family))
+    card = model_card(found, plan, load(plan.search.base.family))
     publish.publish(plan, best, card)
 
 
@@ -186,7 +187,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         OSError: the disk is full.
     """
     rungs = Rungs(plan.budget)
-    stopped = rungs.replay(ledger.trials, plan.search.metric)
+    stopped = rungs.replay(ledger.trials)
     with (
         _stop_requests() as stop,
         _tune_folder(plan) as folder,
@@ -267,9 +268,6 @@ def _stop_requests() -> Iterator[list[int]]:
     half written.
     """
     asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # Python hands signals to the main thread only
-        yield asked
-        return
 
     def note(number: int, _: object) -> None:
         if asked:

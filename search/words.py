@@ -1,10 +1,10 @@
-"""Numbers and names as the report writes them."""
+"""How people read numbers, times, names and parameters, in the terminal and in the report."""
 
 from __future__ import annotations
 
 import math
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -29,9 +29,40 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def value(of: Any) -> str:
+def estimate(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`: as exact as an estimate is worth."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(round(minutes, -1), 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+
+
+def clock(seconds: float) -> str:
+    """`2:03`: minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def score(value: float | None) -> str:
+    """A score with four decimals; empty if there is none."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """`0.780 to 0.855`; empty if there is none."""
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def value(parameter: Any) -> str:
     """A parameter's value: floats to three digits."""
-    return f"{of:.3g}" if isinstance(of, float) else str(of)
+    return f"{parameter:.3g}" if isinstance(parameter, float) else str(parameter)
+
+
+def recipe_line(params: Mapping[str, Any]) -> str:
+    """Parameters on one line: `learning_rate 0.001, batch_size 16`."""
+    return ", ".join(f"{name} {value(parameter)}" for name, parameter in params.items())
 
 
 def short_models(models: Iterable[Any]) -> dict[Any, str]:

@@ -28,6 +28,11 @@ class Metric:
         if self.is_share and self.better != "higher":
             raise ValueError(f"metric {self.name!r} is a share of right answers, so higher must be better")
 
+    @property
+    def goal(self) -> Literal["maximize", "minimize"]:
+        """The direction as Optuna and W&B name it."""
+        return "maximize" if self.better == "higher" else "minimize"
+
     def objective(self, value: float) -> float:
         """The value turned so that larger is better."""
         return value if self.better == "higher" else -value

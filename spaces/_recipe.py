@@ -48,7 +48,7 @@ class Recipe:
     seed: int = 0
     """Seed of the new head, dropout and the order of the examples."""
     metric: str = "accuracy"
-    """Validation metric that says which report of the trial is its best; larger is better."""
+    """Validation metric that says which report of the trial is its best."""
     cached_layers: int = 0
     """Of the frozen blocks, so many are not run: what they put out is computed once for all trials and read
     from the prefix cache. Changes a score by rounding at most."""

@@ -139,8 +139,8 @@ class Space:
     """Recipes of the literature, tried first and in this order; each gives every parameter."""
     full: Profile
     small: Profile
-    metric: str = "accuracy"
-    """Validation metric that decides; larger is better."""
+    metric: str = ""
+    """Name of the validation metric that decides, one that the family reports; empty for the family's first."""
 
     def __post_init__(self) -> None:
         if "model" in self.parameters:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from frostline.spaces import Metric
+
 
 class NodeError(Exception):
     """A machine cannot train, whatever the recipe; another one may."""
@@ -67,8 +69,8 @@ class Setup:
     """Epochs at which a trial reports."""
     validate_on: tuple[int, ...]
     """How many of the validation examples each of these reports looks at: the first so many."""
-    metric: str
-    """Validation metric that decides; larger is better."""
+    metric: Metric
+    """Validation metric that decides."""
     device: str
     """`cpu` or `cuda`."""
     threads: int
@@ -89,7 +91,14 @@ class Setup:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Setup:
         """Inverse of `dataclasses.asdict`, also after JSON."""
-        return cls(**{**fields, "models": {name: ModelSetup(**model) for name, model in fields["models"].items()}})
+        metric = Metric(**fields["metric"])
+        return cls(
+            **{
+                **fields,
+                "metric": metric,
+                "models": {name: ModelSetup(**model) for name, model in fields["models"].items()},
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from frostline.search.console import pace
 from frostline.search.console.pace import Rung
+from frostline.search.words import clock, value
 
 _BAR, _BESIDE_BAR = 20, 48
 """Characters of a rung's bar, and of what stands beside it."""
@@ -112,7 +113,7 @@ class View:
             _Column(name="epoch", cells=[f"{row.epoch:.2f}" for row in rows]),
             _Column(name=self.metric, cells=["-" if row.score is None else f"{row.score:.4f}" for row in rows]),
             _Column(name="time", cells=[clock(row.seconds) for row in rows]),
-            *(_Column(name=name, cells=[_value(row.params.get(name, "")) for row in rows]) for name in names),
+            *(_Column(name=name, cells=[value(row.params.get(name, "")) for row in rows]) for name in names),
             *[_Column(name="recipe", cells=[row.label for row in rows], justify="left")]
             * any(row.label for row in rows),
         ]
@@ -160,12 +161,3 @@ def fitting(widths: Sequence[int], always: int, width: int) -> tuple[list[int], 
 
 def _one_line(text: str, style: str = "") -> Text:
     return Text(text.replace("\n", " "), style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def clock(seconds: float) -> str:
-    """`2:03`: minutes and seconds."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

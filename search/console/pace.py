@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from frostline.search.records.trials import COMPLETE, PRUNED, Trial
+from frostline.search.records.trials import Outcome, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +36,9 @@ def rungs(trials: Iterable[Trial], epochs: Sequence[float]) -> list[Rung]:
         came_to = bisect.bisect_right(epochs, last)
         for rung in range(came_to):
             reached[rung] += 1
-        if came_to and not trial.open and trial.state != COMPLETE:
+        if came_to and not trial.open and trial.outcome != Outcome.COMPLETE:
             ended[came_to - 1] += 1
-            stopped[came_to - 1] += trial.state == PRUNED and not trial.reason
+            stopped[came_to - 1] += trial.outcome == Outcome.PRUNED
     return [
         Rung(epoch=epochs[i], reached=reached[i], stopped=stopped[i], passed=reached[i] - ended[i])
         for i in range(len(epochs))
@@ -165,14 +165,3 @@ def percents(parts: Mapping[str, float]) -> dict[str, int]:
     for name in by_rest[: 100 - sum(whole.values())]:
         whole[name] += 1
     return whole
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`: as exact as an estimate is worth."""
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(round(minutes, -1), 60)
-    return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"

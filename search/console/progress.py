@@ -7,19 +7,20 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 
 from frostline.search.console import pace
-from frostline.search.console.live import Row, View, clock
+from frostline.search.console.live import Row, View
 from frostline.search.ledger import confirm
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Line, Trial
-from frostline.search.report.summary import recipe_line
+from frostline.search.records.folder import Job
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.search.words import clock, estimate, recipe_line
 
 _BEST_SHOWN = 5
 _PROBLEMS_SHOWN = 3
@@ -41,9 +42,9 @@ class Progress:
         self._running: dict[_Key, _Running] = {}
         self._trainings = {trial.key: trial for trial in known}
         ended = [trial for trial in self._trainings.values() if not trial.open]
-        searched = [trial for trial in ended if trial.seed == plan.search.seed]
+        searched = [trial for trial in ended if not trial.confirms]
         self._kept = max(_BEST_SHOWN, plan.budget.confirm_recipes)
-        self._best = trial_records.top(searched, plan.search.metric, self._kept)
+        self._best = trial_records.top(searched, self._kept)
         self._done, self._confirmed = len(searched), len(ended) - len(searched)
         self._measured: dict[_Key, pace.Measured] = {}
         for trial in self._trainings.values():
@@ -74,15 +75,15 @@ class Progress:
             for text in self._problems:  # the view is gone, and they with it
                 say(self._console, text)
 
-    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
-        """A training has been given a slot; `seed` where it is not the search's own."""
-        key = (number, self._plan.search.seed if seed is None else seed)
-        known = self._trainings.get(key)
+    def begin(self, job: Job) -> None:
+        """A training has been given a slot."""
+        known = self._trainings.get(job.key)
         last = known.reports[-1] if known and known.open and known.reports else None
         now = time.monotonic()
-        self._running[key] = _Running(now, now, params, label, last)
+        self._running[job.key] = _Running(job, now, now, last)
         verb = f"goes on after epoch {last.epoch:.2f}" if last else "starts"
-        self._say(f"{self._name(*key)} {verb}: {f'{label}: ' if label else ''}{recipe_line(params)}")
+        label = f"{job.label}: " if job.label else ""
+        self._say(f"{_name(job)} {verb}: {label}{recipe_line(job.params)}")
 
     def report(self, line: Line) -> None:
         """A running training has reported."""
@@ -91,11 +92,10 @@ class Progress:
         self._spent.update(line.spent)
         if key in self._running:
             self._running[key] = self._running[key]._replace(last=line, heard=time.monotonic())
-        score = line.metrics[self._plan.search.metric]
-        self._say(
-            f"{self._name(*key)} epoch {line.epoch:.2f}: {self._plan.search.metric} {score:.4f}, "
-            f"loss {line.metrics['loss']:.4f}, {line.seconds:.0f} s"
-        )
+        metric = self._plan.search.metric.name
+        shown = dict.fromkeys(name for name in (metric, "loss") if name in line.metrics)
+        values = ", ".join(f"{name} {line.metrics[name]:.4f}" for name in shown)
+        self._say(f"{_name(line)} epoch {line.epoch:.2f}: {values}, {line.seconds:.0f} s")
         planned = self._plan.recipe(line.params, line.seed).cached_layers
         if line.cached_layers < planned and line.node not in self._uncached:
             self._uncached.add(line.node)
@@ -104,10 +104,10 @@ class Progress:
                 "the limit or cannot be written; trials compute them again and again"
             )
 
-    def lose(self, number: int, seed: int, reason: str) -> None:
+    def lose(self, job: Job, reason: str) -> None:
         """A training has lost its process and will go on."""
-        self._running.pop((number, seed), None)
-        self._say(f"{self._name(number, seed)}: {reason}; it goes on from its last checkpoint", problem=True)
+        self._running.pop(job.key, None)
+        self._say(f"{_name(job)}: {reason}; it goes on from its last checkpoint", problem=True)
 
     def note(self, text: str) -> None:
         """Something went wrong that is no training's."""
@@ -119,19 +119,20 @@ class Progress:
         trial = self._take(line)
         self._running.pop(key, None)
         why = f" ({line.reason})" if line.reason else ""
-        problem = bool(line.reason) and line.reason not in {trial_records.INTERRUPTED, trial_records.OUT_OF_TIME}
-        if line.seed != self._plan.search.seed:
+        problem = line.outcome in {Outcome.FAILED, Outcome.INFEASIBLE}
+        if line.confirms:
             self._confirmed += 1
-            score = f": {trial.score(self._plan.search.metric):.4f}"
-            self._say(f"{self._name(*key)} {line.state}{why}{score}", problem)
+            score = "" if trial.best is None else f": {self._score(trial)}"
+            self._say(f"{_name(line)} {line.outcome}{why}{score}", problem)
             return
         self._done += 1
-        self._best = trial_records.top([*self._best, trial], self._plan.search.metric, self._kept)
+        self._best = trial_records.top([*self._best, trial], self._kept)
         best = self._best[0] if self._best else None
-        so_far = (
-            f"best {best.score(self._plan.search.metric):.4f} by trial {best.number}" if best else "none has reported"
-        )
-        self._say(f"{self._name(*key)} {line.state}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
+        so_far = f"best {self._score(best)} by trial {best.number}" if best else "none has reported"
+        self._say(f"{_name(line)} {line.outcome}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
+
+    def _score(self, trial: Trial) -> str:
+        return f"{self._plan.search.metric.value(trial.objective):.4f}"
 
     def _take(self, line: Line) -> Trial:
         key = (line.number, line.seed)
@@ -148,9 +149,6 @@ class Progress:
                 model=recipe.model, depth=recipe.frozen_layers, epochs=last.epoch, seconds=last.seconds
             )
 
-    def _name(self, number: int, seed: int) -> str:
-        return f"trial {number}" + ("" if seed == self._plan.search.seed else f" seed {seed}")
-
     def _planned(self, before: str) -> str:
         planned = self._plan.budget.trials
         return "" if planned is None else f"{before}{planned}"
@@ -166,14 +164,14 @@ class Progress:
 
     def _view(self) -> View:
         plan, now = self._plan, time.monotonic()
-        searched = [trial for trial in self._trainings.values() if trial.seed == plan.search.seed]
+        searched = [trial for trial in self._trainings.values() if not trial.confirms]
         rungs = pace.rungs(searched, plan.schedule.rungs)
-        running = [self._row(key, run, now) for key, run in sorted(self._running.items())]
+        running = [self._row(run, now) for _, run in sorted(self._running.items())]
         return View(
             sentences=[*self._how_far(now), *self._best_so_far(), *self._to_go(rungs, now)],
-            metric=plan.search.metric,
+            metric=plan.search.metric.name,
             rungs=rungs,
-            ended=sum(trial.state == trial_records.COMPLETE for trial in searched),
+            ended=sum(trial.outcome == Outcome.COMPLETE for trial in searched),
             epochs=plan.budget.epochs,
             planned=plan.budget.trials,
             shares=pace.shares(self._spent, self._slots * (now - self._started) - self._unheard(now)),
@@ -182,25 +180,26 @@ class Progress:
             problems=self._problems[-_PROBLEMS_SHOWN:],
         )
 
-    def _row(self, key: _Key, run: _Running, now: float) -> Row:
+    def _row(self, run: _Running, now: float) -> Row:
+        objective = run.last.objective if run.last else None
         return Row(
-            number=key[0],
-            state="running" if key[1] == self._plan.search.seed else f"seed {key[1]}",
+            number=run.job.number,
+            state=f"seed {run.job.seed}" if run.job.confirms else "running",
             epoch=run.last.epoch if run.last else 0.0,
-            score=run.last.metrics[self._plan.search.metric] if run.last else None,
+            score=None if objective is None else self._plan.search.metric.value(objective),
             seconds=now - run.since,
-            label=run.label,
-            params=run.params,
+            label=run.job.label,
+            params=run.job.params,
             style="cyan",
         )
 
     def _row_of(self, trial: Trial, place: int) -> Row:
-        best = trial.best(self._plan.search.metric)
+        best = trial.best
         return Row(
             number=trial.number,
-            state=trial.state.lower(),
+            state=trial.outcome.value,
             epoch=best.epoch if best else 0.0,
-            score=best.metrics[self._plan.search.metric] if best else None,
+            score=self._plan.search.metric.value(trial.objective) if best else None,
             seconds=trial.seconds,
             label=trial.label,
             params=trial.params,
@@ -209,7 +208,7 @@ class Progress:
 
     def _how_far(self, now: float) -> list[str]:
         plan = self._plan
-        running = sum(seed == plan.search.seed for _, seed in self._running)
+        running = sum(not run.job.confirms for run in self._running.values())
         planned = plan.budget.trials
         left = "" if planned is None else f", {max(0, planned - self._done - running)} to come"
         search = f"{plan.search.space} ({plan.search.profile})  {clock(now - self._started)}"
@@ -222,15 +221,15 @@ class Progress:
     def _best_so_far(self) -> list[str]:
         if not self._best:
             return []
-        best, metric = self._best[0], self._plan.search.metric
-        return [f"best {metric} {best.score(metric):.4f} by trial {best.number}: {recipe_line(best.params)}"]
+        best, metric = self._best[0], self._plan.search.metric.name
+        return [f"best {metric} {self._score(best)} by trial {best.number}: {recipe_line(best.params)}"]
 
     def _to_go(self, rungs: list[pace.Rung], now: float) -> list[str]:
         left = self._seconds_left(rungs, now)
         if left is None:
             return []
         at = datetime.datetime.now() + datetime.timedelta(seconds=left)
-        return [f"about {pace.duration(left)} to go, until {at:%H:%M}"]
+        return [f"about {estimate(left)} to go, until {at:%H:%M}"]
 
     def _seconds_left(self, rungs: list[pace.Rung], now: float) -> float | None:
         """About how long the search goes on; None before a training has reported."""
@@ -241,13 +240,13 @@ class Progress:
         shares = pace.passing(rungs, budget.reduction_factor)
         running: dict[_Key, float] = {}
         for key, run in self._running.items():
-            recipe = self._plan.recipe(run.params, key[1])
+            recipe = self._plan.recipe(run.job.params, run.job.seed)
             ahead = pace.epochs_ahead(
-                run.last.epoch if run.last else 0.0, budget.epochs, shares if key[1] == self._plan.search.seed else {}
+                run.last.epoch if run.last else 0.0, budget.epochs, {} if run.job.confirms else shares
             )
             rate = rates.at(recipe.model, recipe.frozen_layers)
             running[key] = max(0.0, ahead * (anywhere if rate is None else rate) - (now - run.heard))
-        searching = [seconds for key, seconds in running.items() if key[1] == self._plan.search.seed]
+        searching = [seconds for key, seconds in running.items() if not self._running[key].job.confirms]
         each, limit = pace.epochs_ahead(0.0, budget.epochs, shares) * anywhere, None
         to_come = [each] * max(0, (budget.trials or 0) - self._done - len(searching))
         if budget.seconds is not None:
@@ -287,12 +286,15 @@ class Progress:
 
 
 class _Running(NamedTuple):
+    job: Job
     since: float
     heard: float
     """When it last reported, or began."""
-    params: Mapping[str, Any]
-    label: str
     last: Line | None
+
+
+def _name(training: Job | Line) -> str:
+    return f"trial {training.number}" + (f" seed {training.seed}" if training.confirms else "")
 
 
 def say(console: Console, text: str) -> None:

@@ -122,7 +122,7 @@ def _said(trial: Trial) -> str:
     )
     label = f"{trial.label}: " if trial.label else ""
     why = f" ({trial.reason})" if trial.reason else ""
-    return f"{_name(trial)}: {trial.state}{why} after {trial.seconds:.1f} seconds. {label}{params}."
+    return f"{_name(trial)}: {trial.outcome}{why} after {trial.seconds:.1f} seconds. {label}{params}."
 
 
 def _reports(trial: Trial) -> tuple[str, list[str], list[list[str]]]:

@@ -45,9 +45,15 @@ Respond = Callable[..., Any]
 class Journal(BaseJournalBackend):
     """The journal of one study as it was when it was opened and has grown since, in the dashboard's words."""
 
-    def __init__(self, path: Path, metric: str) -> None:
-        """`metric`: of the study's values."""
-        self._path, self._file, self._metric = path, path.open("rb"), metric
+    def __init__(self, path: Path, metric: str, better: str) -> None:
+        """Open the journal.
+
+        Args:
+            path: the file.
+            metric: name of the metric of the study's values.
+            better: direction of the metric, `higher` or `lower`.
+        """
+        self._path, self._file, self._metric, self._better = path, path.open("rb"), metric, better
         self._rest = b""
         self._logs: list[dict[str, Any]] = []
 
@@ -97,7 +103,7 @@ class Journal(BaseJournalBackend):
     def _legend(self) -> str:
         """Markdown; what stands on the axes."""
         return (
-            f"**Objective value**: validation {spaces.with_unit(self._metric)}, larger is better.\n\n"
+            f"**Objective value**: validation {spaces.with_unit(self._metric)}, {self._better} is better.\n\n"
             "**Step** of an intermediate value: training examples seen (samples). At early rungs it is measured on "
             "a part of the validation examples only.\n\n"
             "[All files of the search](/files). This dashboard only reads: what is changed here is refused."
@@ -119,7 +125,7 @@ class Dashboard:
         """
         plan = run_folder.read_plan(run)
         try:
-            self._metric = str(plan["metric"])
+            self._metric, self._better = str(plan["metric"]), str(plan.get("better", "higher"))
         except KeyError:
             raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it names no metric") from None
         self._run = run.resolve()
@@ -133,7 +139,7 @@ class Dashboard:
         self._pages = pages.application(self._run)
 
     def _open(self) -> JournalStorage:
-        self._journal = Journal(self._path, self._metric)
+        self._journal = Journal(self._path, self._metric, self._better)
         storage = JournalStorage(self._journal)
         self._app = optuna_dashboard.wsgi(storage)
         self._opened += 1

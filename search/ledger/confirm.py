@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Trial
+from frostline.search.records.trials import Outcome, Trial
+from frostline.spaces import Metric
 
 LEVEL = 0.95
 """Of the confidence intervals, and of the test that tells two recipes apart."""
@@ -23,22 +24,25 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmed:
-    """What one recipe scored with fresh seeds."""
+    """Scores of one recipe with fresh seeds. A score is a value of the deciding metric."""
 
     number: int
-    """Of the trial that found it."""
+    """Number of the trial that found the recipe."""
     params: dict[str, Any]
     label: str
     found: float
-    """Its score in the search: the one it was picked for."""
+    """Score of that trial: the one that the recipe was picked for."""
     seeds: tuple[int, ...]
     scores: tuple[float, ...]
     """Score per seed, at the best report of each training."""
     failed: int
     """Trainings that ended without a score."""
     mean: float
+    """Mean of the scores."""
     interval: tuple[float, float] | None
     """95 % confidence interval of the mean (Student's t); None with one seed."""
+    objective: float
+    """The mean, turned so that larger is better."""
     seconds: float
     """Mean training time."""
 
@@ -48,62 +52,67 @@ def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:
     return tuple(seed + 1 + i for i in range(count))
 
 
-def certain(trials: Iterable[Trial], metric: str, count: int, running: int) -> list[Trial]:
+def certain(trials: Iterable[Trial], count: int, running: int) -> list[Trial]:
     """The trials that are among the best `count` whatever `running` others will score, best first.
 
     Each trial still running can push the rest down by one place, so the first `count - running` of those
     that have ended are safe. Their confirmation need not wait.
     """
     ended = [trial for trial in trials if not trial.open]
-    return trial_records.top(ended, metric, max(0, count - running))
+    return trial_records.top(ended, max(0, count - running))
 
 
-def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], metric: str) -> list[Confirmed]:
+def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], metric: Metric) -> list[Confirmed]:
     """The recipes that have been trained again, best first: those that never failed, by their mean.
 
     Args:
-        trials: of the search.
-        runs: ended trainings with fresh seeds; their `number` is that of the search's trial.
-        metric: what decides, larger is better.
+        trials: trials of the search.
+        runs: trainings with fresh seeds; their `number` is that of the search's trial.
+        metric: metric that decides.
     """
-    of_trial: dict[int, list[Trial]] = {}
+    runs_of: dict[int, list[Trial]] = {}
     for run in runs:
         if not run.open:
-            of_trial.setdefault(run.number, []).append(run)
+            runs_of.setdefault(run.number, []).append(run)
     rows = [
-        _row(trial, of_trial[trial.number], metric)
+        _row(trial, runs_of[trial.number], metric)
         for trial in trials
-        if any(run.state != trial_records.FAIL and run.best(metric) for run in of_trial.get(trial.number, ()))
+        if any(map(_has_score, runs_of.get(trial.number, ())))
     ]
-    return sorted(rows, key=lambda row: (row.failed, -row.mean, row.seconds))
+    return sorted(rows, key=lambda row: (row.failed, -row.objective, row.seconds))
 
 
-def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed], metric: str) -> Trial | None:
+def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed]) -> Trial | None:
     """The training that wins: the best one of the first of the confirmed recipes, else the best trial.
 
     Args:
-        trials: of the search.
+        trials: trials of the search.
         runs: trainings with fresh seeds.
-        rows: what `confirmed` makes of both; none where confirming is off.
-        metric: what decides, larger is better.
+        rows: result of `confirmed` for both; empty if confirmation is off.
     """
     same = [run for run in runs if rows and run.number == rows[0].number and not run.open]
-    return trial_records.winner(same, metric) or trial_records.winner(trials, metric)
+    return trial_records.winner(same) or trial_records.winner(trials)
 
 
-def _row(trial: Trial, runs: Sequence[Trial], metric: str) -> Confirmed:
-    good = [run for run in runs if run.state != trial_records.FAIL and run.best(metric)]
-    scores = tuple(run.score(metric) for run in good)
+def _has_score(run: Trial) -> bool:
+    return run.outcome != Outcome.FAILED and run.best is not None
+
+
+def _row(trial: Trial, runs: Sequence[Trial], metric: Metric) -> Confirmed:
+    good = [run for run in runs if _has_score(run)]
+    scores = tuple(metric.value(run.objective) for run in good)
+    mean = statistics.fmean(scores)
     return Confirmed(
         number=trial.number,
         params=trial.params,
         label=trial.label,
-        found=trial.score(metric),
+        found=metric.value(trial.objective),
         seeds=tuple(run.seed for run in good),
         scores=scores,
         failed=len(runs) - len(good),
-        mean=statistics.fmean(scores),
+        mean=mean,
         interval=mean_interval(scores),
+        objective=metric.objective(mean),
         seconds=statistics.fmean(run.seconds for run in good),
     )
 
@@ -145,10 +154,10 @@ def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
     return sorted(same, key=lambda row: row.seconds) if len(same) > 1 else []
 
 
-def seconds_needed(trials: Iterable[Trial], metric: str, *, epochs: int, recipes: int, seeds: int, slots: int) -> float:
+def seconds_needed(trials: Iterable[Trial], *, epochs: int, recipes: int, seeds: int, slots: int) -> float:
     """About how long the confirmation of the best trials would take now, by their own seconds per epoch."""
     total = 0.0
-    for trial in trial_records.top(trials, metric, recipes):
+    for trial in trial_records.top(trials, recipes):
         last = trial.reports[-1]
         total += last.seconds / last.epoch * epochs * seeds
     return total / slots

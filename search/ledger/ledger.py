@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.rules import fitting_micro_batches, hopeless
 from frostline.search.ledger.study import Study
 from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import Job, Log
-from frostline.search.records.trials import Line, Records, Trial
+from frostline.search.records.folder import Job, Log, unreported
+from frostline.search.records.trials import Line, Outcome, Ranking, Records, Trial
 from frostline.trainables import _task
 
 _HEADS_AT_ONCE = 16
@@ -65,7 +66,7 @@ class Ledger:
         self._kept: list[Trial] = []
         # What depends on all trials is kept up with each line, so that a step of a long search costs no more
         # than one of a short one.
-        self._ranking = trial_records.Ranking(plan.search.metric)
+        self._ranking = Ranking()
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
@@ -91,7 +92,7 @@ class Ledger:
         """The trial of a job with all that the sampler chose, also what the space has had since a later day."""
         base = {name: getattr(self.plan.search.base, name) for name in self.plan.search.distributions}
         params = {**base, **parameters.sampled(job.params)}
-        trial = self._trial(job) or trial_records.unreported(job.number, job.seed, job.params, job.label, self._clock())
+        trial = self._trial(job) or unreported(job, self._clock())
         return dataclasses.replace(trial, params=params)
 
     def _is_open(self, job: Job) -> bool:
@@ -130,7 +131,6 @@ class Ledger:
             return self._over
         needed = confirm.seconds_needed(
             itertools.islice(self._ranking, budget.confirm_recipes),
-            self.plan.search.metric,
             epochs=budget.epochs,
             recipes=budget.confirm_recipes,
             seeds=budget.confirm_seeds,
@@ -205,7 +205,7 @@ class Ledger:
         budget = self.plan.budget
         searching = sum(not job.confirms for job, _ in self._running.values())
         leading = itertools.islice((trial for trial in self._ranking if not trial.open), budget.confirm_recipes)
-        for trial in confirm.certain(leading, self.plan.search.metric, budget.confirm_recipes, searching):
+        for trial in confirm.certain(leading, budget.confirm_recipes, searching):
             for seed in confirm.fresh_seeds(self.plan.search.seed, budget.confirm_seeds):
                 if (trial.number, seed) not in self._started:
                     return Job(number=trial.number, seed=seed, params=trial.params, label=trial.label, confirms=True)
@@ -219,13 +219,13 @@ class Ledger:
     def task(self, job: Job) -> _task.Task:
         """What the slot needs to know of a job."""
         trial = self._trial(job)
-        best = trial.best(self.plan.search.metric) if trial else None
+        best = trial.best if trial else None
         recipe = self.plan.recipe(job.params, job.seed)
         return _task.Task(
             folder=job.folder,
             recipe=recipe.to_json(),
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
-            best=best.metrics[self.plan.search.metric] if best else None,
+            best=best.objective if best else None,
             micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
             alone=self._headed(job.params) is not None,
         )
@@ -243,11 +243,15 @@ class Ledger:
             return None
         line = Line(
             number=job.number,
-            state=trial_records.RUNNING,
+            outcome=Outcome.RUNNING,
+            confirms=job.confirms,
             params=job.params,
             label=job.label,
             seed=job.seed,
-            **{key: result[key] for key in ("epoch", "samples", "step", "metrics", "seconds", "pid", "time")},
+            **{
+                key: result[key]
+                for key in ("epoch", "samples", "step", "objective", "metrics", "seconds", "pid", "time")
+            },
             micro_batch=result.get("micro_batch", 0),
             device=result.get("device", ""),
             node=result.get("node", ""),
@@ -258,10 +262,10 @@ class Ledger:
         trial = self._records(job).append(line)
         if not job.confirms:
             self._learn(trial)
-            self._study.report(job.number, line.samples, line.metrics[self.plan.search.metric])
+            self._study.report(line)
         return line
 
-    def end(self, job: Job, state: str, reason: str = "") -> Line:
+    def end(self, job: Job, outcome: Outcome, reason: str = "") -> Line:
         """Record how a training ended, and drop the files that nobody needs any more.
 
         Raises:
@@ -273,13 +277,15 @@ class Ledger:
         last = trial.reports[-1] if trial and trial.reports else None
         line = Line(
             number=job.number,
-            state=state,
+            outcome=outcome,
+            confirms=job.confirms,
             params=job.params,
             label=job.label,
             seed=job.seed,
             epoch=last.epoch if last else 0.0,
             samples=last.samples if last else 0,
             step=last.step if last else 0,
+            objective=last.objective if last else None,
             metrics=last.metrics if last else {},
             seconds=(last.seconds if last else 0.0) + now - max(since, min(now, last.time if last else since)),
             pid=last.pid if last else 0,
@@ -293,10 +299,9 @@ class Ledger:
         self._running.pop(job.key, None)
         if not job.confirms:
             self._learn(ended)
-            value = ended.score(self.plan.search.metric) if state == trial_records.COMPLETE else None
-            self._study.tell(job.number, state, value, infeasible=reason.startswith(trial_records.INFEASIBLE))
+            self._study.tell(ended)
         self._ended.append(ended)
-        self.failure = self.failure or trial_records.hopeless(self._ended)
+        self.failure = self.failure or hopeless(self._ended)
         if not ended.open:
             self._drop_files(job, ended)
         return line
@@ -318,7 +323,7 @@ class Ledger:
         self._lost[job.key] += counts
         if self._lost[job.key] > self.plan.resources.retries:
             times = f" ({self._lost[job.key]} times)" if self._lost[job.key] > 1 else ""
-            return self.end(job, trial_records.FAIL, f"{reason}{times}")
+            return self.end(job, Outcome.FAILED, f"{reason}{times}")
         self._log.append("lost", number=job.number, seed=job.seed, reason=reason)
         self._running.pop(job.key)
         self._waiting.appendleft(job)
@@ -334,30 +339,24 @@ class Ledger:
         for job in list(self._waiting):
             trial = self._trial(job)
             if trial and trial.reports and trial.reports[-1].epoch >= self.plan.budget.epochs:
-                state, reason = trial_records.COMPLETE, ""
+                outcome = Outcome.COMPLETE
             elif not job.confirms and job.number in stopped:
-                state, reason = trial_records.PRUNED, ""
+                outcome = Outcome.PRUNED
             elif not job.confirms and self.expired():
-                state, reason = (
-                    (trial_records.PRUNED if trial and trial.reports else trial_records.FAIL),
-                    trial_records.OUT_OF_TIME,
-                )
+                outcome = Outcome.OUT_OF_TIME
             else:
                 continue
             self._waiting.remove(job)
-            lines.append(self.end(job, state, reason))
+            lines.append(self.end(job, outcome))
         return lines
 
     def abandon(self) -> list[Line]:
-        """End what runs or waits when the search is interrupted: PRUNED with what it reported, FAIL without.
+        """End what runs or waits when the search is interrupted.
 
-        Its files stay, and `--resume` goes on with it.
+        The files stay, and `--resume` goes on with these trainings.
         """
-        lines = []
-        for job in [*(job for job, _ in self._running.values()), *self._waiting]:
-            trial = self._trial(job)
-            state = trial_records.PRUNED if trial and trial.reports else trial_records.FAIL
-            lines.append(self.end(job, state, trial_records.INTERRUPTED))
+        jobs = [*(job for job, _ in self._running.values()), *self._waiting]
+        lines = [self.end(job, Outcome.INTERRUPTED) for job in jobs]
         self._waiting.clear()
         return lines
 
@@ -366,7 +365,7 @@ class Ledger:
         self._ranking.put(trial)
         recipe = self.plan.recipe(trial.params, trial.seed)
         what = recipe.model, recipe.frozen_layers
-        self._micro_batches[what] = trial_records.fitting_micro_batches([trial], self._micro_batches.get(what))
+        self._micro_batches[what] = fitting_micro_batches([trial], self._micro_batches.get(what))
 
     def _drop_files(self, job: Job, ended: Trial) -> None:
         run = self.plan.place.run
@@ -374,11 +373,11 @@ class Ledger:
         losers: list[Trial]
         if job.confirms:  # of each recipe the best training
             same = [run_ for run_ in self.confirmations if run_.number == job.number and not run_.open]
-            best = trial_records.winner(same, self.plan.search.metric)
+            best = trial_records.winner(same)
             losers = [other for other in same if best is None or other.key != best.key]
         else:
             before = [*self._kept, ended]
-            self._kept = trial_records.top(before, self.plan.search.metric, KEPT_CHECKPOINTS)
+            self._kept = trial_records.top(before, KEPT_CHECKPOINTS)
             keys = {trial.key for trial in self._kept}
             losers = [trial for trial in before if trial.key not in keys]
         for loser in losers:
@@ -411,10 +410,10 @@ class Ledger:
 
         With confirmation it is the best training of the recipe with the best mean, else the best trial.
         """
-        best = confirm.winner(self.trials, self.confirmations, self.confirmed(), self.plan.search.metric)
+        best = confirm.winner(self.trials, self.confirmations, self.confirmed())
         if best is None:
             return None
-        return best, run_folder.folder(best.number, None if best.seed == self.plan.search.seed else best.seed)
+        return best, run_folder.folder(best.number, best.seed if best.confirms else None)
 
     def test_of(self, folder: str) -> dict[str, Any] | None:
         """What reading the test set with this training gave, if that has been done."""

@@ -24,8 +24,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Trial
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.spaces import Metric
 
 
 class Study:
@@ -40,7 +40,7 @@ class Study:
         planned: int | None,
         recipes: Mapping[str, Mapping[str, Any]],
         distributions: Mapping[str, BaseDistribution],
-        metric: str,
+        metric: Metric,
         cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
         known: Sequence[Trial] = (),
     ) -> None:
@@ -54,7 +54,7 @@ class Study:
             planned: number of trials; the share that is sampled at random first depends on it.
             recipes: label -> parameters.
             distributions: what is searched.
-            metric: of the intermediate values.
+            metric: metric of the values; the study's direction is the metric's.
             cost: of a point; the random ones of the start come in its order. By default those that freeze most first.
             known: every trial asked for so far, numbered without a gap.
 
@@ -62,7 +62,7 @@ class Study:
             OSError: the disk is full; the old file is as it was.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._seed, self._distributions = seed, dict(distributions)
+        self._seed, self._distributions, self._metric = seed, dict(distributions), metric
         self._cost = cost
         self._startup = startup_trials(planned, len(recipes))
         tried = [trial.params for trial in known]
@@ -115,16 +115,18 @@ class Study:
             self._enqueued.popleft()
         return trial.number, trial.params, trial.user_attrs.get("recipe", "")
 
-    def report(self, number: int, samples: int, value: float) -> None:
-        """Record an intermediate value at the number of examples seen."""
-        self._open[number].report(value, samples)
+    def report(self, line: Line) -> None:
+        """Record a report's value at the number of examples seen."""
+        if line.objective is not None:
+            self._open[line.number].report(self._metric.value(line.objective), line.samples)
 
-    def tell(self, number: int, state: str, value: float | None = None, infeasible: bool = False) -> None:
-        """How a trial ended; `value` counts for a COMPLETE one only."""
-        trial = self._open.pop(number)
-        if infeasible:
+    def tell(self, ended: Trial) -> None:
+        """Record how a trial ended."""
+        trial, state = self._open.pop(ended.number), optuna_state(ended)
+        if ended.outcome == Outcome.INFEASIBLE:
             trial.set_constraint("memory", 1.0)
-        self._study.tell(trial, value if state == trial_records.COMPLETE else None, state=TrialState[state])
+        value = self._metric.value(ended.objective) if state == TrialState.COMPLETE else None
+        self._study.tell(trial, value, state=state)
 
 
 def startup_trials(planned: int | None, recipes: int) -> int:
@@ -132,17 +134,34 @@ def startup_trials(planned: int | None, recipes: int) -> int:
     return max(recipes, 10 if planned is None else min(10, planned // 3))
 
 
+def optuna_state(trial: Trial) -> TrialState:
+    """The state that Optuna has for an outcome.
+
+    A trial that does not fit is PRUNED with a violated constraint, since TPE does not learn from FAIL. A trial that
+    the time budget or Ctrl-C ended is PRUNED if it has reported, else FAIL.
+    """
+    if trial.outcome in {Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}:
+        return TrialState.PRUNED if trial.reports else TrialState.FAIL
+    return {
+        Outcome.RUNNING: TrialState.RUNNING,
+        Outcome.COMPLETE: TrialState.COMPLETE,
+        Outcome.PRUNED: TrialState.PRUNED,
+        Outcome.INFEASIBLE: TrialState.PRUNED,
+        Outcome.FAILED: TrialState.FAIL,
+    }[trial.outcome]
+
+
 def _rewrite(
     path: Path,
     name: str,
     first: Iterable[tuple[Mapping[str, Any], str]],
     distributions: dict[str, BaseDistribution],
-    metric: str,
+    metric: Metric,
     known: Iterable[Trial],
 ) -> None:
     """Replace the journal file by one that says what the records say."""
     backend = _Lines()
-    study = optuna.create_study(study_name=name, direction="maximize", storage=JournalStorage(backend))
+    study = optuna.create_study(study_name=name, direction=metric.goal, storage=JournalStorage(backend))
     for trial in known:
         study.add_trial(_frozen(trial, distributions, metric))
     for params, label in first:
@@ -154,14 +173,14 @@ def _rewrite(
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
-def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: str) -> FrozenTrial:
-    state = TrialState.RUNNING if trial.open else TrialState[trial.state]
+def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: Metric) -> FrozenTrial:
+    state = TrialState.RUNNING if trial.open else optuna_state(trial)
     values = {
-        line.samples: line.metrics[metric]
+        line.samples: metric.value(line.objective)
         for line in trial.reports
-        if math.isfinite(line.metrics.get(metric, math.nan))
+        if line.objective is not None and math.isfinite(line.objective)
     }
-    value = trial.score(metric) if state == TrialState.COMPLETE else None
+    value = metric.value(trial.objective) if state == TrialState.COMPLETE else None
     if state == TrialState.PRUNED and values:
         value = values[max(values)]  # as Optuna does when it is told
     frozen = optuna.trial.create_trial(
@@ -171,7 +190,7 @@ def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: st
         distributions=distributions,
         user_attrs={"recipe": trial.label} if trial.label else {},
         intermediate_values=values,
-        constraints={"memory": 1.0} if trial.reason.startswith(trial_records.INFEASIBLE) else None,
+        constraints={"memory": 1.0} if trial.outcome == Outcome.INFEASIBLE else None,
     )
     frozen.datetime_start = datetime.datetime.fromtimestamp(trial.time - trial.seconds)
     if state.is_finished():

@@ -19,7 +19,7 @@ from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, prefix
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
-from frostline.spaces import Budget, Recipe
+from frostline.spaces import Budget, Metric, Recipe
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -35,7 +35,7 @@ class Search:
     """`full` or `small`."""
     profile_reason: str
     """Why it is this profile."""
-    metric: str
+    metric: Metric
     """Validation metric that decides."""
     seed: int
     """Seed of the sampler and of the trials; a confirmation has a fresh one."""
@@ -161,6 +161,8 @@ class Plan:
             name: json.loads(distribution_to_json(distribution))
             for name, distribution in self.search.distributions.items()
         }
+        fields["metric"], fields["better"] = self.search.metric.name, self.search.metric.better
+        fields["unit"], fields["is_share"] = self.search.metric.unit, self.search.metric.is_share
         fields["need"] = dataclasses.asdict(self.resources.need)
         fields["models"] = model_plans.to_json(self.search.models)
         fields["run"] = str(self.place.run)
@@ -194,6 +196,7 @@ def of_json(run: Path, fields: Mapping[str, Any]) -> Plan:
             for name, distribution in fields["distributions"].items()
         }
         given["models"] = {name: ModelPlan.of(model) for name, model in fields["models"].items()}
+        given["metric"] = metric_of(fields)
         given["need"] = Need(**fields["need"])
         given["run"] = run
         return Plan(
@@ -208,6 +211,17 @@ def of_json(run: Path, fields: Mapping[str, Any]) -> Plan:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+
+
+def metric_of(fields: Mapping[str, Any]) -> Metric:
+    """The deciding metric of a `plan.json`; in one of version 0.1.0 or before, larger is better.
+
+    Raises:
+        KeyError, ValueError: it names none.
+    """
+    name = str(fields["metric"])
+    is_share = fields.get("is_share", name == "accuracy")
+    return Metric(name=name, better=fields.get("better", "higher"), unit=fields.get("unit", ""), is_share=is_share)
 
 
 def _of(group: type, fields: Mapping[str, Any]) -> dict[str, Any]:

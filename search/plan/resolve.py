@@ -220,6 +220,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     from frostline.trainables.prefix import store
 
     family = _family.load(space.family)
+    metric = family.metric((request.began.base.metric if request.began else space.metric) or family.metrics[0].name)
     folders, rows = model_plans.fetch(family, request.profile.models or (request.profile.model,), request.profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
     profile = fitted(request.profile, infos.values())
@@ -244,7 +245,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             data=profile.data,
             budget=profile.budget,
             seed=request.seed,
-            metric=space.metric,
+            metric=metric.name,
             cache_dtype=models[profile.model].cache_dtype,
             **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
         )
@@ -264,7 +265,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             space=space.name,
             profile=request.profile_name,
             profile_reason=request.profile_reason,
-            metric=base.metric,
+            metric=metric,
             seed=request.seed,
             base=base,
             distributions=searched.distributions,

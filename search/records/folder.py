@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.records.journal import Journal, read_lines
+from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Recipe
 
 LOG = "log.jsonl"
@@ -315,6 +316,26 @@ def started(run: Path) -> list[Job]:
                 )
             )
     return jobs
+
+
+def job_of(trial: Trial) -> Job:
+    """The job that a recorded training was given as."""
+    return Job(number=trial.number, seed=trial.seed, params=trial.params, label=trial.label, confirms=trial.confirms)
+
+
+def unreported(job: Job, now: float) -> Trial:
+    """A training that was given to a slot and has no line yet."""
+    return Trial(
+        number=job.number,
+        outcome=Outcome.RUNNING,
+        confirms=job.confirms,
+        params=job.params,
+        label=job.label,
+        reports=(),
+        seconds=0.0,
+        seed=job.seed,
+        time=now,
+    )
 
 
 # --- files of trainings --------------------------------------------------------------------------

@@ -1,37 +1,50 @@
-"""What a search left: `trials.jsonl` and `confirm.jsonl` read and written, and which trial wins. No Ray, no torch."""
+"""The records of trainings, `trials.jsonl` and `confirm.jsonl`, and the order of trials. No Ray, no torch."""
 
 from __future__ import annotations
 
 import bisect
 import heapq
-import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from frostline.search.records import earlier
 from frostline.search.records.journal import Journal, read_lines
 
-RUNNING, COMPLETE, PRUNED, FAIL = "RUNNING", "COMPLETE", "PRUNED", "FAIL"
 
-INTERRUPTED = "interrupted"
-"""Reason of a trial that Ctrl-C ended: `--resume` goes on with it."""
-OUT_OF_TIME = "time budget"
-"""Reason of a trial that stopped because the time for trials was over."""
-INFEASIBLE = "infeasible"
-"""How the reason of a trial begins that no micro-batch of the device could hold."""
+class Outcome(StrEnum):
+    """How a training ended, or that it has not. The value is what records hold and people read."""
+
+    RUNNING = "running"
+    """It has reported, and has no end yet."""
+    COMPLETE = "complete"
+    """It has used its whole budget."""
+    PRUNED = "pruned"
+    """ASHA stopped it at a rung."""
+    INFEASIBLE = "infeasible"
+    """The device has no memory for a single example."""
+    OUT_OF_TIME = "out of time"
+    """The time budget for trials was over."""
+    INTERRUPTED = "interrupted"
+    """Ctrl-C ended it; it goes on with `--resume`."""
+    FAILED = "failed"
+    """Its recipe or our code failed; `reason` says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line of `trials.jsonl` or `confirm.jsonl`: a report (state RUNNING) or the end of a training."""
+    """One line of `trials.jsonl` or `confirm.jsonl`: a report, or the end of a training."""
 
     number: int
-    """Of the trial, as Optuna counts, from 0."""
-    state: str
-    """RUNNING, or how it ended: COMPLETE, PRUNED (stopped early) or FAIL."""
+    """Number of the trial, as Optuna counts, from 0."""
+    outcome: Outcome
+    """RUNNING in a report, else how the training ended."""
+    confirms: bool
+    """True for a training that confirms a trial with a fresh seed."""
     params: dict[str, Any]
     """The searched parameters."""
     label: str
@@ -42,31 +55,62 @@ class Line:
     """Training examples seen so far."""
     step: int
     """Optimizer steps so far."""
+    objective: float | None
+    """The deciding metric, turned so that larger is better; None at an end without any report."""
     metrics: dict[str, float]
-    """Validation metrics, `train_loss` and `peak_memory_mb`; of the last report at an end."""
+    """Validation metrics, `train_loss` and `peak_memory_mb`; at an end those of the last report."""
     seconds: float
-    """Since the trial began on its slot."""
+    """Seconds since the training began on its slot."""
     pid: int
-    """Process of the slot; 0 where it never answered."""
+    """Process of the slot; 0 if it never answered."""
     time: float
-    """Seconds since 1970, by the slot's clock for a report."""
+    """Seconds since 1970; in a report by the slot's clock."""
     reason: str = ""
-    """Why it failed or was stopped."""
+    """Why it failed or did not fit, in words."""
     seed: int = 0
-    """Of the training; the search's own in `trials.jsonl`, a fresh one in `confirm.jsonl`."""
+    """Seed of the training."""
     micro_batch: int = 0
     """Examples per forward pass; 0 before the first report."""
     device: str = ""
     """`cpu`, or the GPU's name."""
     cached_layers: int = 0
-    """Blocks that were not run, since the prefix cache had what they put out."""
+    """Blocks that were not run, because the prefix cache had their outputs."""
     node: str = ""
     """Name of the slot's machine."""
     partial: bool = False
-    """Whether the metrics are of the first of the validation examples only, as at an early rung."""
+    """True if the metrics are those of a part of the validation examples, as at an early rung."""
     spent: dict[str, float] = field(default_factory=dict)
-    """Seconds since the report before by what they went into: `training`, `evaluation`, `data` (waiting for batches,
-    reading or making what frozen blocks put out). Nothing at an end."""
+    """Seconds since the report before, by activity: `training`, `evaluation`, `data` (waiting for batches, reading or
+    making outputs of frozen blocks). Empty at an end."""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], metric: str = "accuracy") -> Line:
+        """The line of a JSON object; inverse of `dataclasses.asdict`, also for records of earlier versions.
+
+        Args:
+            fields: one line of a record file.
+            metric: metric that decides in a search of an earlier version, whose lines have no objective.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no line of a record.
+        """
+        fields = earlier.upgraded(fields, metric)
+        line = cls(**{**fields, "outcome": Outcome(fields["outcome"])})
+        line._check()
+        return line
+
+    def _check(self) -> None:
+        """Refuse a line that is not what it seems: its numbers become folder names."""
+        whole = (self.number, self.seed)
+        measured = (self.epoch, self.samples, self.seconds, self.time, *self.metrics.values(), *self.spent.values())
+        if not all(type(value) is int for value in whole) or self.number < 0:
+            raise ValueError(f"{whole} is no trial")
+        if not all(isinstance(value, int | float) for value in measured):
+            raise TypeError("a measurement is no number")
+        if not isinstance(self.objective, int | float | None):
+            raise TypeError("the objective is no number")
+        if not (isinstance(self.reason, str) and isinstance(self.confirms, bool) and isinstance(self.params, dict)):
+            raise TypeError("a field has another type")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +118,8 @@ class Trial:
     """One trial, or one training that confirms it, with all its reports."""
 
     number: int
-    state: str
+    outcome: Outcome
+    confirms: bool
     params: dict[str, Any]
     label: str
     reports: tuple[Line, ...]
@@ -82,42 +127,47 @@ class Trial:
     reason: str = ""
     seed: int = 0
     time: float = 0.0
-    """Of its last line, seconds since 1970."""
+    """Time of its last line, seconds since 1970."""
 
     @property
     def key(self) -> tuple[int, int]:
-        """Number and seed: what tells it from all others."""
+        """Number and seed, which tell it from all other trainings."""
         return self.number, self.seed
 
     @property
     def open(self) -> bool:
-        """Whether training goes on when the search does: it has no end, or only that of an interruption."""
-        return self.state == RUNNING or self.reason == INTERRUPTED
+        """True if training goes on when the search does: it has no end, or was interrupted."""
+        return self.outcome in {Outcome.RUNNING, Outcome.INTERRUPTED}
 
-    def best(self, metric: str) -> Line | None:
-        """The report with the highest `metric`, the earliest of equals; None without a finite one.
+    @property
+    def best(self) -> Line | None:
+        """The report with the highest objective, the earliest of equals; None without a finite one.
 
-        What was measured on some of the validation examples only does not compare, so it does not count.
+        A report on a part of the validation examples does not compare with the others, so it does not count.
         """
-        whole = [line for line in self.reports if not line.partial]
-        finite = [line for line in whole if math.isfinite(line.metrics.get(metric, math.nan))]
-        return max(finite, key=lambda line: line.metrics[metric], default=None)
+        measured = [line for line in self.reports if not line.partial and _is_finite(line.objective)]
+        return max(measured, key=lambda line: line.objective or 0.0, default=None)
 
-    def score(self, metric: str) -> float:
-        """`metric` at its best report; minus infinity without one."""
-        best = self.best(metric)
-        return best.metrics[metric] if best else -math.inf
+    @property
+    def objective(self) -> float:
+        """Objective of the best report; minus infinity without one."""
+        best = self.best
+        return -math.inf if best is None or best.objective is None else best.objective
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 class Records:
-    """The trials of one journal file, kept up to date line by line."""
+    """The trainings of one record file, kept up to date line by line."""
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
         self._trials = {trial.key: trial for trial in read(path)}
 
     def append(self, line: Line) -> Trial:
-        """Write a line; returns the trial it belongs to, as it stands now.
+        """Write a line; returns its training as it stands now.
 
         Raises:
             OSError: the disk is full; nothing has changed.
@@ -128,15 +178,15 @@ class Records:
         return trial
 
     def get(self, number: int, seed: int) -> Trial | None:
-        """The trial, None before its first line."""
+        """The training, None before its first line."""
         return self._trials.get((number, seed))
 
     def __iter__(self) -> Iterator[Trial]:
-        """All trials, by number and seed."""
+        """All trainings, by number and seed."""
         return iter([self._trials[key] for key in sorted(self._trials)])
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of trainings."""
         return len(self._trials)
 
     def close(self) -> None:
@@ -145,46 +195,38 @@ class Records:
 
 
 def read(path: Path) -> list[Trial]:
-    """All trials in a `trials.jsonl` or `confirm.jsonl`, by number."""
-    lines = []
+    """All trainings in a `trials.jsonl` or `confirm.jsonl`, by number. Damaged lines are left out."""
+    lines, metric = [], ""
     for fields in read_lines(path):
+        if earlier.is_earlier(fields):
+            metric = metric or earlier.metric_of(path)
+            fields["confirms"] = path.name == "confirm.jsonl"
         try:
-            line = Line(**fields)
-        except TypeError:
+            lines.append(Line.of(fields, metric))
+        except (AttributeError, KeyError, TypeError, ValueError):
             continue
-        if _is_sound(line):
-            lines.append(line)
     return collect(lines)
 
 
-def _is_sound(line: Line) -> bool:
-    """Whether a line read from disk is what it seems: its numbers become folder names."""
-    numbered = type(line.number) is int and type(line.seed) is int and line.number >= 0
-    known = line.state in {RUNNING, COMPLETE, PRUNED, FAIL} and isinstance(line.reason, str)
-    measured = isinstance(line.metrics, dict) and all(isinstance(v, int | float) for v in line.metrics.values())
-    timed = all(isinstance(v, int | float) for v in (line.epoch, line.samples, line.seconds, line.time))
-    split = isinstance(line.spent, dict) and all(isinstance(v, int | float) for v in line.spent.values())
-    return numbered and known and measured and timed and split and isinstance(line.params, dict)
-
-
 def collect(lines: Iterable[Line]) -> list[Trial]:
-    """Lines in the order they were written -> trials by number."""
-    found: dict[tuple[int, int], Trial] = {}
+    """Lines in the order in which they were written -> trainings by number."""
+    trials: dict[tuple[int, int], Trial] = {}
     for line in lines:
-        trial = extended(found.get((line.number, line.seed)), line)
-        found[trial.key] = trial
-    return [found[key] for key in sorted(found)]
+        trial = extended(trials.get((line.number, line.seed)), line)
+        trials[trial.key] = trial
+    return [trials[key] for key in sorted(trials)]
 
 
 def extended(trial: Trial | None, line: Line) -> Trial:
-    """The trial with one line more; `None` for its first."""
+    """The training with one line more; `trial` is None for its first line."""
     reports = trial.reports if trial else ()
     return Trial(
         number=line.number,
-        state=line.state,
+        outcome=line.outcome,
+        confirms=line.confirms,
         params=line.params,
         label=line.label,
-        reports=(*reports, line) if line.state == RUNNING else reports,
+        reports=(*reports, line) if line.outcome == Outcome.RUNNING else reports,
         seconds=line.seconds,
         reason=line.reason,
         seed=line.seed,
@@ -192,52 +234,47 @@ def extended(trial: Trial | None, line: Line) -> Trial:
     )
 
 
-def unreported(number: int, seed: int, params: dict[str, Any], label: str, now: float) -> Trial:
-    """A training that was given to a slot and has no line yet."""
-    return Trial(number=number, state=RUNNING, params=params, label=label, reports=(), seconds=0.0, seed=seed, time=now)
+def winner(trials: Iterable[Trial]) -> Trial | None:
+    """The trial with the highest objective; of equals the one with the lower loss there, then the earlier.
 
-
-def winner(trials: Iterable[Trial], metric: str) -> Trial | None:
-    """The trial whose best report is highest; of equals the one with the lower loss there, then the earlier.
-
-    A trial that ASHA stopped takes part with what it reported; one that failed does not. None without
+    A trial that was stopped takes part with what it reported; one that failed does not. None without
     any finite report.
     """
-    return next(iter(top(trials, metric, 1)), None)
+    return next(iter(top(trials, 1)), None)
 
 
-def top(trials: Iterable[Trial], metric: str, count: int) -> list[Trial]:
+def top(trials: Iterable[Trial], count: int) -> list[Trial]:
     """The best `count` trials, best first, in the order of `winner`."""
-    placed = {place: trial for trial in trials if (place := _place(trial, metric))}
+    placed = {place: trial for trial in trials if (place := _place(trial))}
     return [placed[place] for place in heapq.nsmallest(count, placed)]
 
 
 _Place = tuple[float, float, int, int]
 
 
-def _place(trial: Trial, metric: str) -> _Place | None:
-    """What `winner` sorts by, no two trials alike; None for a trial that cannot win."""
-    best = trial.best(metric)
-    if best is None or trial.state == FAIL:
+def _place(trial: Trial) -> _Place | None:
+    """The key that `winner` sorts by, different for any two trials; None for a trial that cannot win."""
+    best = trial.best
+    if best is None or trial.outcome == Outcome.FAILED:
         return None
     loss = best.metrics.get("loss", math.inf)
-    return -best.metrics[metric], (math.inf if math.isnan(loss) else loss), *trial.key
+    return -trial.objective, (math.inf if math.isnan(loss) else loss), *trial.key
 
 
 class Ranking:
-    """Trials in the order of `winner`, each put in its place as it changes: a search asks for its best all the time."""
+    """Trials in the order of `winner`. Each is put in its place when it changes, since a search often asks for its
+    best."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self) -> None:
         self._order: list[_Place] = []
         self._places: dict[tuple[int, int], _Place] = {}
         self._trials: dict[_Place, Trial] = {}
 
     def put(self, trial: Trial) -> None:
-        """A new trial, or one that has a line more."""
+        """Add a trial, or move one that has a line more."""
         if before := self._places.pop(trial.key, None):
             del self._order[bisect.bisect_left(self._order, before)], self._trials[before]
-        if place := _place(trial, self._metric):
+        if place := _place(trial):
             bisect.insort(self._order, place)
             self._places[trial.key], self._trials[place] = place, trial
 
@@ -247,83 +284,6 @@ class Ranking:
 
 
 def counts(trials: Iterable[Trial]) -> dict[str, int]:
-    """Trials per state, every state named."""
-    found = Counter(trial.state for trial in trials)
-    return {state: found[state] for state in (COMPLETE, PRUNED, FAIL, RUNNING)}
-
-
-def majority(labels: Sequence[int]) -> float:
-    """Accuracy of always answering the most frequent class."""
-    return max(Counter(labels).values()) / len(labels)
-
-
-FAST_FAILURES = 5
-"""Failures in a row, each before the first report, that say something is wrong with more than the recipes."""
-
-
-def hopeless(ended: Sequence[Trial]) -> str | None:
-    """Why going on would only burn the budget: the last reason of `FAST_FAILURES` fast failures in a row.
-
-    A recipe that did not fit the device counts only while no trial has fitted.
-
-    Args:
-        ended: trials in the order they ended in this session.
-    """
-    fitted = any(trial.reports for trial in ended)
-    counted = (trial for trial in reversed(ended) if not (fitted and trial.reason.startswith(INFEASIBLE)))
-    last = list(itertools.islice(counted, FAST_FAILURES))
-    fast = [trial for trial in last if not trial.reports and trial.reason not in {INTERRUPTED, OUT_OF_TIME}]
-    return last[0].reason if len(fast) == FAST_FAILURES else None
-
-
-def fitting_micro_batches(trials: Iterable[Trial], known: Mapping[str, int] | None = None) -> dict[str, int]:
-    """By device, the smallest micro-batch that one of the trials had to shrink to.
-
-    Length is one in a search, so model, depth and device are what is left of (model, length, frozen depth, device).
-
-    Args:
-        trials: any number of them, all of one model, frozen at one depth.
-        known: what other such trials gave.
-    """
-    found = dict(known or {})
-    for trial in trials:
-        for line in trial.reports:
-            if 0 < line.micro_batch < trial.params.get("batch_size", 0):
-                found[line.device] = min(line.micro_batch, found.get(line.device, line.micro_batch))
-    return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
-    """A row to hold the winner against."""
-
-    name: str
-    validation: float | None
-    """Best validation score; None where the recipe never reported."""
-    first_rung: float | None = None
-    """Score at its first report."""
-    epoch: float | None = None
-    """Epochs of the best report."""
-    test: float | None = None
-    """Test score, known for the majority class only: the test set is read for the winner alone."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-def references(
-    trials: Iterable[Trial], metric: str, majority_validation: float, majority_test: float
-) -> list[Reference]:
-    """Majority class first, then the space's own recipes in the order they were tried."""
-    rows = [Reference(name="majority class", validation=majority_validation, test=majority_test)]
-    for trial in trials:
-        if trial.label:
-            best = trial.best(metric)
-            rows.append(
-                Reference(
-                    name=trial.label,
-                    validation=best.metrics[metric] if best else None,
-                    first_rung=trial.reports[0].metrics.get(metric) if trial.reports else None,
-                    epoch=best.epoch if best else None,
-                    params=trial.params,
-                )
-            )
-    return rows
+    """Trials per outcome, every outcome named."""
+    numbers = Counter(trial.outcome for trial in trials)
+    return {outcome.value: numbers[outcome] for outcome in (*list(Outcome)[1:], Outcome.RUNNING)}

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from frostline.search.report import summary as summaries
+from frostline.search.words import recipe_line
 
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
@@ -28,7 +29,7 @@ def _lines(summary: Mapping[str, Any]) -> list[Any]:
     run, best = summary["run"], summary["best"]
     lines: list[Any] = ["", summaries.table(summary)]
     if best:
-        lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {summaries.recipe_line(best['params'])}")
+        lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {recipe_line(best['params'])}")
     lines += summaries.verdict(summary)
     counts = ", ".join(f"{count} {state}" for state, count in summary["counts"].items() if count)
     lines.append(f"{counts or 'no trial'}; {summary['seconds']:.0f} s; records in {run}")

@@ -16,15 +16,15 @@ import plotly.graph_objects as go
 
 from frostline.search.report.importance import Importance
 from frostline.search.report.timeline import Stretch, worked
-from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, Row, View, described
+from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, Row, View, described
 from frostline.search.words import number
 
 if TYPE_CHECKING:
     from frostline.search.records.trials import Trial
 
-COLORS = {DONE: "#2d7fd3", STOPPED: "#8b9199", FAILING: "#d0473a", OPEN: "#b97f10"}
+COLORS = {DONE: "#2d7fd3", STOPPED: "#8b9199", FAILING: "#d0473a", UNFIT: "#944b91", OPEN: "#b97f10"}
 """By what has become of a trial."""
-SYMBOLS = {DONE: "circle", STOPPED: "circle-open", FAILING: "x", OPEN: "diamond-open"}
+SYMBOLS = {DONE: "circle", STOPPED: "circle-open", FAILING: "x", UNFIT: "square-open", OPEN: "diamond-open"}
 RAMP = ("#4f7fc4", "#7587a3", "#8b8b86", "#ad7f58", "#cc6a1c")
 """Scores from low to high."""
 MANY = 60
@@ -56,7 +56,7 @@ def figure(height: int, x: Mapping[str, Any], y: Mapping[str, Any], **layout: An
 
 
 def score_axis(view: View) -> dict[str, Any]:
-    return {"title": {"text": f"validation {html.escape(view.metric)}", "standoff": 8}}
+    return {"title": {"text": f"validation {html.escape(view.metric.name)}", "standoff": 8}}
 
 
 def tone(count: int) -> float:
@@ -84,13 +84,13 @@ def answer(view: View, references: Sequence[tuple[str, float, bool]]) -> go.Figu
         marks.append((row.mean, row.interval, DONE, "validation"))
     if not confirmed:
         names.append(f"trial {won.number}, the winner")
-        marks.append((won.score(view.metric), None, DONE, "validation"))
+        marks.append((view.metric.value(won.objective), None, DONE, "validation"))
     if test:
         names.append("winner on the test set")
-        marks.append((test["metrics"][view.metric], test.get("interval"), DONE, "test"))
+        marks.append((test["metrics"][view.metric.name], test.get("interval"), DONE, "test"))
     shown = figure(
         70 + 30 * len(names),
-        {"title": {"text": html.escape(view.metric), "standoff": 8}},
+        {"title": {"text": html.escape(view.metric.name), "standoff": 8}},
         {"ticks": "", "showgrid": False, "range": [-0.6, len(names) - 0.4], "tickvals": [*range(len(names))]},
         showlegend=False,
     )
@@ -137,13 +137,7 @@ def answer(view: View, references: Sequence[tuple[str, float, bool]]) -> go.Figu
 def clipped(interval: Sequence[float], view: View) -> tuple[float, float]:
     """An interval as it is shown: a share of examples is between 0 and 1, whatever a t-distribution says."""
     low, high = interval
-    return (max(0.0, low), min(1.0, high)) if is_share(view) else (low, high)
-
-
-def is_share(view: View) -> bool:
-    """Whether all scores are between 0 and 1, so that a hundredth is called a point."""
-    values = [line.metrics.get(view.metric, math.nan) for trial in view.trials for line in trial.reports]
-    return all(0 <= value <= 1 for value in values if math.isfinite(value))
+    return (max(0.0, low), min(1.0, high)) if view.metric.is_share else (low, high)
 
 
 def curves(view: View) -> go.Figure | None:
@@ -156,13 +150,13 @@ def curves(view: View) -> go.Figure | None:
         shown.add_vline(x=rung, line={"width": 1, "dash": "dot", "color": COLORS[STOPPED]})
         shown.add_annotation(x=rung, y=1, yref="paper", yanchor="top", xanchor="left", text=" rung", showarrow=False)
     many, won = len(rows) > MANY, view.won
-    for kind, name in ((STOPPED, "stopped early"), (FAILING, "failed"), (OPEN, "open"), (DONE, "trained to the end")):
+    for kind in (STOPPED, FAILING, UNFIT, OPEN, DONE):
         trials = [row.trial for row in rows if row.kind == kind]
         if trials:
             line = {"color": COLORS[kind], "width": 1.5}
             shown.add_scatter(
                 **_lines(view, trials),
-                name=name,
+                name=kind if kind != DONE else "trained to the end",
                 mode="lines" if many else "lines+markers",
                 line=line,
                 opacity=tone(len(trials)),
@@ -170,14 +164,14 @@ def curves(view: View) -> go.Figure | None:
                 hovertemplate="trial %{customdata}: %{y:.4f} after %{x:.2f} epochs<extra></extra>",
                 legendgroup=kind,
             )
-    stopped = [row for row in rows if row.kind in {STOPPED, FAILING}]
-    for kind in (STOPPED, FAILING):
+    stopped = [row for row in rows if row.kind in {STOPPED, FAILING, UNFIT}]
+    for kind in (STOPPED, FAILING, UNFIT):
         ends = [row.trial for row in stopped if row.kind == kind]
         if ends:
             lasts = [max((ln for ln in t.reports if view.value(ln) is not None), key=lambda ln: ln.epoch) for t in ends]
             shown.add_scatter(
                 x=[number(line.epoch) for line in lasts],
-                y=[number(line.metrics[view.metric]) for line in lasts],
+                y=[number(view.value(line)) for line in lasts],
                 customdata=[trial.number for trial in ends],
                 name="its end",
                 mode="markers",
@@ -261,7 +255,7 @@ def importance(view: View, found: Importance) -> go.Figure:
 def points(view: View, rows: Sequence[Row], x: Mapping[int, float], unit: str = "") -> list[go.Scatter]:
     """A trace for each of what has become of trials: seen score against `x` by number."""
     traces, won = [], view.won
-    for kind in (STOPPED, OPEN, FAILING, DONE):
+    for kind in (STOPPED, OPEN, FAILING, UNFIT, DONE):
         some = [row for row in rows if row.kind == kind and row.seen is not None and row.number in x]
         if some:
             traces.append(
@@ -311,12 +305,12 @@ def timeline(view: View, slots: Sequence[Sequence[Stretch]]) -> go.Figure | None
     )
     few = len(ran) <= MANY
     for again in (False, True):
-        for kind in (DONE, STOPPED, FAILING, OPEN):
+        for kind in (DONE, STOPPED, FAILING, UNFIT, OPEN):
             some = [
                 (slot, stretch)
                 for slot, of in zip(names, slots, strict=True)
                 for stretch in of
-                if (stretch.trial.seed != view.plan.search.seed) == again
+                if stretch.trial.confirms == again
                 and described(stretch.trial, view.status, view.plan.schedule.rungs)[0] == kind
             ]
             if some:

@@ -14,11 +14,12 @@ from typing import Any
 
 from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Confirmed
-from frostline.search.records.trials import Reference
 from frostline.search.report.importance import Importance
+from frostline.search.report.references import Reference
 from frostline.search.report.timeline import Use
-from frostline.search.report.view import DONE, FAILING, STOPPED, Row
+from frostline.search.report.view import DONE, FAILING, STOPPED, UNFIT, Row
 from frostline.search.words import duration, listed, plural, value
+from frostline.spaces import Metric
 
 _Z = 1.96
 """Standard errors that 95 % of a normal distribution lie within."""
@@ -61,7 +62,7 @@ def at_the_edge(rows: Sequence[Row], spaces: Mapping[str, Any]) -> list[str]:
 
     Asked of those that trained to the end, the best quarter of them and three at least, the winner included.
     """
-    ended = sorted((row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: -row.score)  # type: ignore[operator]
+    ended = sorted((row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: -row.objective)
     count = max(_FEW, len(ended) // 4)
     if len(ended) < 2 * count:
         return []
@@ -128,11 +129,11 @@ def freezing(
         times, sure = other.seconds / one.seconds, confirm.apart(took[one.number], took[other.number])
     else:
         ended = [row for row in rows if row.kind == DONE and row.score is not None and row.model == rows[0].model]
-        best = max(ended, key=lambda row: row.score or 0.0, default=None)
+        best = max(ended, key=lambda row: row.objective, default=None)
         others = [
             row for row in ended if best and abs(row.frozen - best.frozen) >= 0.25 * row.blocks and row.seconds > 0
         ]
-        rival = max(others, key=lambda row: row.score or 0.0, default=None)
+        rival = max(others, key=lambda row: row.objective, default=None)
         if best is None or rival is None or not best.seconds > 0:
             return None
         less, more = sorted((best, rival), key=lambda row: row.frozen)
@@ -181,7 +182,7 @@ def saved(rows: Sequence[Row], epochs: int) -> str | None:
     )
 
 
-def seeds_matter(confirmed: Sequence[Confirmed]) -> str | None:
+def seeds_matter(confirmed: Sequence[Confirmed], metric: Metric) -> str | None:
     """How much the seed alone moves a score, over all recipes trained again."""
     groups = [row.scores for row in confirmed if len(row.scores) > 1]
     freedom = sum(len(scores) - 1 for scores in groups)
@@ -190,8 +191,9 @@ def seeds_matter(confirmed: Sequence[Confirmed]) -> str | None:
     spread = math.sqrt(sum(statistics.variance(scores) * (len(scores) - 1) for scores in groups) / freedom)
     if spread == 0:
         return None
+    amount = points(spread) if metric.is_share else f"{spread:.4f} {metric.unit}".strip()
     return (
-        f"The seed alone moves a score by {points(spread)} (standard deviation over "
+        f"The seed alone moves a score by {amount} (standard deviation over "
         f"{sum(map(len, groups))} trainings of {plural(len(groups), 'recipe')}): smaller differences between single "
         "trials say little."
     )
@@ -215,11 +217,9 @@ def of_models(rows: Sequence[Row], names: Mapping[str, str], examples: int) -> s
     tried = Counter(row.model for row in rows)
     if len(names) < 2:
         return None
-    ended = sorted(
-        (row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: row.score or 0.0
-    )
+    ended = sorted((row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: row.objective)
     best = {row.model: row for row in ended}  # the last of each is its best
-    order = sorted(best.values(), key=lambda row: -(row.score or 0.0))
+    order = sorted(best.values(), key=lambda row: -row.objective)
     if not order:
         return None
     first = order[0]
@@ -263,6 +263,14 @@ def failures(rows: Sequence[Row]) -> str | None:
     why = "; ".join(f"{reason} ({count})" for reason, count in reasons)
     more = len(failed) - sum(count for _, count in reasons)
     return f"{plural(len(failed), 'trial')} failed: {why}{f'; and {more} for other reasons' if more else ''}."
+
+
+def unfit(rows: Sequence[Row]) -> str | None:
+    """How many trials had not enough memory for a single example."""
+    count = sum(row.kind == UNFIT for row in rows)
+    if not count:
+        return None
+    return f"{plural(count, 'trial')} did not fit the device's memory, even with one example at a time."
 
 
 def idle(use: Use | None) -> str | None:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frostline.search.plan import parameters
-from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Trial
+from frostline.search.records.trials import Outcome, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -53,29 +52,27 @@ class Importance:
         return [name for name, share in self.shares.items() if share > self.chance]
 
 
-def judged(trials: Sequence[Trial], metric: str) -> list[Trial]:
+def judged(trials: Sequence[Trial]) -> list[Trial]:
     """Those that the search has judged, worst first: stopped by ASHA, sooner before later, or trained to the end."""
 
     def place(trial: Trial) -> tuple[float, float, int]:
-        if trial.state == trial_records.COMPLETE:
-            return math.inf, trial.score(metric), -trial.number
+        if trial.outcome == Outcome.COMPLETE:
+            return math.inf, trial.objective, -trial.number
         last = trial.reports[-1]
-        return round(last.epoch, 1), last.metrics.get(metric, -math.inf), -trial.number
+        return round(last.epoch, 1), -math.inf if last.objective is None else last.objective, -trial.number
 
-    fair = [trial for trial in trials if trial.state == trial_records.COMPLETE and trial.best(metric)]
-    fair += [trial for trial in trials if trial.state == trial_records.PRUNED and not trial.reason and trial.reports]
+    fair = [trial for trial in trials if trial.outcome == Outcome.COMPLETE and trial.best]
+    fair += [trial for trial in trials if trial.outcome == Outcome.PRUNED and trial.reports]
     return sorted(fair, key=place)
 
 
-def importance(
-    trials: Sequence[Trial], metric: str, distributions: Mapping[str, BaseDistribution]
-) -> Importance | None:
+def importance(trials: Sequence[Trial], distributions: Mapping[str, BaseDistribution]) -> Importance | None:
     """What the trials that were judged say; None where they are too few, or there is nothing to tell apart."""
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator
 
     searched = {name: space for name, space in distributions.items() if not space.single()}
-    order = [t for t in judged(trials, metric) if searched.keys() <= parameters.sampled(t.params).keys()]
+    order = [t for t in judged(trials) if searched.keys() <= parameters.sampled(t.params).keys()]
     if len(order) < FEWEST or len(searched) < 2:
         return None
     top = max(_BEST, math.ceil(0.1 * len(order)))

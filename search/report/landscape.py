@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from frostline.search.report import figures
-from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, Row, View
+from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, Row, View
 from frostline.search.words import number, short_models, value
+from frostline.spaces import Metric
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -34,7 +35,7 @@ def parallel(view: View) -> go.Figure | None:
     rows = [row for row in rows if spaces.keys() <= row.trial.params.keys()]
     if len(rows) < _FEWEST or not spaces:
         return None
-    rows = thinned(rows)
+    rows = thinned(rows, view.metric)
     scores = [row.seen for row in rows if row.seen is not None]
     low, high = min(scores), max(scores)
     axes: list[tuple[str, Callable[[Row], float], dict[float, str]]] = []
@@ -43,7 +44,7 @@ def parallel(view: View) -> go.Figure | None:
         axes.append((name, lambda row, name=name, place=place: place(row.trial.params[name], row.number), marks))  # type: ignore[misc]
     span = (high - low) or 1.0
     marks = {part: f"{low + part * span:.2f}" for part in (0.0, 0.25, 0.5, 0.75, 1.0)}
-    axes.append((f"{view.metric}", lambda row: ((row.seen or 0.0) - low) / span, marks))
+    axes.append((view.metric.name, lambda row: ((row.seen or 0.0) - low) / span, marks))
     last = len(axes) - 1
     hidden = {"visible": False, "fixedrange": True}
     shown = figures.figure(
@@ -80,11 +81,11 @@ def parallel(view: View) -> go.Figure | None:
     return shown
 
 
-def thinned(rows: Sequence[Row]) -> list[Row]:
+def thinned(rows: Sequence[Row], metric: Metric) -> list[Row]:
     """All rows where they are few, else the best and an even sample of the others; by number."""
     if len(rows) <= MOST:
         return list(rows)
-    order = sorted(rows, key=lambda row: row.seen or 0.0, reverse=True)
+    order = sorted(rows, key=lambda row: metric.objective(row.seen or 0.0), reverse=True)
     others, left = order[BEST:], MOST - BEST
     sample = [others[at * len(others) // left] for at in range(left)]
     return sorted([*order[:BEST], *sample], key=lambda row: row.number)
@@ -256,7 +257,7 @@ def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
     """The trials that no other beats in both: cheapest first.
 
     Args:
-        points: cost (smaller is better) and score (larger is better) by trial.
+        points: cost (smaller is better) and objective (larger is better) by trial.
     """
     found: list[int] = []
     best = -math.inf
@@ -276,7 +277,9 @@ def pareto(view: View, costs: Mapping[int, float], title: str, unit: str) -> go.
         title: of the axis.
         unit: of the cost.
     """
-    rows = [row for row in view.rows if row.score is not None and row.number in costs and row.kind != FAILING]
+    rows = [
+        row for row in view.rows if row.score is not None and row.number in costs and row.kind not in {FAILING, UNFIT}
+    ]
     if len(rows) < 2 or len({costs[row.number] for row in rows}) < 2:
         return None
     values = [costs[row.number] for row in rows]
@@ -286,7 +289,7 @@ def pareto(view: View, costs: Mapping[int, float], title: str, unit: str) -> go.
         {"title": {"text": title, "standoff": 8}, **({"type": "log"} if log else {"rangemode": "tozero"})},
         figures.score_axis(view),
     )
-    of = front({row.number: (costs[row.number], row.score or 0.0) for row in rows})
+    of = front({row.number: (costs[row.number], row.objective) for row in rows})
     score = {row.number: row.score for row in rows}
     shown.add_scatter(
         x=[number(costs[one]) for one in of],

@@ -117,7 +117,8 @@
     heads.forEach((head, column) => {
       head.querySelector("button").addEventListener("click", () => {
         const numbers = head.classList.contains("n");
-        const first = numbers && head.textContent.trim() === "score" ? "descending" : "ascending";
+        const isScore = numbers && head.textContent.trim() === "score";
+        const first = isScore && table.dataset.better === "higher" ? "descending" : "ascending";
         const now = head.getAttribute("aria-sort");
         const order = now === "none" ? first : now === "ascending" ? "descending" : "ascending";
         heads.forEach((other) => other.setAttribute("aria-sort", other === head ? order : "none"));

@@ -20,16 +20,18 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from frostline.search.ledger import confirm
+from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Reference, Trial
+from frostline.search.records.trials import Outcome, Trial
 from frostline.search.report import figures, findings, importance, landscape, timeline, view
 from frostline.search.report import summary as summaries
 from frostline.search.report.importance import Importance
+from frostline.search.report.references import Reference, references
 from frostline.search.report.timeline import Stretch, Use
 from frostline.search.report.view import Row, View
-from frostline.search.words import duration, plural, short_models, value
+from frostline.search.words import duration, plural, score, short_models, value
 from frostline.spaces import RETRAIN
 
 NAME = "report.html"
@@ -95,7 +97,7 @@ def page(seen: View) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration, "value": value, "score": _score}
+    environment.filters |= {"duration": duration, "value": value, "score": score}
     return environment.get_template("page.html").render(
         **contents(seen),
         scripts=scripts,
@@ -111,7 +113,7 @@ def contents(seen: View) -> dict[str, Any]:
     sessions = [event["time"] for event in seen.sessions]
     ends = [event["time"] for event in seen.events] + [stretch.stop for slot in slots for stretch in slot]
     use = timeline.used(slots, sessions, plan.resources.slots, max(ends, default=0.0)) if any(slots) else None
-    matters = importance.importance(seen.trials, seen.metric, plan.search.distributions)
+    matters = importance.importance(seen.trials, plan.search.distributions)
     references = references_of(seen)
     sampled = [name for name, space in plan.search.distributions.items() if not space.single()]
     return {
@@ -131,22 +133,18 @@ def contents(seen: View) -> dict[str, Any]:
         "most": landscape.MOST,
         "best": landscape.BEST,
         "matters": matters,
-        "judged": len(importance.judged(seen.trials, seen.metric)),
+        "judged": len(importance.judged(seen.trials)),
         "fewest": importance.FEWEST,
         "use": use,
         "sampled": sampled,
         "models": short_models(plan.search.models),
         "folders": {row.number: folder_of(seen, row.trial) for row in rows},
-        "lines": summaries.plan_lines(plan),
+        "lines": plan_lines(plan),
         "command": command(plan),
         "commands": [(_when(event["time"]), str(event.get("command", ""))) for event in seen.sessions],
         "made": _when(seen.now),
         "trainings": len(seen.trials) + len(seen.confirmations),
     }
-
-
-def _score(of: float | None) -> str:
-    return "" if of is None else f"{of:.4f}"
 
 
 def _when(at: float) -> str:
@@ -170,13 +168,17 @@ def status_line(seen: View, rows: Sequence[Row]) -> str:
 
 
 def references_of(seen: View) -> list[Reference]:
-    """The recipes to hold the winner against; the majority class where the last session has counted it."""
-    counted = (seen.summary or {}).get("references", [])
-    share = next((row for row in counted if isinstance(row, dict) and row.get("name") == "majority class"), None)
-    rows = trial_records.references(
-        seen.trials, seen.metric, share["validation"] if share else 0.0, share["test"] if share else 0.0
-    )
-    return rows if share and seen.metric == "accuracy" else rows[1:]
+    """The scores to hold the winner against; baselines as the last session has computed them in this metric."""
+    summary = seen.summary or {}
+    counted = [row for row in summary.get("references", []) if isinstance(row, dict) and not row.get("params")]
+    # Before a summary named its direction, the majority class had its accuracy here whatever the metric was.
+    known = "better" in summary or seen.metric.name == "accuracy"
+    baselines = [
+        Reference(name=row["name"], validation=row.get("validation"), test=row.get("test"))
+        for row in counted
+        if known and row.get("name")
+    ]
+    return [*baselines, *references(seen.trials, seen.metric)]
 
 
 def slots_of(seen: View) -> list[list[Stretch]]:
@@ -190,7 +192,7 @@ def slots_of(seen: View) -> list[list[Stretch]]:
     ran: list[Stretch] = []
     for again, trials in ((False, seen.trials), (True, seen.confirmations)):
         for trial in trials:
-            running = seen.status == view.RUNNING and trial.open and trial.reason != trial_records.INTERRUPTED
+            running = seen.status == view.RUNNING and trial.outcome == Outcome.RUNNING
             breaks = sorted([*sessions, *lost.get(trial.key, ())])
             ran += timeline.stretches(trial, begun.get((again, *trial.key)), breaks, running, seen.now)
     return timeline.placed(ran)
@@ -201,15 +203,16 @@ def sentences(
 ) -> list[str]:
     """All that the records bear, what matters most first."""
     confirmed, won, plan = seen.confirmed, seen.won, seen.plan
-    score = confirmed[0].mean if confirmed else won.score(seen.metric) if won else None
+    score = confirmed[0].mean if confirmed else seen.metric.value(won.objective) if won else None
     examples = plan.data.sizes["validation"]
-    share = figures.is_share(seen)
+    share = seen.metric.is_share
     took = {
         row.number: [t.seconds for t in seen.confirmations if t.number == row.number and t.seed in row.seeds]
         for row in confirmed
     }
-    summary = {
+    summary: dict[str, Any] = {
         "best": None,
+        "better": seen.metric.better,
         "confirmed": [
             {"number": row.number, "failed": row.failed, "seconds": row.seconds, "scores": row.scores}
             for row in confirmed
@@ -221,19 +224,20 @@ def sentences(
     }
     if won is not None and seen.test:
         summary["best"] = {"number": won.number}
-        summary["optimism"] = won.score(seen.metric) - seen.test["metrics"][seen.metric]
+        summary["optimism"] = summaries.optimism(seen.metric, seen.metric.value(won.objective), seen.test["metrics"])
     found = [
         findings.against(references, score, examples) if share and score is not None else None,
         findings.explained(matters),
         findings.freezing(confirmed, rows, took, examples) if share and rows else None,
         findings.of_models(rows, short_models(plan.search.models), examples) if share else None,
         *summaries.verdict(summary),
-        findings.seeds_matter(confirmed) if share else None,
+        findings.seeds_matter(confirmed, seen.metric),
         findings.saved(rows, plan.budget.epochs),
         findings.longer(rows, plan.budget.epochs),
         *findings.at_the_edge(rows, plan.search.distributions),
         findings.progress(rows, won.number if won else None),
         findings.failures(rows),
+        findings.unfit(rows),
         findings.idle(use),
     ]
     return [sentence for sentence in found if sentence]
@@ -247,8 +251,9 @@ def charts(
     references: Sequence[Reference],
 ) -> Iterable[Chart]:
     """Every figure but the slices."""
-    metric, nothing = seen.metric, "No trial has reported yet."
-    ended = {row.trial.label for row in rows if row.kind == view.DONE} | {"majority class"}
+    metric, nothing = seen.metric.name, "No trial has reported yet."
+    ended = {row.trial.label for row in rows if row.kind == view.DONE}
+    ended |= {reference.name for reference in references if not reference.params}
     scores = [(row.name, row.first_rung if row.validation is None else row.validation) for row in references]
     held = [(name, score, name in ended) for name, score in scores if score is not None]
     yield Chart(
@@ -312,7 +317,9 @@ def slices(seen: View) -> list[Chart]:
     for place, (name, space) in enumerate(seen.plan.search.distributions.items()):
         shown = landscape.slice_of(seen, name, space)
         if shown is not None:
-            found.append(Chart(name=f"slice-{place}", about=f"Validation {seen.metric} against {name}", figure=shown))
+            found.append(
+                Chart(name=f"slice-{place}", about=f"Validation {seen.metric.name} against {name}", figure=shown)
+            )
     return found
 
 

@@ -21,15 +21,26 @@ from frostline.search.ledger.confirm import Confirmed
 from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
+from frostline.search.records.folder import unreported
 from frostline.search.records.journal import read_lines
-from frostline.search.records.trials import Line, Trial
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.spaces import Metric
 
 FINISHED, INTERRUPTED, FAILED, RUNNING, BROKEN_OFF = "finished", "interrupted", "stopped", "running", "broken off"
 """What has become of a search; broken off: its process is gone and left no summary."""
 
-DONE, STOPPED, FAILING, OPEN = "complete", "stopped early", "failed", "open"
-"""What has become of a trial, as the report shows it; open: it runs, or goes on when the search does."""
-_OUT_OF_TIME = "out of time"
+DONE, STOPPED, FAILING, UNFIT, OPEN = "complete", "stopped early", "failed", "did not fit", "open"
+"""What has become of a trial, as figures and tables show it; open: it runs, or goes on when the search does."""
+
+_KINDS = {
+    Outcome.COMPLETE: DONE,
+    Outcome.PRUNED: STOPPED,
+    Outcome.OUT_OF_TIME: STOPPED,
+    Outcome.INFEASIBLE: UNFIT,
+    Outcome.FAILED: FAILING,
+    Outcome.RUNNING: OPEN,
+    Outcome.INTERRUPTED: OPEN,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +49,7 @@ class Row:
 
     trial: Trial
     kind: str
-    """DONE, STOPPED, FAILING or OPEN."""
+    """DONE, STOPPED, FAILING, UNFIT or OPEN."""
     state: str
     """The same in a reader's words, finer: such as running, interrupted, did not fit."""
     reason: str
@@ -46,9 +57,11 @@ class Row:
     best: Line | None
     """The report that its score is from; None where it was never measured on all validation examples."""
     score: float | None
-    """At that report."""
+    """Value of the deciding metric at that report."""
+    objective: float
+    """The score, turned so that larger is better; minus infinity without one."""
     seen: float | None
-    """The score or, without one, what it measured last on a part of the validation examples."""
+    """The score or, without one, the last value measured on a part of the validation examples."""
     epoch: float
     """Epochs trained."""
     model: str
@@ -89,8 +102,8 @@ class View:
     """When it was read, seconds since 1970."""
 
     @property
-    def metric(self) -> str:
-        """What decides; larger is better."""
+    def metric(self) -> Metric:
+        """The metric that decides."""
         return self.plan.search.metric
 
     @property
@@ -108,7 +121,7 @@ class View:
     @cached_property
     def won(self) -> Trial | None:
         """The training that wins as things stand."""
-        return confirm.winner(self.trials, self.confirmations, self.confirmed, self.metric)
+        return confirm.winner(self.trials, self.confirmations, self.confirmed)
 
     @property
     def test(self) -> Mapping[str, Any] | None:
@@ -146,8 +159,9 @@ class View:
 
     def value(self, line: Line) -> float | None:
         """What a report measured; None where that is no number."""
-        value = line.metrics.get(self.metric, math.nan)
-        return value if math.isfinite(value) else None
+        if line.objective is None or not math.isfinite(line.objective):
+            return None
+        return self.metric.value(line.objective)
 
 
 def read(run: Path, now: float | None = None) -> View:
@@ -167,7 +181,7 @@ def read(run: Path, now: float | None = None) -> View:
     for confirms, trials in ((False, known), (True, again)):
         there = {trial.key for trial in trials}
         trials += [
-            trial_records.unreported(job.number, job.seed, job.params, job.label, time.time())
+            unreported(job, time.time())
             for (is_again, *key), job in begun.items()
             if is_again == confirms and tuple(key) not in there
         ]
@@ -220,7 +234,7 @@ def _lives(pid: Any) -> bool:
 def _row(view: View, trial: Trial) -> Row:
     plan = view.plan
     kind, state, reason = described(trial, view.status, plan.schedule.rungs)
-    best = trial.best(view.metric)
+    best = trial.best
     last = next((line for line in reversed(trial.reports) if view.value(line) is not None), None)
     model = str(trial.params.get("model", plan.search.base.model))
     known = plan.search.models.get(model, plan.search.models[plan.search.base.model])
@@ -231,6 +245,7 @@ def _row(view: View, trial: Trial) -> Row:
         reason=reason,
         best=best,
         score=view.value(best) if best else None,
+        objective=trial.objective,
         seen=view.value(best or last) if best or last else None,  # type: ignore[arg-type]
         epoch=trial.reports[-1].epoch if trial.reports else 0.0,
         model=model,
@@ -248,14 +263,13 @@ def described(trial: Trial, status: str, rungs: tuple[float, ...]) -> tuple[str,
         status: of the search.
         rungs: epochs at which a trial may be stopped.
     """
-    if trial.open:
-        state = "running" if status == RUNNING and trial.reason != trial_records.INTERRUPTED else "interrupted"
-        return OPEN, state, "" if state == "running" else "goes on with --resume"
-    if trial.state == trial_records.FAIL:
-        unfit = trial.reason.startswith(trial_records.INFEASIBLE)
-        return FAILING, "did not fit" if unfit else "failed", trial.reason
-    if trial.state == trial_records.PRUNED:
+    kind, state, reason = _KINDS[trial.outcome], _KINDS[trial.outcome], trial.reason
+    if kind == OPEN:
+        runs = status == RUNNING and trial.outcome == Outcome.RUNNING
+        return kind, "running" if runs else "interrupted", "" if runs else "goes on with --resume"
+    if trial.outcome == Outcome.OUT_OF_TIME:
+        state, reason = trial.outcome.value, "the time budget for trials was over"
+    if trial.outcome == Outcome.PRUNED and not reason:
         passed = [rung for rung in rungs if trial.reports and rung <= trial.reports[-1].epoch]
-        behind = f"behind at rung {passed[-1]:g}" if passed else ""
-        return STOPPED, _OUT_OF_TIME if trial.reason == trial_records.OUT_OF_TIME else STOPPED, trial.reason or behind
-    return DONE, DONE, trial.reason
+        reason = f"behind at rung {passed[-1]:g}" if passed else ""
+    return kind, state, reason

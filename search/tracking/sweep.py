@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from frostline.search.plan.plan import Plan
-from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Line, Trial
+from frostline.search.records.folder import Job
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.spaces import Metric
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -29,12 +30,13 @@ def config(plan: Plan) -> dict[str, Any]:
     W&B's sweep page draws its panels from `metric` and `parameters`, so these are the keys that runs log and have
     in their configuration.
     """
+    metric = plan.search.metric
     return {
         "name": plan.place.run.name,
         "description": f"{plan.search.space}, profile {plan.search.profile}: a Frostline search",
         "method": "bayes",  # W&B knows three; TPE is the nearest to this one
         "controller": {"type": "local"},
-        "metric": {"name": plan.search.metric, "goal": "maximize"},  # a larger metric is better in every space
+        "metric": {"name": metric.name, "goal": metric.goal},
         "parameters": {name: parameter(found) for name, found in plan.search.distributions.items()},
     }
 
@@ -81,27 +83,23 @@ def run_prefix(name: str, first_session: Mapping[str, Any]) -> str:
     return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def run_id(prefix: str, number: int, seed: int | None) -> str:
-    """Of a training; `seed` where it confirms a trial."""
-    return f"{prefix}-{number}" if seed is None else f"{prefix}-{number}-{seed}"
+def run_id(prefix: str, job: Job) -> str:
+    """Id of a training's run."""
+    return f"{prefix}-{job.number}-{job.seed}" if job.confirms else f"{prefix}-{job.number}"
 
 
-def run_name(number: int, seed: int | None, label: str) -> str:
-    """What the run is called in W&B's tables."""
-    return f"trial {number}" + ("" if seed is None else f" seed {seed}") + (f" ({label})" if label else "")
+def run_name(job: Job) -> str:
+    """Name of a training's run in W&B's tables."""
+    return (
+        f"trial {job.number}" + (f" seed {job.seed}" if job.confirms else "") + (f" ({job.label})" if job.label else "")
+    )
 
 
-def run_config(plan: Plan, number: int, params: Mapping[str, Any], label: str, seed: int) -> dict[str, Any]:
-    """The whole recipe; what is searched stands at its top under its own name."""
-    recipe = dataclasses.asdict(plan.recipe(params, seed))
-    return {
-        **recipe,
-        **params,
-        "trial": number,
-        "label": label,
-        "space": plan.search.space,
-        "profile": plan.search.profile,
-    }
+def run_config(plan: Plan, job: Job) -> dict[str, Any]:
+    """The whole recipe; each searched parameter is at its top under its own name."""
+    recipe = dataclasses.asdict(plan.recipe(job.params, job.seed))
+    search = {"space": plan.search.space, "profile": plan.search.profile}
+    return {**recipe, **job.params, "trial": job.number, "label": job.label, **search}
 
 
 def tags(plan: Plan, model: str) -> list[str]:
@@ -122,27 +120,28 @@ def row(line: Line) -> dict[str, Any]:
     }
 
 
-def ending(trial: Trial, metric: str, rungs: Iterable[float]) -> dict[str, Any]:
+def ending(trial: Trial, metric: Metric, rungs: Iterable[float]) -> dict[str, Any]:
     """The run's summary when the training has ended: what W&B compares runs by.
 
     The metric is that of the best report, by which a search decides, not of the last one.
     """
-    last, best = (trial.reports[-1] if trial.reports else None), trial.best(metric)
-    found: dict[str, Any] = {"state": trial.state, "seconds": trial.seconds}
+    last, best = (trial.reports[-1] if trial.reports else None), trial.best
+    found: dict[str, Any] = {"outcome": trial.outcome.value, "seconds": trial.seconds}
     if trial.reason:
         found["reason"] = trial.reason
     if best:
-        found |= {metric: best.metrics[metric], "best_epoch": best.epoch}
-    if trial.state == trial_records.PRUNED and last:
+        found |= {metric.name: metric.value(trial.objective), "best_epoch": best.epoch}
+    if trial.outcome == Outcome.PRUNED and last:
         found["stopped_at_rung"] = max((rung for rung in rungs if rung <= last.epoch), default=last.epoch)
     return found
 
 
 def exit_code(trial: Trial) -> int:
     """0 shows as finished, which a trial that was stopped early has; 1 as failed, or as preempted where it goes on."""
-    return int(trial.state == trial_records.FAIL or trial.open)
+    return int(trial.outcome == Outcome.FAILED or trial.open)
 
 
 def state_tags(trial: Trial) -> list[str]:
     """What W&B has no state for: a run that was stopped early shows as finished."""
-    return ["pruned"] if trial.state == trial_records.PRUNED and not trial.open else []
+    without_state = {Outcome.PRUNED, Outcome.OUT_OF_TIME, Outcome.INFEASIBLE}
+    return [trial.outcome.value] if trial.outcome in without_state else []

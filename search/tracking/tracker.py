@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import LOG
+from frostline.search.records.folder import LOG, Job, job_of
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
@@ -88,10 +87,10 @@ class Tracker:
         kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or also_offline)}
         known = [*trial_records.read(run / "trials.jsonl"), *trial_records.read(run / "confirm.jsonl")]
         self._reports = {trial.key: trial for trial in known if trial.open}
-        missing = [trial for trial in known if not trial.open and self._id(trial.number, trial.seed) not in kept]
+        missing = [trial for trial in known if not trial.open and self._id(job_of(trial)) not in kept]
         self._patience += _BEHIND * len(missing)
         for trial in missing:  # W&B was off, or did not answer
-            self._begin(trial.number, trial.params, trial.label, trial.seed, trial)
+            self._begin(job_of(trial), trial)
             self._end(trial)
         return self
 
@@ -125,7 +124,7 @@ class Tracker:
             "view": {
                 "name": f"Frostline: {plan.place.run.name}",
                 "group": plan.place.run.name,
-                "metric": plan.search.metric,
+                "metric": plan.search.metric.name,
                 "parameters": {name: sweep.is_log(found) for name, found in plan.search.distributions.items()},
                 "depth": depth,
             },
@@ -157,18 +156,17 @@ class Tracker:
 
     # --- the search ----------------------------------------------------------------------------
 
-    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
-        """A training has been given a slot; `seed` where it is not the search's own."""
-        seed = self._plan.search.seed if seed is None else seed
-        self._begin(number, params, label, seed, self._reports.get((number, seed)))
+    def begin(self, job: Job) -> None:
+        """A training has been given a slot."""
+        self._begin(job, self._reports.get(job.key))
 
     def report(self, line: Line) -> None:
         """A running training has reported."""
         key = (line.number, line.seed)
         self._reports[key] = trial_records.extended(self._reports.get(key), line)
-        self._put("report", line.number, line.seed, row=sweep.row(line))
+        self._put("report", job_of(self._reports[key]), row=sweep.row(line))
 
-    def lose(self, number: int, seed: int, reason: str) -> None:
+    def lose(self, job: Job, reason: str) -> None:
         """A training has lost its process and will go on: in the same run, which stays open."""
 
     def note(self, text: str) -> None:
@@ -179,34 +177,36 @@ class Tracker:
         key = (line.number, line.seed)
         trial = trial_records.extended(self._reports.pop(key, None), line)
         if key not in self._begun:  # an earlier session's, that only lacked the record of its end
-            self._begin(trial.number, trial.params, trial.label, trial.seed, trial)
+            self._begin(job_of(trial), trial)
         self._end(trial)
 
     def publish(self, best: Trial, folder: Path) -> None:
         """Upload the winner's model, in its folder, as an artifact, unless that has been done."""
-        if self._plan.wandb.mode == "off" or self._id(best.number, best.seed) == self._uploaded:
+        job = job_of(best)
+        if self._plan.wandb.mode == "off" or self._id(job) == self._uploaded:
             return
+        metric = self._plan.search.metric
         self._patience += (upload := sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _UPLOAD)
         self._put(
-            *("artifact", best.number, best.seed),
-            **self._described(best.number, best.params, best.label, best.seed),
+            *("artifact", job),
+            **self._described(job),
             folder=str(folder),
             artifact=self._plan.search.space,
             aliases=["best", self._plan.search.space],
-            metadata={"metric": self._plan.search.metric, "validation": best.score(self._plan.search.metric)},
+            metadata={"metric": metric.name, "validation": metric.value(best.objective)},
             finish_in=self._limits.finish + upload,
         )
 
-    def _begin(self, number: int, params: Mapping[str, Any], label: str, seed: int, known: Trial | None) -> None:
-        self._begun.add((number, seed))
+    def _begin(self, job: Job, known: Trial | None) -> None:
+        self._begun.add(job.key)
         rows = [sweep.row(line) for line in known.reports] if known else []
-        self._put("begin", number, seed, **self._described(number, params, label, seed), rows=rows)
+        self._put("begin", job, **self._described(job), rows=rows)
 
-    def _described(self, number: int, params: Mapping[str, Any], label: str, seed: int) -> dict[str, Any]:
-        config = sweep.run_config(self._plan, number, params, label, seed)
+    def _described(self, job: Job) -> dict[str, Any]:
+        config = sweep.run_config(self._plan, job)
         return {
-            "name": sweep.run_name(number, self._fresh(seed), label),
-            "job_type": "trial" if self._fresh(seed) is None else "confirm",
+            "name": sweep.run_name(job),
+            "job_type": "confirm" if job.confirms else "trial",
             "tags": sweep.tags(self._plan, config["model"]),
             "config": config,
         }
@@ -214,23 +214,20 @@ class Tracker:
     def _end(self, trial: Trial) -> None:
         self._begun.discard(trial.key)
         self._put(
-            *("end", trial.number, trial.seed),
+            *("end", job_of(trial)),
             summary=sweep.ending(trial, self._plan.search.metric, self._plan.schedule.rungs),
             tags=sweep.state_tags(trial),
             exit_code=sweep.exit_code(trial),
             goes_on=trial.open,
         )
 
-    def _put(self, do: str, number: int, seed: int, **fields: Any) -> None:
+    def _put(self, do: str, job: Job, **fields: Any) -> None:
         if self._plan.wandb.mode != "off":
             self.start()
-            self._events.put({"do": do, "id": self._id(number, seed), **fields})
+            self._events.put({"do": do, "id": self._id(job), **fields})
 
-    def _id(self, number: int, seed: int) -> str:
-        return sweep.run_id(self._prefix, number, self._fresh(seed))
-
-    def _fresh(self, seed: int) -> int | None:
-        return None if seed == self._plan.search.seed else seed
+    def _id(self, job: Job) -> str:
+        return sweep.run_id(self._prefix, job)
 
     # --- the client ----------------------------------------------------------------------------
 

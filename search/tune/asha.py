@@ -50,11 +50,12 @@ class Rungs:
         action = self._asha.on_trial_result(None, trial, {"epoch": epoch, "objective": objective})
         return bool(action == self._asha.STOP)
 
-    def replay(self, trials: Iterable[Trial], metric: str) -> set[int]:
+    def replay(self, trials: Iterable[Trial]) -> set[int]:
         """Take in what earlier sessions recorded; the trials that were stopped at their last report."""
         lines = [line for trial in trials for line in trial.reports]
         stopped: set[int] = set()
         for line in sorted(lines, key=lambda line: line.time):
-            decided = self.stops(line.number, line.epoch, line.metrics.get(metric, -math.inf))
+            objective = -math.inf if line.objective is None else line.objective
+            decided = self.stops(line.number, line.epoch, objective)
             (stopped.add if decided else stopped.discard)(line.number)
         return stopped

@@ -19,9 +19,9 @@ from ray.tune.search import Searcher
 from frostline.search.cluster import capacity, ray_private
 from frostline.search.cluster.watch import TrialNode, Watch
 from frostline.search.ledger.ledger import Ledger
-from frostline.search.records import trials as trial_records
+from frostline.search.ledger.rules import FAST_FAILURES
 from frostline.search.records.folder import Job
-from frostline.search.records.trials import Line
+from frostline.search.records.trials import Line, Outcome
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.faults import Fault, cause_of, node_in
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
@@ -36,13 +36,13 @@ class SearchFailedError(Exception):
 class Follower(Protocol):
     """Is told what happens on the slots, and decides nothing."""
 
-    def begin(self, number: int, params: Mapping[str, Any], label: str, seed: int | None = None) -> None:
+    def begin(self, job: Job) -> None:
         """A training has been given a slot."""
 
     def report(self, line: Line) -> None:
         """A running training has reported."""
 
-    def lose(self, number: int, seed: int, reason: str) -> None:
+    def lose(self, job: Job, reason: str) -> None:
         """A training has lost its process and will go on."""
 
     def note(self, text: str) -> None:
@@ -215,7 +215,7 @@ class Recorder(Callback):
             raise KeyboardInterrupt
         if board.ledger.failure:
             raise SearchFailedError(
-                f"{trial_records.FAST_FAILURES} trials in a row failed before their first report. "
+                f"{FAST_FAILURES} trials in a row failed before their first report. "
                 f"The last one: {board.ledger.failure}"
             )
         if board.watch.offer and (since := board.waiting.poll(bool(board.nodes) or board.ledger.finished)):
@@ -235,7 +235,7 @@ class Recorder(Callback):
             self._board.nodes[trial.trial_id] = node
         for job in self._board.jobs[trial.trial_id].values():
             for follower in self._board.followers:
-                follower.begin(job.number, job.params, job.label, job.seed)
+                follower.begin(job)
 
     @_guarded()
     def on_trial_result(
@@ -269,12 +269,12 @@ class Recorder(Callback):
             self._end(job, trial.last_result)
 
     def _end(self, job: Job, result: Mapping[str, Any]) -> None:
-        board, (state, reason) = self._board, end_of(result)
-        if state == trial_records.PRUNED and not reason and board.ledger.expired():
-            reason = trial_records.OUT_OF_TIME
+        board, (outcome, reason) = self._board, end_of(result)
+        if outcome == Outcome.PRUNED and board.ledger.expired():
+            outcome = Outcome.OUT_OF_TIME
         if "traceback" in result:
             self._keep_error(job, result["traceback"])
-        self._tell_end(board.ledger.end(job, state, reason))
+        self._tell_end(board.ledger.end(job, outcome, reason))
 
     def _tell_end(self, line: Line) -> None:
         for follower in self._board.followers:
@@ -290,7 +290,7 @@ class Recorder(Callback):
         for job in reversed(jobs.values()):  # the first of them is to be the first again
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
-                    follower.lose(job.number, job.seed, reason)
+                    follower.lose(job, reason)
             else:
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
@@ -317,15 +317,15 @@ def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
     return said
 
 
-def end_of(report: Mapping[str, Any]) -> tuple[str, str]:
+def end_of(report: Mapping[str, Any]) -> tuple[Outcome, str]:
     """How a trial ended, and why, from its last report.
 
-    FAIL: it reported a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
-    PRUNED: it was stopped before, or it did not fit the device.
+    FAILED: it reported a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
+    PRUNED: it was stopped before.
     """
     reason = str(report.get("failed", ""))
     if report.get("infeasible"):
-        return trial_records.PRUNED, f"{trial_records.INFEASIBLE}: {reason}"
+        return Outcome.INFEASIBLE, reason
     if reason or not math.isfinite(report.get("objective", math.nan)):
-        return trial_records.FAIL, reason or "it ended without a report"
-    return (trial_records.COMPLETE if report.get("final") else trial_records.PRUNED), ""
+        return Outcome.FAILED, reason or "it ended without a report"
+    return (Outcome.COMPLETE if report.get("final") else Outcome.PRUNED), ""

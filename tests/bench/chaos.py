@@ -25,6 +25,8 @@ from typing import Any
 import psutil
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.study import optuna_state
+from frostline.search.plan.plan import metric_of
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from tests import tiny
@@ -176,17 +178,17 @@ def check(outcome: Outcome) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
     plan = json.loads((run / "plan.json").read_text())
     lines = [json.loads(text) for text in (run / "trials.jsonl").read_text().splitlines()]
-    ends = Counter(line["number"] for line in lines if line["state"] != "RUNNING")
+    ends = Counter(line["number"] for line in lines if line["outcome"] != "running")
     assert ends == dict.fromkeys(range(outcome.trials), 1), f"every trial ends once: {ends}"
-    said = Counter((line["number"], line["samples"]) for line in lines if line["state"] == "RUNNING")
+    said = Counter((line["number"], line["samples"]) for line in lines if line["outcome"] == "running")
     assert set(said.values()) == {1}, "every report is there once"
     backend = optuna.storages.journal.JournalFileBackend(str(run / "study.journal"))
     study = optuna.load_study(study_name=plan["space"], storage=optuna.storages.JournalStorage(backend))
     records = trial_records.read(run / "trials.jsonl")
-    assert [trial.state.name for trial in study.trials] == [record.state for record in records]
+    assert [trial.state for trial in study.trials] == [optuna_state(record) for record in records]
     assert [trial.params for trial in study.trials] == [record.params for record in records]
-    assert summary["counts"]["RUNNING"] == 0 and not summary["interrupted"]
-    rows = confirm.confirmed(records, trial_records.read(run / "confirm.jsonl"), plan["metric"])
+    assert summary["counts"]["running"] == 0 and not summary["interrupted"]
+    rows = confirm.confirmed(records, trial_records.read(run / "confirm.jsonl"), metric_of(plan))
     budget = plan["base"]["budget"]
     assert len(rows) >= budget["confirm_recipes"] and all(len(r.scores) == budget["confirm_seeds"] for r in rows)
     assert summary["best"]["number"] == rows[0].number, "the best is the recomputed best"

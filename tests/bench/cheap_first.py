@@ -74,7 +74,7 @@ def _search(space: str, seed: int, sort: bool, folder: Path, name: str, trials: 
     scores = [
         (line["time"] - began, line["metrics"]["accuracy"])
         for line in lines
-        if line["state"] == "RUNNING" and not line["partial"]
+        if line["outcome"] == "running" and not line["partial"]
     ]
     return {"seconds": max(line["time"] for line in lines) - began, "scores": scores}
 

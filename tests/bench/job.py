@@ -144,7 +144,7 @@ def _read_records(path: Path) -> list[Report]:
             seconds=line["seconds"],
         )
         for line in lines
-        if line["state"] == "RUNNING"
+        if line["outcome"] == "running"
     ]
 
 

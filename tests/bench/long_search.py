@@ -213,10 +213,10 @@ class Calm:
 
     offer = None
 
-    def home(self, actor: Any) -> None:
+    def node_of(self, actor: Any) -> None:
         """One machine, so that is no question."""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         pass
 
 
@@ -240,7 +240,7 @@ def without_ray(made: Plan, every: int) -> None:
     with hold(made.place.run) as log:
         again = Ledger(made, log)
         opened = time.perf_counter()
-        Rungs(made.search.base.budget).replay(again.trials, made.search.metric)
+        Rungs(made.search.base.budget).replay(again.trials)
         states = ", ".join(f"{count} {state}" for state, count in trial_records.counts(again.trials).items())
     print(f"opened again in {opened - began:.1f} s, rungs in {time.perf_counter() - opened:.1f} s: {states}")
     assert again.finished
@@ -285,8 +285,18 @@ def with_ray(made: Plan, every: int) -> None:
     watch.attach()
     study._Sampler = at_random  # type: ignore[misc, assignment]
     tuner.run_trial = trivial
-    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(Setup) if hasattr(made, f.name)}
-    setup = Setup(**{**fields, "models": {}, "run": str(made.place.run)})
+    setup = Setup(
+        models={},
+        classes=made.data.classes,
+        run=str(made.place.run),
+        report_at=made.schedule.report_at,
+        validate_on=made.schedule.validate_on,
+        metric=made.search.metric,
+        device=made.resources.device,
+        threads=made.resources.threads,
+        gpu_share=made.resources.need.gpus,
+        checkpoint_every=made.resources.checkpoint_every,
+    )
     table = Table(watch, every, ["ours", "driver's CPU"])
     ended = Recorder.on_trial_complete
 

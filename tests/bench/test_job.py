@@ -61,7 +61,7 @@ def test_frostlines_reports_are_those_of_its_records(tmp_path: Path) -> None:
     line = {"number": 3, "params": RECIPES[0], "epoch": 2.0, "metrics": {"accuracy": 0.8}, "time": 5.0, "seconds": 1.0}
     records = tmp_path / "runs" / "bench" / "trials.jsonl"
     records.parent.mkdir(parents=True)
-    texts = [json.dumps({**line, "state": state}) for state in ("RUNNING", "COMPLETE")]
+    texts = [json.dumps({**line, "outcome": outcome}) for outcome in ("running", "complete")]
     records.write_text("\n".join(texts) + '\n{"numb')  # it is being written
     (report,) = jobs.read_reports(job)
     assert (report.trial, report.accuracy, report.time) == ("3", 0.8, 5.0)

@@ -61,11 +61,11 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
     assert not late.is_set(), text.getvalue()[-4000:]
     doing.result()
     assert "unsent" not in found
-    assert found["counts"]["FAIL"] == found["counts"]["RUNNING"] == 0
+    assert found["counts"]["failed"] == found["counts"]["running"] == 0
     assert "trial 0: its node does not answer; it goes on from its last checkpoint\n" in text.getvalue()
     assert "goes on after epoch " in text.getvalue()
     trials = trial_records.read(plan.place.run / "trials.jsonl")
-    kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best("accuracy")}
+    kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best}
     assert store.files("trials").keys() == kept
     assert store.files("best").keys() == {f"best/{path.name}" for path in (plan.place.run / "best").iterdir()}
     assert "lock.json" not in store.files()

@@ -120,8 +120,8 @@ def ended(run: Path) -> dict[int, list[str]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     ends: dict[int, list[str]] = {}
     for line in lines:
-        if line["state"] != "RUNNING":
-            ends.setdefault(line["number"], []).append(line["state"])
+        if line["outcome"] != "running":
+            ends.setdefault(line["number"], []).append(line["outcome"])
     return ends
 
 
@@ -165,7 +165,7 @@ def prove(site: Site, trials: int, name: str) -> None:
         assert (fetched / "run.py").read_bytes() == (cluster_file.ROOT / "search" / "run.py").read_bytes()
         ends = ended(run)
         assert sorted(ends) == list(range(trials)), ends
-        assert all(len(states) == 1 and states[0] in ("COMPLETE", "PRUNED") for states in ends.values()), ends
+        assert all(len(states) == 1 and states[0] in ("complete", "pruned") for states in ends.values()), ends
     finally:
         ray("down", "--yes", str(config))
     clock.lap("ray down")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from frostline.search.dashboard import server as dashboard_server
-from frostline.search.records.trials import COMPLETE, RUNNING
+from frostline.search.records.trials import Outcome
 from tests.browser import opened
 from tests.search.studies import Search, searched
 
@@ -48,7 +48,7 @@ def test_history_importance_states_and_files_are_there(browser: Browser, served:
         assert states(page) == [*["Complete"] * 6, "Pruned", "Pruned", "Fail", "Running"]
         page.goto(f"{address}/dashboard/studies/0/trials?numbers=8")
         page.get_by_role("link", name="Records and files of trial 8").click()
-        expect(page.get_by_text("FAIL (loss is nan at step 3)")).to_be_visible()
+        expect(page.get_by_text("failed (loss is nan at step 3)")).to_be_visible()
         page.get_by_role("link", name="trials/00008/error.txt").click()
         expect(page.get_by_text("Traceback: here")).to_be_visible()
 
@@ -57,10 +57,10 @@ def test_a_page_follows_a_search_that_goes_on(browser: Browser, served: tuple[Se
     search, address = served
     with opened(browser, f"{address}/dashboard/studies/0/trials") as page:
         assert len(states(page)) == 10
-        search.trial(COMPLETE)
+        search.trial(Outcome.COMPLETE)
         page.get_by_text("Trial 10", exact=True).wait_for()
         search.resume()  # two points of the start wait there; the page is loaded anew
-        search.trial(RUNNING)
+        search.trial(Outcome.RUNNING)
         page.get_by_text("Trial 11", exact=True).wait_for()
         assert states(page)[10:12] == ["Complete", "Running"]
 

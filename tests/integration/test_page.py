@@ -32,7 +32,7 @@ def drawn(page: Page) -> None:
 def test_every_figure_is_drawn_and_holds_the_records(browser: Browser, report: Path) -> None:
     lines = [json.loads(line) for line in (report.parent / "trials.jsonl").read_text().splitlines()]
     reported = {
-        (line["number"], line["epoch"]): line["metrics"]["accuracy"] for line in lines if line["state"] == "RUNNING"
+        (line["number"], line["epoch"]): line["metrics"]["accuracy"] for line in lines if line["outcome"] == "running"
     }
     with opened(browser, report.as_uri(), viewport=WIDE, offline=True) as page:
         drawn(page)

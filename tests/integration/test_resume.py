@@ -16,15 +16,19 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from frostline.search import cli
 from frostline.search.ledger import confirm
+from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Outcome
 from tests.bench import chaos
+from tests.search.made import METRIC
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -65,7 +69,7 @@ class Searches:
         path, over = self.storage / name / "trials.jsonl", threading.Event()
 
         def size() -> int:
-            return path.read_text().count("RUNNING") if path.exists() else 0
+            return path.read_text().count('"outcome": "running"') if path.exists() else 0
 
         def watch() -> None:
             before = size()
@@ -97,7 +101,7 @@ def told(lines: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
             sorted((k, v) for k, v in line["metrics"].items() if k != "peak_memory_mb"),
         )
         for line in lines
-        if line["state"] == "RUNNING"
+        if line["outcome"] == "running"
     ]
 
 
@@ -110,7 +114,7 @@ def test_broken_off_again_and_again_it_ends_as_if_it_had_never_been(searches: Se
         found = searches.start("broken", **asked)
     while found["interrupted"]:
         interruptions += 1
-        assert found["counts"]["RUNNING"] == 0
+        assert found["counts"]["running"] == 0
         with searches.interrupted_after("broken", 6):
             found = searches.resume("broken", concurrent=1)
     assert interruptions >= 2
@@ -160,9 +164,9 @@ def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches) -> None
     lines = searches.lines("more")
     assert lines[: len(before)] == before
     assert sum(found["counts"].values()) == 6
-    assert found["counts"]["RUNNING"] == 0
+    assert found["counts"]["running"] == 0
     assert len({json.dumps(line["params"]) for line in lines}) == 6, "no recipe is tried twice"
-    scores = [line["metrics"]["accuracy"] for line in lines if line["state"] == "RUNNING"]
+    scores = [line["metrics"]["accuracy"] for line in lines if line["outcome"] == "running"]
     assert found["best"]["validation"] == max(scores)
     moved = Path(found["run"], "log.jsonl").read_text().count('"event": "test"')
     assert found["test_reads"] == moved <= 2, "a second time for another winner only"
@@ -179,10 +183,10 @@ def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches) -> None
 def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(searches: Searches) -> None:
     found = searches.start("timed", time_budget="12s", epochs=40)
     records = trial_records.read(Path(found["run"], "trials.jsonl"))
-    late = [trial for trial in records if trial.reason == trial_records.OUT_OF_TIME]
+    late = [trial for trial in records if trial.outcome == Outcome.OUT_OF_TIME]
     assert late
-    assert all(trial.state == trial_records.PRUNED and trial.reports for trial in late)
-    assert found["counts"]["RUNNING"] == found["counts"]["FAIL"] == 0
+    assert all(optuna_state(trial) == TrialState.PRUNED and trial.reports for trial in late)
+    assert found["counts"]["running"] == found["counts"]["failed"] == 0
     assert found["best"]
     assert found["seconds"] < 60
     assert not list(Path(found["run"]).glob("trials/*/last.safetensors"))
@@ -193,12 +197,12 @@ def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) ->
     run = Path(found["run"])
     trials, runs = trial_records.read(run / "trials.jsonl"), trial_records.read(run / "confirm.jsonl")
     assert {(trial.number, trial.seed) for trial in runs} == {
-        (trial.number, seed) for trial in trial_records.top(trials, "accuracy", 3) for seed in (1, 2)
+        (trial.number, seed) for trial in trial_records.top(trials, 3) for seed in (1, 2)
     }, "of those that ASHA has let come to a score on all of the validation slice"
-    assert all(trial.state == trial_records.COMPLETE for trial in runs), "none is stopped early"
+    assert all(trial.outcome == Outcome.COMPLETE for trial in runs), "none is stopped early"
     pids = {line.pid for trial in trials for line in trial.reports}
     assert {line.pid for trial in runs for line in trial.reports} <= pids, "in the slots that are warm already"
-    rows = confirm.confirmed(trials, runs, "accuracy")
+    rows = confirm.confirmed(trials, runs, METRIC)
     best = max(rows, key=lambda row: row.mean)
     assert found["best"]["number"] == best.number
     assert found["confirmed"][0]["mean"] == best.mean
@@ -269,7 +273,7 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
     found = searches.start("hopeless", trials=30, model=str(broken))
     assert "The last one: loss is nan at step 0, learning rate" in found["failure"]
     ended = trial_records.read(Path(found["run"], "trials.jsonl"))
-    failed = [trial for trial in ended if trial.reason != trial_records.INTERRUPTED]
+    failed = [trial for trial in ended if trial.outcome != Outcome.INTERRUPTED]
     assert len(failed) == 5, "not thirty"
     console = io.StringIO()
     assert cli._close(found, Console(file=console, width=300)) == cli.NO_TRIAL_SUCCEEDED
@@ -366,7 +370,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     assert after.startswith(before)
     found = json.loads(done.stdout)
     assert sum(found["counts"].values()) == 4
-    assert found["counts"]["RUNNING"] == found["counts"]["FAIL"] == 0
+    assert found["counts"]["running"] == found["counts"]["failed"] == 0
 
 
 def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import optuna
 import pytest
 
+from frostline.search.ledger.study import optuna_state
 from frostline.search.records import folder as run_folder
 from frostline.search.records import remote
 from frostline.search.records import trials as trial_records
 from frostline.search.records.mirror import RECORDS
+from frostline.search.records.trials import Outcome
 from frostline.trainables._storage import Store
 from tests.s3 import S3, s3, s3_server, store, url
 
@@ -72,7 +74,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     try:
         wait_for(
             lambda: (
-                (store.read("trials.jsonl") or b"").count(b"RUNNING") >= 3
+                (store.read("trials.jsonl") or b"").count(b'"outcome": "running"') >= 3
                 and any(file.endswith("last.safetensors") for file in store.files())
             ),
             running,
@@ -110,18 +112,16 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     assert all((there / each).read_bytes() == (here / each).read_bytes() for each in RECORDS if each != "confirm.jsonl")
     assert (there / "trials.jsonl").read_bytes().splitlines()[: len(before)] == before
     lines = list(run_folder.read_lines(there / "trials.jsonl"))
-    ends = Counter(fields["number"] for fields in lines if fields["state"] != trial_records.RUNNING)
+    ends = Counter(fields["number"] for fields in lines if fields["outcome"] != Outcome.RUNNING)
     assert ends == dict.fromkeys(range(6), 1), "every trial has ended, and once"
-    told = Counter(
-        (fields["number"], fields["samples"]) for fields in lines if fields["state"] == trial_records.RUNNING
-    )
+    told = Counter((fields["number"], fields["samples"]) for fields in lines if fields["outcome"] == Outcome.RUNNING)
     assert set(told.values()) == {1}, "nothing is said twice"
     trials = trial_records.read(there / "trials.jsonl")
-    [reports] = {len(trial.reports) for trial in trials if trial.state == trial_records.COMPLETE}
+    [reports] = {len(trial.reports) for trial in trials if trial.outcome == Outcome.COMPLETE}
     assert reports == max(len(trial.reports) for trial in trials) >= EPOCHS, "and none is missing"
     backend = optuna.storages.journal.JournalFileBackend(str(there / "study.journal"))
     study = optuna.load_study(study_name="bert_imdb", storage=optuna.storages.JournalStorage(backend))
-    assert [trial.state.name for trial in study.trials] == [trial.state for trial in trials]
+    assert [trial.state for trial in study.trials] == [optuna_state(trial) for trial in trials]
     assert [dict(trial.params) for trial in study.trials] == [
         {parameter: trial.params[parameter] for parameter in told_to.params}
         for trial, told_to in zip(trials, study.trials, strict=True)
@@ -130,7 +130,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     from transformers import AutoModelForSequenceClassification
 
     AutoModelForSequenceClassification.from_pretrained(there / "best")
-    kept = {run_folder.folder(trial.number) + "/best.safetensors" for trial in trial_records.top(trials, "accuracy", 3)}
+    kept = {run_folder.folder(trial.number) + "/best.safetensors" for trial in trial_records.top(trials, 3)}
     names = store.files().keys()
     assert {each for each in names if each.startswith("trials/")} == kept, "no strays"
     assert {each for each in names if "/" not in each} == {

@@ -17,11 +17,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import parameters
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Outcome
 from frostline.spaces import Recipe
 from tests import tiny
 from tests.search.altered import altered
@@ -86,14 +88,14 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
     assert summary["best"].keys() >= {"number", "params", "validation"}
     assert sum(summary["counts"].values()) == 8
     assert {row["name"] for row in summary["references"]} == {"majority class", "default", "linear probe"}
-    keys = {"number", "state", "params", "epoch", "step", "metrics", "seconds", "pid"}
+    keys = {"number", "outcome", "objective", "params", "epoch", "step", "metrics", "seconds", "pid"}
     assert all(line.keys() >= keys for line in lines_of(finished))
     newest = max(run.rglob("*"), key=lambda path: path.stat().st_mtime_ns)
     assert newest == run / "report.html", "written last"
 
 
 def test_the_winner_is_the_best_report_of_all_and_learned_something(finished: dict[str, Any]) -> None:
-    scores = [line["metrics"]["accuracy"] for line in lines_of(finished) if line["state"] == "RUNNING"]
+    scores = [line["metrics"]["accuracy"] for line in lines_of(finished) if line["outcome"] == "running"]
     majority = finished["references"][0]
     assert finished["best"]["validation"] == max(scores) > majority["validation"] + 0.1
     assert finished["test"]["accuracy"] > majority["test"] + 0.1
@@ -117,11 +119,11 @@ def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> Non
     trials, records = study_of(finished).trials, trial_records.read(Path(finished["run"], "trials.jsonl"))
     assert [trial.number for trial in trials] == [record.number for record in records] == list(range(8))
     for trial, record in zip(trials, records, strict=True):
-        assert trial.state.name == record.state
+        assert trial.state == optuna_state(record)
         assert trial.params == record.params
         assert trial.intermediate_values == {line.samples: line.metrics["accuracy"] for line in record.reports}
         if trial.state == TrialState.COMPLETE:
-            assert trial.value == record.score("accuracy")
+            assert trial.value == record.objective
     assert [record.label for record in records][:2] == ["default", "linear probe"]
     states = {trial.state for trial in trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "ASHA stopped some and let some finish"
@@ -145,7 +147,7 @@ def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
     import ray
     from ray._private import state
 
-    assert finished["counts"]["PRUNED"] > 0
+    assert finished["counts"]["pruned"] > 0
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
@@ -167,7 +169,7 @@ def test_the_same_seed_gives_the_same_recipes_and_the_same_scores(search: Search
         volatile = {"peak_memory_mb"}
         return [
             (
-                *(line[key] for key in ("number", "state", "params", "samples")),
+                *(line[key] for key in ("number", "outcome", "params", "samples")),
                 sorted((k, v) for k, v in line["metrics"].items() if k not in volatile),
             )
             for line in lines_of(found)
@@ -208,7 +210,7 @@ def test_the_model_is_searched_too(search: Search, tmp_path: Path) -> None:
     blocks = {str(small): 3, str(large): 5}
     records = trial_records.read(Path(found["run"], "trials.jsonl"))
     assert {record.params["model"] for record in records} == set(blocks), "one process trained both"
-    assert found["counts"]["FAIL"] == 0
+    assert found["counts"]["failed"] == 0
     for record in records:
         depth = parameters.whole_blocks(record.params["frozen_fraction"], blocks[record.params["model"]])
         assert record.params["frozen_layers"] == depth
@@ -230,7 +232,7 @@ def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model:
         {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()}, broken / "model.safetensors"
     )
     found = search(name="broken", trials=3, model=str(broken))
-    assert found["counts"] == {"COMPLETE": 0, "PRUNED": 0, "FAIL": 3, "RUNNING": 0}
+    assert found["counts"] == {**dict.fromkeys(Outcome, 0), "failed": 3}
     assert (found["best"], found["test"]) == (None, None)
     assert [trial.state for trial in study_of(found).trials] == [TrialState.FAIL] * 3
     for line in lines_of(found):
@@ -266,15 +268,15 @@ def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     assert found == json.loads((records.parent / "summary.json").read_text())
     trials = trial_records.read(records)
     assert len(trials) == 4
-    assert (found["counts"]["RUNNING"], found["counts"]["FAIL"]) == (0, 0)
+    assert (found["counts"]["running"], found["counts"]["failed"]) == (0, 0)
     events = [json.loads(text) for text in (records.parent / "log.jsonl").read_text().splitlines()]
     lost = [event for event in events if event["event"] == "lost"]
     assert {event["reason"] for event in lost} == {"its process died"}, "more than one where it had a group of heads"
     for killed in (trial for trial in trials if trial.number in {event["number"] for event in lost}):
-        assert killed.state in {"COMPLETE", "PRUNED"}
+        assert killed.outcome in {Outcome.COMPLETE, Outcome.PRUNED}
         samples = [line.samples for line in killed.reports]
         assert samples == sorted(set(samples)), "nothing was said twice"
-    assert [trial.state.name for trial in study_of(found).trials] == [trial.state for trial in trials]
+    assert [trial.state for trial in study_of(found).trials] == [optuna_state(trial) for trial in trials]
     assert "trial 0 starts" in err
 
 
@@ -311,6 +313,6 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_was_found(tiny_model: Path, t
     assert "winner: trial" in out
     found = json.loads((tmp_path / "stopped" / "summary.json").read_text())
     assert found["interrupted"]
-    assert found["counts"]["RUNNING"] == 0
+    assert found["counts"]["running"] == 0
     assert not study_of(found).get_trials(states=[TrialState.RUNNING])
     assert "Traceback" not in out + err

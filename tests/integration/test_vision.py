@@ -55,8 +55,8 @@ def test_what_is_odd_about_the_pictures_is_said_before_it_starts(found: dict[str
 
 def test_every_trial_ends_with_the_familys_metrics(found: dict[str, Any]) -> None:
     assert sum(found["summary"]["counts"].values()) == 4
-    assert found["summary"]["counts"]["FAIL"] == 0, found["lines"]
-    reports = [line for line in found["lines"] if line["state"] == "RUNNING"]
+    assert found["summary"]["counts"]["failed"] == 0, found["lines"]
+    reports = [line for line in found["lines"] if line["outcome"] == "running"]
     assert all(line["metrics"].keys() >= {"accuracy", "macro_f1", "loss", "train_loss"} for line in reports)
 
 
@@ -66,7 +66,7 @@ def test_the_seed_recipe_comes_first_and_heads_read_the_prefix_cache(found: dict
     wanted = {"learning_rate": 1e-4, "batch_size": 32, "frozen_layers": found["plan"].models[first_model(found)].blocks}
     assert wanted.items() <= first["params"].items()
     for line in found["lines"]:
-        if line["state"] == "RUNNING":
+        if line["outcome"] == "running":
             started_at = found["plan"].recipe(line["params"], 0).cached_layers
             assert line["cached_layers"] == started_at
             assert started_at == 0 or line["params"]["augmentation"] == "none"

@@ -1,6 +1,5 @@
 """A search in W&B: the real client, and a server on loopback that speaks its protocol."""
 
-import dataclasses
 import io
 import os
 import signal
@@ -20,13 +19,13 @@ from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import hold
-from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Records
+from frostline.search.records.trials import Outcome, Records
 from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Limits, Tracker
 from tests.fake_wandb import FakeRun, FakeWandb
 from tests.integration.test_resume import Searches
 from tests.search.altered import altered
-from tests.search.made import line
+from tests.search.made import job, line
 
 PARAMS = {"learning_rate": 1e-4, "batch_size": 8, "frozen_layers": 1, "weight_decay": 0.01}
 SHORT = Limits(answer=1.0, finish=1.0, end=20.0)
@@ -64,28 +63,32 @@ class Search:
         """A tracker of a session that begins now."""
         return Tracker(self.plan, Console(file=self.text, width=500), limits)
 
-    def train(self, tracker: Tracker, number: int, state: str, *scores: float, after: int = 0, **more: Any) -> None:
+    def train(
+        self, tracker: Tracker, number: int, outcome: Outcome, *scores: float, after: int = 0, **more: Any
+    ) -> None:
         """A training with its reports, to its end; `seed` and `reason` as in a record."""
         seed, reason = more.get("seed", self.plan.search.seed), more.get("reason", "")
         records = Records(self.plan.place.run / ("trials.jsonl" if seed == self.plan.search.seed else "confirm.jsonl"))
-        tracker.begin(number, PARAMS, "", seed)
+        tracker.begin(job(number, seed, params=PARAMS))
         given = {"params": PARAMS, "seed": seed}
         for place, score in enumerate(scores, start=after + 1):
-            said = line(number, RUNNING, score, **given, epoch=place / 2, samples=112 * place, seconds=float(place))
+            said = line(
+                number, Outcome.RUNNING, score, **given, epoch=place / 2, samples=112 * place, seconds=float(place)
+            )
             records.append(said)
             tracker.report(said)
         last = {"epoch": (after + len(scores)) / 2, "samples": 112 * (after + len(scores)), "seconds": 9.0}
-        ended = line(number, state, scores[-1] if scores else None, **given, reason=reason, **last)
+        ended = line(number, outcome, scores[-1] if scores else None, **given, reason=reason, **last)
         records.append(ended)
         tracker.end(ended)
         records.close()
 
     def all(self, tracker: Tracker) -> None:
         """Four trainings, each with another end."""
-        self.train(tracker, 0, COMPLETE, 0.6, 0.8, 0.7)
-        self.train(tracker, 1, PRUNED, 0.5)
-        self.train(tracker, 2, FAIL, reason="loss is nan at step 3")
-        self.train(tracker, 0, COMPLETE, 0.75, 0.7, seed=1)
+        self.train(tracker, 0, Outcome.COMPLETE, 0.6, 0.8, 0.7)
+        self.train(tracker, 1, Outcome.PRUNED, 0.5)
+        self.train(tracker, 2, Outcome.FAILED, reason="loss is nan at step 3")
+        self.train(tracker, 0, Outcome.COMPLETE, 0.75, 0.7, seed=1)
 
     def sync(self) -> None:
         """What the warning says to type."""
@@ -108,9 +111,9 @@ def search(planned: Plan, tmp_path: Path) -> Search:
     return Search(altered(planned, run=tmp_path / "seen"))
 
 
-def of(server: FakeWandb, number: int, seed: int | None = None) -> FakeRun:
+def of(server: FakeWandb, number: int, seed: int = 0) -> FakeRun:
     """The run of a training."""
-    (found,) = [run for run in server.runs.values() if run.display_name == sweep.run_name(number, seed, "")]
+    (found,) = [run for run in server.runs.values() if run.display_name == sweep.run_name(job(number, seed))]
     return found
 
 
@@ -147,12 +150,12 @@ def test_a_search_is_one_sweep_and_each_training_a_run_of_it(
     assert whole.config["data"]["source"] == search.plan.search.base.data.source
     assert [whole.history[1][key] for key in ("_step", "epoch", "samples", "seconds")] == [1, 1.0, 224, 2.0]
     assert whole.summary["accuracy"] == 0.8, "of the best report, by which a search decides"
-    assert (whole.summary["state"], whole.summary["seconds"]) == (COMPLETE, 9.0)
+    assert (whole.summary["outcome"], whole.summary["seconds"]) == ("complete", 9.0)
     assert {whole.job_type, of(server, 0, seed=1).job_type} == {"trial", "confirm"}
     assert whole.tags == sweep.tags(search.plan, search.plan.search.base.model)
     stopped = of(server, 1)
     assert stopped.tags[-1] == "pruned"
-    assert (stopped.summary["state"], stopped.summary["stopped_at_rung"]) == (PRUNED, 0.5)
+    assert (stopped.summary["outcome"], stopped.summary["stopped_at_rung"]) == ("pruned", 0.5)
     assert of(server, 2).summary["reason"] == "loss is nan at step 3"
     assert search.said[0] == f"W&B sweep: {tracker.link}" == f"W&B sweep: {server.url}/testers/frostline/sweeps/{name}"
     assert [text.split(": ")[0] for text in search.said] == ["W&B sweep", "W&B view"]
@@ -176,13 +179,13 @@ def test_what_was_broken_off_goes_on_in_its_own_run_and_nothing_is_sent_twice(
     server: FakeWandb, search: Search
 ) -> None:
     with search.session() as tracker:
-        search.train(tracker, 0, PRUNED, 0.5, 0.6, reason=INTERRUPTED)
-        search.train(tracker, 1, FAIL, reason=INTERRUPTED)
-        search.train(tracker, 2, COMPLETE, 0.7)
+        search.train(tracker, 0, Outcome.INTERRUPTED, 0.5, 0.6)
+        search.train(tracker, 1, Outcome.INTERRUPTED)
+        search.train(tracker, 2, Outcome.COMPLETE, 0.7)
     assert [of(server, number).state for number in range(3)] == ["preempted", "preempted", "finished"]
     with search.session() as tracker:
-        search.train(tracker, 0, COMPLETE, 0.7, 0.8, after=2)
-        search.train(tracker, 1, COMPLETE, 0.4)
+        search.train(tracker, 0, Outcome.COMPLETE, 0.7, 0.8, after=2)
+        search.train(tracker, 1, Outcome.COMPLETE, 0.4)
     assert len(server.sweeps) == len(server.views) == 1
     assert [scores(of(server, number)) for number in range(3)] == [[0.5, 0.6, 0.7, 0.8], [0.4], [0.7]]
     assert [of(server, number).state for number in range(3)] == ["finished"] * 3
@@ -195,8 +198,8 @@ def test_what_was_broken_off_goes_on_in_its_own_run_and_nothing_is_sent_twice(
 def test_a_driver_that_is_killed_leaves_runs_that_can_go_on(server: FakeWandb, search: Search) -> None:
     tracker = search.session()
     with tracker:
-        tracker.begin(0, PARAMS, "")
-        tracker.report(line(0, RUNNING, 0.5, params=PARAMS))
+        tracker.begin(job(0, params=PARAMS))
+        tracker.report(line(0, Outcome.RUNNING, 0.5, params=PARAMS))
         # Nothing ends the training: its pipe is closed and that is all.
     assert (of(server, 0).state, scores(of(server, 0))) == ("preempted", [0.5])
 
@@ -235,15 +238,15 @@ def test_a_server_that_fails_holds_up_nothing_and_everything_can_be_sent_later(
 
 def test_a_server_that_hangs_in_the_middle_holds_up_nothing(server: FakeWandb, search: Search) -> None:
     with search.session(SHORT) as tracker:
-        search.train(tracker, 0, COMPLETE, 0.6, 0.8, 0.7)
+        search.train(tracker, 0, Outcome.COMPLETE, 0.6, 0.8, 0.7)
         while not (server.runs and of(server, 0).state == "finished"):
             time.sleep(0.02)
-        tracker.begin(9, PARAMS, "", 7)
+        tracker.begin(job(9, 7, params=PARAMS))
         while len(server.runs) < 2:
             time.sleep(0.02)
         server.mode = "hanging"
-        search.train(tracker, 9, PRUNED, 0.5, 0.6, seed=7)
-        search.train(tracker, 1, PRUNED, 0.5)
+        search.train(tracker, 9, Outcome.PRUNED, 0.5, 0.6, seed=7)
+        search.train(tracker, 1, Outcome.PRUNED, 0.5)
         began = time.monotonic()
     assert time.monotonic() - began < SHORT.end
     assert sum("kept in" in text for text in search.said) == 1
@@ -255,7 +258,7 @@ def test_a_server_that_hangs_in_the_middle_holds_up_nothing(server: FakeWandb, s
 
 
 def test_offline_asks_nobody_and_keeps_all(server: FakeWandb, search: Search) -> None:
-    search.plan = dataclasses.replace(search.plan, wandb="offline")
+    search.plan = altered(search.plan, wandb="offline")
     with search.session() as tracker:
         search.all(tracker)
     assert (server.operations, tracker.link) == ([], None)
@@ -313,7 +316,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
     assert found["wandb"].endswith(f"/sweeps/{name}")
     trials = trial_records.read(run / "trials.jsonl")
     assert len(server.runs) == len(trials) == 6
-    assert {trial.state for trial in trials} >= {COMPLETE, PRUNED, FAIL}
+    assert {trial.outcome for trial in trials} >= {Outcome.COMPLETE, Outcome.PRUNED, Outcome.FAILED}
     for trial in trials:
         seen = (
             of(server, trial.number)
@@ -324,7 +327,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
         )
         assert seen.sweep == name
         assert scores(seen) == [report.metrics["accuracy"] for report in trial.reports]
-        assert seen.state == ("failed" if trial.state == FAIL else "finished")
-        assert ("pruned" in seen.tags) == (trial.state == PRUNED)
+        assert seen.state == ("failed" if trial.outcome == Outcome.FAILED else "finished")
+        assert ("pruned" in seen.tags) == (trial.outcome == Outcome.PRUNED)
         assert {key: seen.config[key] for key in trial.params} == trial.params
     assert any(server.runs[name].opened == 2 for name in waiting)

@@ -18,6 +18,7 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 
 GONE = 10.0
@@ -117,7 +118,7 @@ def kill_while_it_trains(records: Path) -> None:
     """Kill a worker of a trial that has reported; it is halted first, to be sure that it is not between two trials."""
 
     def training() -> bool:
-        return any(trial.state == trial_records.RUNNING and trial.reports for trial in trial_records.read(records))
+        return any(trial.outcome == Outcome.RUNNING and trial.reports for trial in trial_records.read(records))
 
     while True:
         wait_for(training)
@@ -150,7 +151,7 @@ def test_one_group_trains_them_all_and_nothing_of_it_is_left(search: Search) -> 
     def meanwhile(run: Path) -> None:
         records = run / "trials.jsonl"
         wait_for(records.exists)
-        wait_for(lambda: sum(trial.state != trial_records.RUNNING for trial in trial_records.read(records)) >= 8)
+        wait_for(lambda: sum(trial.outcome != Outcome.RUNNING for trial in trial_records.read(records)) >= 8)
         assert groups_made() == before + 1
         kill_while_it_trains(records)
         wait_for(lambda: len({line.pid for line in lines_of(run)}) == 2)
@@ -159,8 +160,8 @@ def test_one_group_trains_them_all_and_nothing_of_it_is_left(search: Search) -> 
     found = search(meanwhile, with_one_that_fails, name="many", trials=500, epochs=8, checkpoint_every=0.0, seed=5)
     assert found["interrupted"]
     counts = found["counts"]
-    assert min(counts["COMPLETE"], counts["PRUNED"], counts["FAIL"]) >= 1
-    assert counts["RUNNING"] == 0
+    assert min(counts["complete"], counts["pruned"], counts["failed"]) >= 1
+    assert counts["running"] == 0
     assert "is nan at step" in found["printed"] or "is inf at step" in found["printed"]
     assert found["printed"].count("one of its workers died; it goes on from its last checkpoint") == 1, found["printed"]
     assert found["printed"].count("goes on after epoch") == 1, found["printed"]

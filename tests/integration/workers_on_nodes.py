@@ -63,7 +63,7 @@ def test_a_node_of_the_workers_dies_and_the_trial_goes_on(
     found = search(meanwhile, trials=2, epochs=40, checkpoint_every=0.0, workers_per_trial=2)
     print(found["printed"])
     assert found["slots"] == 1
-    assert (found["counts"]["FAIL"], found["counts"]["RUNNING"]) == (0, 0)
+    assert (found["counts"]["failed"], found["counts"]["running"]) == (0, 0)
     assert sum(found["counts"].values()) == 2
     assert "trial 0: its node " in found["printed"]
     assert "trial 0 goes on after epoch " in found["printed"]

@@ -9,7 +9,7 @@ from frostline.search.plan.plan import Plan
 def altered(plan: Plan, **changes: Any) -> Plan:
     """The plan with these fields of its groups replaced; `wandb` is W&B's mode."""
     if "wandb" in changes:
-        plan = dataclasses.replace(plan, wandb=dataclasses.replace(plan.wandb.mode, mode=changes.pop("wandb")))
+        plan = dataclasses.replace(plan, wandb=dataclasses.replace(plan.wandb, mode=changes.pop("wandb")))
     for group in ("search", "data", "schedule", "resources", "place"):
         values = getattr(plan, group)
         fields = {field.name for field in dataclasses.fields(values)} & changes.keys()

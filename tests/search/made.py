@@ -11,22 +11,28 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
-from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line, Trial
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.spaces import Metric
 from tests.search.altered import altered
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
 
-def line(number: int, state: str, score: float | None = None, **more: Any) -> Line:
+METRIC = Metric(name="accuracy", is_share=True)
+
+
+def line(number: int, outcome: Outcome, score: float | None = None, **more: Any) -> Line:
     """One line of a record; without a score it has no metrics."""
     fields: dict[str, Any] = {
         "number": number,
-        "state": state,
+        "outcome": outcome,
+        "confirms": more.get("seed", 0) != 0,
         "params": PARAMS,
         "label": "",
         "epoch": 1.0,
         "samples": 320,
         "step": 40,
+        "objective": score,
         "metrics": {} if score is None else {"accuracy": score, "loss": 1 - score},
         "seconds": 12.0,
         "pid": 1,
@@ -35,16 +41,21 @@ def line(number: int, state: str, score: float | None = None, **more: Any) -> Li
     return Line(**{**fields, **more})
 
 
-def trial(number: int, state: str, *scores: float, reason: str = "", **more: Any) -> Trial:
+def trial(number: int, outcome: Outcome, *scores: float, reason: str = "", **more: Any) -> Trial:
     """A trial with a report an epoch, and the line of its end unless it is RUNNING."""
     lines = [
-        line(number, RUNNING, score, **{"epoch": float(epoch), "samples": 320 * epoch, **more})
+        line(number, Outcome.RUNNING, score, **{"epoch": float(epoch), "samples": 320 * epoch, **more})
         for epoch, score in enumerate(scores, start=1)
     ]
-    if state != RUNNING:
+    if outcome != Outcome.RUNNING:
         last = {"epoch": float(len(scores)), "samples": 320 * len(scores)}
-        lines.append(line(number, state, scores[-1] if scores else None, reason=reason, **{**last, **more}))
+        lines.append(line(number, outcome, scores[-1] if scores else None, reason=reason, **{**last, **more}))
     return trial_records.collect(lines)[0]
+
+
+def job(number: int, seed: int = 0, label: str = "", params: dict[str, Any] | None = None) -> Job:
+    """A job; one with another seed than 0 confirms a trial."""
+    return Job(number=number, seed=seed, params=params or PARAMS, label=label, confirms=seed != 0)
 
 
 class Clock:
@@ -108,13 +119,16 @@ def said(epoch: float, score: float, now: float, **more: Any) -> dict[str, Any]:
     }
 
 
-def train(ledger: Ledger, clock: Clock, job: Job, *scores: float, state: str = "", reason: str = "") -> Line:
+def train(
+    ledger: Ledger, clock: Clock, job: Job, *scores: float, outcome: Outcome | None = None, reason: str = ""
+) -> Line:
     """A training from its slot to its end, 10 s an epoch; stopped where it reports fewer epochs than there are."""
     for epoch, score in enumerate(scores, start=1):
         clock.now += 10
         ledger.report(job, said(epoch, score, clock.now))
-    ended = COMPLETE if len(scores) == ledger.plan.budget.epochs else PRUNED if scores else FAIL
-    return ledger.end(job, state or ended, reason)
+    complete = len(scores) == ledger.plan.budget.epochs
+    ended = Outcome.COMPLETE if complete else Outcome.PRUNED if scores else Outcome.FAILED
+    return ledger.end(job, outcome or ended, reason)
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -123,6 +137,7 @@ def summary(**changes: Any) -> dict[str, Any]:
     second = {"number": 2, "scores": (0.81, 0.83, 0.85), "mean": 0.83, "interval": (0.78, 0.88), "seconds": 12.7}
     found: dict[str, Any] = {
         "metric": "accuracy",
+        "better": "higher",
         "best": {
             "number": 5,
             "recipe": "sampled",
@@ -142,7 +157,15 @@ def summary(**changes: Any) -> dict[str, Any]:
             {"name": "majority class", "validation": 0.5042, "test": 0.5, "first_rung": None},
             {"name": "linear probe", "validation": 0.65, "test": None, "first_rung": 0.6},
         ],
-        "counts": {"COMPLETE": 4, "PRUNED": 7, "FAIL": 1, "RUNNING": 0},
+        "counts": {
+            "complete": 4,
+            "pruned": 7,
+            "infeasible": 0,
+            "out of time": 0,
+            "interrupted": 0,
+            "failed": 1,
+            "running": 0,
+        },
         "interrupted": False,
         "failure": "",
         "seconds": 384.0,

@@ -1,31 +1,35 @@
-"""Run directories made by hand, line for line as the ledger and the log write them, for tests that only read."""
+"""Run directories written by the ledger, for tests that only read."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import random
-import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from frostline.search.cluster import capacity
-from frostline.search.ledger import confirm
-from frostline.search.plan import parameters
+from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import folder as run_folder
-from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, RUNNING, Line
+from frostline.search.records.folder import Job
+from frostline.search.report import summary as summaries
+from frostline.search.report.references import Reference, references
+from frostline.search.tune.hooks import end_of
 from frostline.spaces import Budget, Data, Recipe
 from tests.search.altered import altered
+from tests.search.made import METRIC, Clock, said
 
 BEGAN = 1_795_000_000.0
 """When the searches here began, seconds since 1970."""
@@ -64,7 +68,7 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
             space="bert_imdb",
             profile="small",
             profile_reason="as asked",
-            metric="accuracy",
+            metric=METRIC,
             seed=0,
             base=Recipe(
                 family="text_classification",
@@ -104,20 +108,13 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
     return altered(plan, **changes)
 
 
-def params_of(plan: Plan, dice: random.Random) -> dict[str, Any]:
-    """A random point of the space."""
-    found: dict[str, Any] = {}
-    for name, space in plan.search.distributions.items():
-        if isinstance(space, CategoricalDistribution):
-            found[name] = dice.choice(space.choices)
-        elif isinstance(space, IntDistribution):
-            found[name] = dice.randint(space.low, space.high)
-        elif isinstance(space, FloatDistribution) and space.log:
-            found[name] = math.exp(dice.uniform(math.log(space.low), math.log(space.high)))
-        else:
-            assert isinstance(space, FloatDistribution)
-            found[name] = dice.uniform(space.low, space.high)
-    return parameters.complete(found, {name: model.blocks for name, model in plan.search.models.items()})
+def first_of(plan: Plan) -> dict[str, Any]:
+    """The first choice or the lower end of each parameter."""
+    distributions: dict[str, Any] = plan.search.distributions
+    return {
+        name: distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low
+        for name, distribution in distributions.items()
+    }
 
 
 def write(
@@ -130,130 +127,130 @@ def write(
     fails: bool = True,
     seed: int = 0,
 ) -> Plan:
-    """A search of `count` trials, whose score depends on the learning rate most and on depth a little.
+    """A search of `count` trials through the ledger; the score depends on the learning rate most, on depth a little.
 
     Args:
         run: the run directory to make.
         count: trials.
-        plan: of the search.
+        plan: plan of the search.
         end: `finished`, with confirmation, test and summary; `interrupted`; or `running` in this very process.
-        label: of the first trial.
+        label: label of the first trial.
         fails: whether every 7th trial fails and every 23rd does not fit.
-        seed: of all numbers.
+        seed: seed of all numbers.
     """
-    plan, dice = plan or plan_of(run), random.Random(seed)
+    plan = plan or plan_of(run)
     budget = dataclasses.replace(plan.budget, trials=max(1, count))
-    plan = altered(plan, base=dataclasses.replace(plan.search.base, budget=budget))
+    recipes = {label: first_of(plan)}
+    plan = altered(plan, base=dataclasses.replace(plan.search.base, budget=budget), recipes=recipes)
     run.mkdir(parents=True)
     (run / "plan.json").write_text(plan.to_json(), encoding="utf-8")
-    log: list[dict[str, Any]] = [
-        {"event": "session", "time": BEGAN, "pid": os.getpid(), "host": socket.gethostname(), "command": "frostline"}
-    ]
-    lines: list[Line] = []
-    free = [BEGAN + _START, BEGAN + _START + 0.2]
-    seen: dict[float, list[float]] = {}
-    for number in range(count):
-        params = params_of(plan, dice)
-        open_one = number == count - 1 and end != "finished"
-        slot = free.index(min(free))
-        log.append(_start(free[slot], number, 0, params, label if number == 0 else "", confirms=False))
-        done, free[slot] = _training(
-            params, number, 0, label if number == 0 else "", slot, free[slot], dice,
-            seen=seen, fails=fails, end=end if open_one else "",
-        )  # fmt: skip
-        lines += done
-    again: list[Line] = []
-    trials = trial_records.collect(lines)
-    if end == "finished":
-        for trial in trial_records.top(trials, plan.search.metric, 2):
-            for fresh in confirm.fresh_seeds(0, 3):
-                slot = free.index(min(free))
-                log.append(_start(free[slot], trial.number, fresh, trial.params, trial.label, confirms=True))
-                done, free[slot] = _training(trial.params, trial.number, fresh, trial.label, slot, free[slot], dice)
-                again += done
-        confirmed = confirm.confirmed(trials, trial_records.collect(again), plan.search.metric)
-        won = confirm.winner(trials, trial_records.collect(again), confirmed, plan.search.metric)
-        if won is not None:
-            score = round(won.score(plan.search.metric) - 0.02, 4)
-            log.append(
-                {
-                    "event": "test",
-                    "time": max(free) + 3,
-                    "number": won.number,
-                    "seed": won.seed,
-                    "folder": run_folder.folder(won.number, won.seed),
-                    "metrics": {"accuracy": score, "loss": 1 - score},
-                    "interval": [score - 0.03, score + 0.03],
-                }
-            )
-    for name, written in (("trials.jsonl", lines), ("confirm.jsonl", again)):
-        text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in sorted(written, key=lambda ln: ln.time))
-        (run / name).write_text(text, encoding="utf-8")
-    (run / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in log), encoding="utf-8")
-    if end != "running":
-        majority = {"name": "majority class", "validation": 0.5, "test": 0.51}
-        said = {"interrupted": end == "interrupted", "failure": "", "references": [majority]}
-        (run / "summary.json").write_text(json.dumps(said), encoding="utf-8")
+    clock = Clock(BEGAN)
+    with _quick(clock, count), run_folder.hold(run, "frostline") as log:
+        search = _Search(plan, Ledger(plan, log, clock), clock, count, end, fails, random.Random(seed))
+        search.run()
+        search.conclude()
     return plan
 
 
-def _start(at: float, number: int, seed: int, params: dict[str, Any], label: str, confirms: bool) -> dict[str, Any]:
-    fields = {"number": number, "seed": seed, "params": params, "label": label, "confirms": confirms}
-    return {"event": "start", "time": at, **fields}
+@contextmanager
+def _quick(clock: Clock, count: int) -> Iterator[None]:
+    """Without waiting for the disk at each of 24,000 lines, and without a model of 2,000 trials."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", clock)  # of the log
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr("frostline.search.ledger.study.startup_trials", lambda planned, recipes: max(1, count))
+        yield
 
 
-def _training(
-    params: dict[str, Any],
-    number: int,
-    seed: int,
-    label: str,
-    slot: int,
-    began: float,
-    dice: random.Random,
-    seen: dict[float, list[float]] | None = None,
-    fails: bool = False,
-    end: str = "",
-) -> tuple[list[Line], float]:
-    """Its lines, and when its slot was free again; stopped where it is in the lower half of those seen at a rung."""
-    depth = params["frozen_layers"]
-    a_epoch = 6.0 - 0.6 * depth + dice.random()
-    good = 0.93 - 0.08 * (math.log10(params["learning_rate"]) + 3.5) ** 2 - 0.012 * depth
-    fields: dict[str, Any] = {"number": number, "params": params, "label": label, "seed": seed, "pid": 100 + slot}
-    lines: list[Line] = []
+@dataclasses.dataclass
+class _Search:
+    """Two slots that train what the ledger gives them, on a clock that jumps from one report to the next."""
 
-    def line(state: str, epoch: float, metrics: dict[str, float], reason: str = "") -> Line:
-        took = a_epoch * epoch + 0.4
-        return Line(
-            **fields, state=state, epoch=epoch, samples=int(800 * epoch), step=int(50 * epoch), metrics=metrics,
-            seconds=took, time=began + took, reason=reason, device="cpu", partial=state == RUNNING and epoch < 1,
-        )  # fmt: skip
+    plan: Plan
+    ledger: Ledger
+    clock: Clock
+    count: int
+    end: str
+    fails: bool
+    dice: random.Random
+    seen: dict[float, list[float]] = dataclasses.field(default_factory=dict)
+    """Scores so far at each report point, in the order in which they came."""
 
-    if fails and number % 23 == 22:
-        return [line(FAIL, 0.0, {}, "infeasible: a micro-batch of 1 does not fit")], began + 1
-    state, reason = COMPLETE, ""
-    for epoch in _POINTS:
-        if fails and number % 7 == 6 and epoch > 0.5:
-            state, reason = FAIL, "loss is not finite"
-            break
-        score = round(min(0.99, max(0.5, good - 0.25 / (1 + 3 * epoch) + dice.gauss(0, 0.012))), 4)
-        lines.append(line(RUNNING, epoch, {"accuracy": score, "loss": 1.2 - score}))
-        at = (seen if seen is not None else {}).setdefault(epoch, [])
-        at.append(score)
-        if end and epoch == 1.0:
-            break
-        if (
-            seen is not None
-            and epoch < 3
-            and not (fails and number % 7 == 6)
-            and len(at) > 3
-            and score < sorted(at)[len(at) // 2]
-        ):
-            state = PRUNED
-            break
-    last = lines[-1]
-    if end == "running":
-        return lines, last.time
-    if end == "interrupted":
-        state, reason = PRUNED, trial_records.INTERRUPTED
-    lines.append(line(state, last.epoch, last.metrics, reason))
-    return lines, lines[-1].time + 0.1
+    def run(self) -> None:
+        """Until every slot is idle. The last trial of a search that does not finish stays where it is."""
+        upcoming = [(BEGAN + _START, 0, None), (BEGAN + _START + 0.2, 1, None)]
+        idle: list[int] = []
+        while upcoming:
+            upcoming.sort(key=lambda event: event[:2])
+            self.clock.now, slot, steps = upcoming.pop(0)
+            steps = steps or self._next(slot)
+            if steps is None:
+                idle.append(slot)
+                continue
+            wait = next(steps, None)
+            if wait is not None:
+                upcoming.append((self.clock.now + wait, slot, steps))
+                continue
+            upcoming += [(self.clock.now + 0.1, free, None) for free in (slot, *idle)]
+            idle.clear()
+
+    def _next(self, slot: int) -> Iterator[float] | None:
+        if self.end != "finished" and len(self.ledger.trials) >= self.count:
+            return None
+        job = self.ledger.next() if self.count else None
+        if job is None:
+            return None
+        return self._trained(job, slot)
+
+    def _trained(self, job: Job, slot: int) -> Iterator[float]:
+        """Trains one job; yields the seconds until its next report."""
+        depth, began = job.params["frozen_layers"], self.clock.now
+        epoch_seconds = 6.0 - 0.6 * depth + self.dice.random()
+        good = 0.93 - 0.08 * (math.log10(job.params["learning_rate"]) + 3.5) ** 2 - 0.012 * depth
+        fails = self.fails and not job.confirms
+        if fails and job.number % 23 == 22:
+            yield 1.0
+            reason = "out of memory at step 0 with a micro-batch of 1"
+            self.ledger.end(job, *end_of({"failed": reason, "infeasible": True}))
+            return
+        for epoch in _POINTS:
+            yield max(0.0, began + 0.4 + epoch_seconds * epoch - self.clock.now)
+            if fails and job.number % 7 == 6 and epoch > 0.5:
+                self.ledger.end(job, *end_of({"failed": "loss is nan at step 60, learning rate 0.01"}))
+                return
+            score = round(min(0.99, max(0.5, good - 0.25 / (1 + 3 * epoch) + self.dice.gauss(0, 0.012))), 4)
+            values = said(epoch, score, self.clock.now, pid=100 + slot, device="cpu", final=epoch == 3)
+            values |= {
+                "partial": epoch < 1,
+                "seconds": self.clock.now - began,
+                "samples": int(800 * epoch),
+                "step": int(50 * epoch),
+            }
+            self.ledger.report(job, values)
+            if self.end != "finished" and job.number == self.count - 1 and epoch == 1.0:
+                return  # it stays open
+            scores = self.seen.setdefault(epoch, [])
+            scores.append(score)
+            behind = len(scores) > 3 and score < sorted(scores)[len(scores) // 2]
+            if not job.confirms and epoch < 3 and not (fails and job.number % 7 == 6) and behind:
+                self.ledger.end(job, *end_of(values))
+                return
+        self.ledger.end(job, *end_of(values))
+
+    def conclude(self) -> None:
+        """What the tuner does after the last training."""
+        if self.end == "interrupted":
+            self.ledger.abandon()
+        won = self.ledger.winner()
+        if self.end == "finished" and won:
+            score = round(won[0].objective - 0.02, 4)
+            self.clock.now += 3
+            measured = {"metrics": {"accuracy": score, "loss": 1 - score}, "interval": [score - 0.03, score + 0.03]}
+            self.ledger.add_test(*won, measured)
+        self.ledger.close()
+        if self.end != "running":
+            rows = [Reference(name="majority class", validation=0.5, test=0.51)]
+            rows += references(self.ledger.trials, self.plan.search.metric)
+            family: Any = SimpleNamespace(load_line=lambda: "load")
+            found = summaries.summary(self.plan, family, self.ledger, rows, self.end == "interrupted")
+            (self.plan.place.run / "summary.json").write_text(summaries.dump(found), encoding="utf-8")

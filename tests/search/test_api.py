@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +132,3 @@ def test_resume_asks_for_a_space_that_is_no_file(own_run: Path) -> None:
 def test_load_refuses_a_folder_without_an_export(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path} is not the best/ of a run directory"):
         fl.load(tmp_path)
-
-
-def test_a_search_may_run_in_a_thread_that_gets_no_signals() -> None:
-    from frostline.search import tuner
-
-    def enter() -> list[int]:
-        with tuner._stop_requests() as asked:
-            return asked
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(enter).result() == []

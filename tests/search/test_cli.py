@@ -229,7 +229,7 @@ def test_how_a_search_ended_is_said_and_is_its_exit_code(found: dict[str, Any], 
     text = io.StringIO()
     assert cli._close(found, Console(file=text, width=200)) == code
     assert said in text.getvalue()
-    assert "4 COMPLETE, 7 PRUNED, 1 FAIL; 384 s; records in runs/r" in text.getvalue()
+    assert "4 complete, 7 pruned, 1 failed; 384 s; records in runs/r" in text.getvalue()
     assert ("Model:" in text.getvalue()) is (code == cli.OK)
 
 

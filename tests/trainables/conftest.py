@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostline.spaces import Budget, Recipe
+from frostline.spaces import Budget, Metric, Recipe
 from frostline.trainables import _family
 from frostline.trainables._task import ModelSetup, Setup
 from frostline.trainables.data.model_files import digest
@@ -67,7 +67,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Recipe]:
         run="",
         report_at=(0.4, 1.0, 1.6, 2.0),
         validate_on=(20, 20, 20, 20),
-        metric="accuracy",
+        metric=Metric(name="accuracy", is_share=True),
         device="cpu",
         threads=1,
         gpu_share=0.0,

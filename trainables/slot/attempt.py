@@ -135,7 +135,8 @@ class Attempt:
         if report.samples <= self._said:
             return  # said before the trial was interrupted
         self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
-        objective = report.metrics[self._setup.metric]
+        metric = self._setup.metric
+        objective = metric.objective(report.metrics[metric.name])
         if not report.partial and objective > self._best:
             self._best = objective
             if self._peers.leads:

@@ -200,7 +200,7 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
         home.put(Path(out))
     return {
         "metrics": family.score(logits, labels),
-        "interval": bootstrap_interval(lambda rows, of: family.score(rows, of)[setup.metric], logits, labels),
+        "interval": bootstrap_interval(lambda rows, of: family.score(rows, of)[setup.metric.name], logits, labels),
     }
 
 

@@ -39,7 +39,7 @@ def view(params: dict[str, Any], running: int = 12, **changes: Any) -> View:
         "shares": {"training": 0.7, "evaluation": 0.1, "data": 0.05, "idle": 0.15},
         "running": rows(running, "running", ""),
         "leading": rows(5, "complete", "linear probe"),
-        "problems": [f"trial {number} FAIL (loss is nan at step 3,\nlearning rate 0.001)" * 3 for number in range(3)],
+        "problems": [f"trial {number} failed (loss is nan at step 3,\nlearning rate 0.001)" * 3 for number in range(3)],
     }
     return View(**{**fields, **changes})
 
@@ -70,7 +70,7 @@ def test_a_common_terminal_shows_all_of_it(width: int, height: int) -> None:
     assert len(rungs) == 5
     assert all(line.endswith(" 9 reached, 4 stopped, 5 passed") for line in rungs)
     assert "time: training 70 %, evaluation 10 %, data 5 %, idle 15 %" in text
-    assert text.count("FAIL") >= 3
+    assert text.count("failed") >= 3
     assert len([line for line in lines if " running " in line and "0.000227" in line]) == 2
     assert len([line for line in lines if "complete" in line and "linear probe" in line]) >= 2
 

@@ -2,22 +2,23 @@ import dataclasses
 
 import pytest
 
+from frostline.search import words
 from frostline.search.console import pace
 from frostline.search.console.pace import Measured, Rates, Rung
-from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, OUT_OF_TIME, PRUNED, RUNNING
+from frostline.search.records.trials import Outcome
 from tests.search.made import trial
 
 
 def test_a_rung_fills_up_with_what_comes_to_it() -> None:
     trials = [
-        trial(0, COMPLETE, 0.5, 0.6, 0.7, 0.8),
-        trial(1, PRUNED, 0.5),
-        trial(2, PRUNED, 0.5, 0.5, 0.5),  # stopped behind the second rung
-        trial(3, FAIL, 0.5, reason="loss is nan"),
-        trial(4, RUNNING, 0.5),
-        dataclasses.replace(trial(5, RUNNING, 0.5), reports=()),
-        trial(6, PRUNED, 0.5, 0.6, reason=OUT_OF_TIME),
-        trial(7, PRUNED, 0.5, 0.6, reason=INTERRUPTED),  # goes on
+        trial(0, Outcome.COMPLETE, 0.5, 0.6, 0.7, 0.8),
+        trial(1, Outcome.PRUNED, 0.5),
+        trial(2, Outcome.PRUNED, 0.5, 0.5, 0.5),  # stopped behind the second rung
+        trial(3, Outcome.FAILED, 0.5, reason="loss is nan"),
+        trial(4, Outcome.RUNNING, 0.5),
+        dataclasses.replace(trial(5, Outcome.RUNNING, 0.5), reports=()),
+        trial(6, Outcome.OUT_OF_TIME, 0.5, 0.6),
+        trial(7, Outcome.INTERRUPTED, 0.5, 0.6),  # goes on
     ]
     assert pace.rungs(trials, (1.0, 2.0)) == [
         Rung(epoch=1.0, reached=7, stopped=1, passed=5),
@@ -101,4 +102,4 @@ def test_the_slots_time_adds_up() -> None:
     [(0, "10 s"), (44, "40 s"), (91, "2 min"), (5000, "83 min"), (9000, "2 h 30 min"), (40000, "11 h"), (7190, "2 h")],
 )
 def test_a_duration_is_as_exact_as_an_estimate_is_worth(seconds: float, text: str) -> None:
-    assert pace.duration(seconds) == text
+    assert words.estimate(seconds) == text

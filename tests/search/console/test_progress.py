@@ -7,23 +7,24 @@ from rich.console import Console
 
 from frostline.search.console.progress import Progress
 from frostline.search.plan.plan import Plan
-from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Trial
+from frostline.search.records.trials import Outcome, Trial
+from frostline.spaces import Metric
 from tests.search.altered import altered
-from tests.search.made import PARAMS, line, trial, with_budget
+from tests.search.made import PARAMS, job, line, trial, with_budget
 
 RECIPE = "learning_rate 0.000125, batch_size 8, frozen_layers 3, weight_decay 0.00866"
 GOOD = {"accuracy": 0.8125, "loss": 0.4}
 
 
 def follow(progress: Progress) -> None:
-    progress.begin(0, PARAMS, "default")
-    progress.report(line(0, RUNNING, label="default", metrics=GOOD))
-    progress.end(line(0, PRUNED, label="default", metrics=GOOD))
-    progress.begin(1, PARAMS, "")
-    progress.report(line(1, RUNNING, metrics={"accuracy": 0.55, "loss": 0.6}))
-    progress.end(line(1, FAIL, reason="loss is nan at step 3, learning rate 0.001"))
-    progress.begin(2, PARAMS, "")
-    progress.report(line(2, RUNNING, metrics={"accuracy": 0.5, "loss": 0.7}))
+    progress.begin(job(0, label="default"))
+    progress.report(line(0, Outcome.RUNNING, 0.8125, label="default", metrics=GOOD))
+    progress.end(line(0, Outcome.PRUNED, 0.8125, label="default", metrics=GOOD))
+    progress.begin(job(1))
+    progress.report(line(1, Outcome.RUNNING, 0.55, metrics={"accuracy": 0.55, "loss": 0.6}))
+    progress.end(line(1, Outcome.FAILED, reason="loss is nan at step 3, learning rate 0.001"))
+    progress.begin(job(2))
+    progress.report(line(2, Outcome.RUNNING, 0.5, metrics={"accuracy": 0.5, "loss": 0.7}))
 
 
 def printed(plan: Plan, happens: Callable[[Progress], None], known: list[Trial] | tuple[()] = ()) -> list[str]:
@@ -46,10 +47,10 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
     assert printed(plan, follow) == [
         f"trial 0 starts: default: {RECIPE}",
         "trial 0 epoch 1.00: accuracy 0.8125, loss 0.4000, 12 s",
-        "trial 0 PRUNED: 1 of 12 done, best 0.8125 by trial 0",
+        "trial 0 pruned: 1 of 12 done, best 0.8125 by trial 0",
         f"trial 1 starts: {RECIPE}",
         "trial 1 epoch 1.00: accuracy 0.5500, loss 0.6000, 12 s",
-        "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
+        "trial 1 failed (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
         f"trial 2 starts: {RECIPE}",
         "trial 2 epoch 1.00: accuracy 0.5000, loss 0.7000, 12 s",
     ]
@@ -57,13 +58,13 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
 
 def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
     def happens(progress: Progress) -> None:
-        progress.begin(0, PARAMS, "default")
-        progress.lose(0, plan.search.seed, "its process died")
-        progress.begin(0, PARAMS, "default")
-        progress.report(line(0, RUNNING, 0.75))
-        progress.lose(0, plan.search.seed, "its process died")
-        progress.begin(0, PARAMS, "default")
-        progress.end(line(0, FAIL, 0.75, reason="its process died (3 times)"))
+        progress.begin(job(0, label="default"))
+        progress.lose(job(0), "its process died")
+        progress.begin(job(0, label="default"))
+        progress.report(line(0, Outcome.RUNNING, 0.75))
+        progress.lose(job(0), "its process died")
+        progress.begin(job(0, label="default"))
+        progress.end(line(0, Outcome.FAILED, 0.75, reason="its process died (3 times)"))
 
     assert printed(plan, happens) == [
         f"trial 0 starts: default: {RECIPE}",
@@ -72,25 +73,25 @@ def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
         "trial 0 epoch 1.00: accuracy 0.7500, loss 0.2500, 12 s",
         "trial 0: its process died; it goes on from its last checkpoint",
         f"trial 0 goes on after epoch 1.00: default: {RECIPE}",
-        "trial 0 FAIL (its process died (3 times)): 1 of 12 done, none has reported",
+        "trial 0 failed (its process died (3 times)): 1 of 12 done, none has reported",
     ]
 
 
 def confirm(progress: Progress) -> None:
-    progress.begin(0, PARAMS, "", seed=1)
-    progress.report(line(0, RUNNING, 0.7, seed=1))
-    progress.end(line(0, COMPLETE, 0.6, seed=1))
-    progress.begin(0, PARAMS, "", seed=2)
-    progress.lose(0, 2, "its process died")
-    progress.begin(0, PARAMS, "", seed=2)
-    progress.report(line(0, RUNNING, 0.65, seed=2))
+    progress.begin(job(0, 1))
+    progress.report(line(0, Outcome.RUNNING, 0.7, seed=1))
+    progress.end(line(0, Outcome.COMPLETE, 0.6, seed=1))
+    progress.begin(job(0, 2))
+    progress.lose(job(0, 2), "its process died")
+    progress.begin(job(0, 2))
+    progress.report(line(0, Outcome.RUNNING, 0.65, seed=2))
 
 
 def test_the_trainings_that_confirm_a_recipe_go_by_their_seeds(plan: Plan) -> None:
-    assert printed(plan, confirm, [trial(0, COMPLETE, 0.8)]) == [
+    assert printed(plan, confirm, [trial(0, Outcome.COMPLETE, 0.8)]) == [
         f"trial 0 seed 1 starts: {RECIPE}",
         "trial 0 seed 1 epoch 1.00: accuracy 0.7000, loss 0.3000, 12 s",
-        "trial 0 seed 1 COMPLETE: 0.7000",
+        "trial 0 seed 1 complete: 0.7000",
         f"trial 0 seed 2 starts: {RECIPE}",
         "trial 0 seed 2: its process died; it goes on from its last checkpoint",
         f"trial 0 seed 2 starts: {RECIPE}",
@@ -100,27 +101,27 @@ def test_the_trainings_that_confirm_a_recipe_go_by_their_seeds(plan: Plan) -> No
 
 def test_trials_of_an_earlier_session_count_and_open_ones_go_on(plan: Plan) -> None:
     known = [
-        trial(0, COMPLETE, 0.7, 0.9),
-        trial(1, FAIL, reason="loss is nan"),
-        trial(2, PRUNED, 0.6, reason=INTERRUPTED),
-        trial(3, RUNNING, 0.5),
-        trial(4, FAIL, reason=INTERRUPTED),
+        trial(0, Outcome.COMPLETE, 0.7, 0.9),
+        trial(1, Outcome.FAILED, reason="loss is nan"),
+        trial(2, Outcome.INTERRUPTED, 0.6),
+        trial(3, Outcome.RUNNING, 0.5),
+        trial(4, Outcome.INTERRUPTED),
     ]
 
     def happens(progress: Progress) -> None:
         for number in (2, 3, 4):
-            progress.begin(number, PARAMS, "")
-        progress.report(line(2, RUNNING, 0.95, epoch=2.0))
-        progress.end(line(2, COMPLETE, 0.95))
-        progress.end(line(3, PRUNED, 0.5))
+            progress.begin(job(number))
+        progress.report(line(2, Outcome.RUNNING, 0.95, epoch=2.0))
+        progress.end(line(2, Outcome.COMPLETE, 0.95))
+        progress.end(line(3, Outcome.PRUNED, 0.5))
 
     assert printed(plan, happens, known) == [
         f"trial 2 goes on after epoch 1.00: {RECIPE}",
         f"trial 3 goes on after epoch 1.00: {RECIPE}",
         f"trial 4 starts: {RECIPE}",
         "trial 2 epoch 2.00: accuracy 0.9500, loss 0.0500, 12 s",
-        "trial 2 COMPLETE: 3 of 12 done, best 0.9500 by trial 2",
-        "trial 3 PRUNED: 4 of 12 done, best 0.9500 by trial 2",
+        "trial 2 complete: 3 of 12 done, best 0.9500 by trial 2",
+        "trial 3 pruned: 4 of 12 done, best 0.9500 by trial 2",
     ]
 
 
@@ -134,13 +135,13 @@ def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
     for part in ("accuracy", "time", "running", "0.5000", "pruned", "0.8125", "3 reached, 1 stopped, 1 passed"):
         assert part in table, part
     assert f"best accuracy 0.8125 by trial 0: {RECIPE}" in " ".join(table.split())
-    assert "trial 1 FAIL (loss is nan at step 3, learning rate 0.001)" in table
-    assert "failed" not in table, "a failed trial is none of the best"
+    assert "trial 1 failed (loss is nan at step 3, learning rate 0.001)" in table
+    assert table.count("failed") == 1, "a failed trial is none of the best"
     assert "confirming" not in table
 
 
 def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
-    known = [trial(number, COMPLETE, 0.8) for number in range(12)]
+    known = [trial(number, Outcome.COMPLETE, 0.8) for number in range(12)]
     with Progress(plan, Console(file=io.StringIO()), known) as progress:
         confirm(progress)
         table = shown(progress, 200)
@@ -152,17 +153,17 @@ def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
 
 def test_a_trial_that_lost_its_process_is_not_shown_as_running(plan: Plan) -> None:
     with Progress(plan, Console(file=io.StringIO())) as progress:
-        progress.begin(0, PARAMS, "default")
-        progress.lose(0, plan.search.seed, "its process died")
+        progress.begin(job(0, label="default"))
+        progress.lose(job(0), "its process died")
         assert "0 of 12 trials done, 0 running, 12 to come" in shown(progress, 200)
-        progress.begin(0, PARAMS, "default")
+        progress.begin(job(0, label="default"))
         assert "0 of 12 trials done, 1 running, 11 to come" in shown(progress, 200)
 
 
 def test_a_budget_without_a_number_of_trials_says_how_many_are_done(plan: Plan) -> None:
     timed = with_budget(plan, trials=None, seconds=60.0)
     lines = printed(timed, follow)
-    assert lines[2] == "trial 0 PRUNED: 1 done, best 0.8125 by trial 0"
+    assert lines[2] == "trial 0 pruned: 1 done, best 0.8125 by trial 0"
     with Progress(timed, Console(file=io.StringIO())) as progress:
         follow(progress)
         table = shown(progress, 200)
@@ -178,16 +179,16 @@ def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
 
 
 def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Plan) -> None:
-    broken_off = trial(0, PRUNED, 0.7, seed=2, reason=INTERRUPTED)
-    known = [trial(0, COMPLETE, 0.8), trial(0, COMPLETE, 0.7, seed=1), broken_off]
+    broken_off = trial(0, Outcome.INTERRUPTED, 0.7, seed=2)
+    known = [trial(0, Outcome.COMPLETE, 0.8), trial(0, Outcome.COMPLETE, 0.7, seed=1), broken_off]
 
     def happens(progress: Progress) -> None:
-        progress.begin(0, {}, "", 2)
-        progress.end(line(1, COMPLETE, 0.5))
+        progress.begin(job(0, 2))
+        progress.end(line(1, Outcome.COMPLETE, 0.5))
 
     said = printed(plan, happens, known)
     assert said[0].startswith("trial 0 seed 2 goes on after epoch 1.00")
-    assert said[1] == "trial 1 COMPLETE: 2 of 12 done, best 0.8000 by trial 0"
+    assert said[1] == "trial 1 complete: 2 of 12 done, best 0.8000 by trial 0"
 
 
 def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
@@ -198,7 +199,7 @@ def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
 
     def happens(progress: Progress) -> None:
         for node, cached in (("a", PARAMS["frozen_layers"]), ("b", 0), ("b", 0)):
-            progress.report(line(0, RUNNING, metrics=GOOD, node=node, cached_layers=cached))
+            progress.report(line(0, Outcome.RUNNING, 0.8125, metrics=GOOD, node=node, cached_layers=cached))
 
     found = [text for text in printed(keeping, happens) if "keeps no outputs" in text]
     assert found == [
@@ -212,10 +213,10 @@ def test_quiet_only_problems_are_said(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(plan, Console(file=text, width=500, quiet=True)) as progress:
         follow(progress)
-        progress.lose(2, plan.search.seed, "its process died")
-        progress.end(line(2, PRUNED, 0.5, reason=INTERRUPTED))
+        progress.lose(job(2), "its process died")
+        progress.end(line(2, Outcome.INTERRUPTED, 0.5))
     assert [part.split("] ", 1)[1] for part in text.getvalue().splitlines()] == [
-        "trial 1 FAIL (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
+        "trial 1 failed (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
         "trial 2: its process died; it goes on from its last checkpoint",
     ]
 
@@ -228,16 +229,16 @@ def test_on_a_terminal_the_problems_stay_when_the_view_is_gone(plan: Plan) -> No
         text.seek(0)
         text.truncate()
     left = text.getvalue().split("\x1b[2K")[-1]
-    assert left.count("trial 1 FAIL (loss is nan at step 3, learning rate 0.001)") == 1
+    assert left.count("trial 1 failed (loss is nan at step 3, learning rate 0.001)") == 1
     assert "trial 0" not in left.replace("by trial 0", "")
 
 
 def test_nothing_is_promised_before_something_is_measured(plan: Plan) -> None:
     with Progress(plan, Console(file=io.StringIO())) as progress:
-        progress.begin(0, PARAMS, "default")
+        progress.begin(job(0, label="default"))
         assert "to go" not in shown(progress, 80)
         assert "time: " not in shown(progress, 80)
-        progress.report(line(0, RUNNING, 0.5, spent={"training": 3.0, "evaluation": 1.0, "data": 0.0}))
+        progress.report(line(0, Outcome.RUNNING, 0.5, spent={"training": 3.0, "evaluation": 1.0, "data": 0.0}))
         assert "about" in shown(progress, 80)
         assert "time: training 75 %, evaluation 25 %, data 0 %, idle 0 %" in shown(progress, 80)
 
@@ -247,9 +248,9 @@ def test_the_time_to_go_counts_what_runs_what_comes_and_what_confirms(plan: Plan
     plan = with_budget(plan, slots=2, confirm_seeds=3)
     budget = plan.budget
     with Progress(plan, Console(file=io.StringIO())) as progress:
-        progress.begin(0, PARAMS, "")
-        progress.report(line(0, RUNNING, 0.5))
-        progress.end(line(0, PRUNED, 0.5))
+        progress.begin(job(0))
+        progress.report(line(0, Outcome.RUNNING, 0.5))
+        progress.end(line(0, Outcome.PRUNED, 0.5))
         left = progress._seconds_left([], progress._started)
     trials, confirming = 11 * budget.epochs * 12.0, 9 * budget.epochs * 12.0
     assert left == pytest.approx((trials + confirming) / 2)
@@ -259,6 +260,34 @@ def test_the_time_to_go_counts_what_runs_what_comes_and_what_confirms(plan: Plan
 def test_a_time_budget_says_when_the_search_ends(plan: Plan, trials: int | None) -> None:
     timed = with_budget(plan, trials=trials, seconds=100.0, confirm_recipes=0)
     with Progress(timed, Console(file=io.StringIO()), used=30.0) as progress:
-        progress.begin(0, PARAMS, "")
-        progress.report(line(0, RUNNING, 0.5, seconds=1200.0))
+        progress.begin(job(0))
+        progress.report(line(0, Outcome.RUNNING, 0.5, seconds=1200.0))
         assert progress._seconds_left([], progress._started) == pytest.approx(70.0)
+
+
+def test_where_less_is_better_the_smallest_value_is_the_best_and_is_printed_once(plan: Plan) -> None:
+    lower = altered(plan, metric=Metric(name="loss", better="lower"))
+
+    def happens(progress: Progress) -> None:
+        for number, loss in enumerate((0.4, 0.3, 0.5)):  # accuracy would choose the last one
+            fields = {"metrics": {"loss": loss, "accuracy": loss}, "objective": -loss}
+            progress.begin(job(number))
+            progress.report(line(number, Outcome.RUNNING, **fields))
+            progress.end(line(number, Outcome.COMPLETE, **fields))
+
+    lines = printed(lower, happens)
+    assert [text for text in lines if "starts" not in text] == [
+        "trial 0 epoch 1.00: loss 0.4000, 12 s",
+        "trial 0 complete: 1 of 12 done, best 0.4000 by trial 0",
+        "trial 1 epoch 1.00: loss 0.3000, 12 s",
+        "trial 1 complete: 2 of 12 done, best 0.3000 by trial 1",
+        "trial 2 epoch 1.00: loss 0.5000, 12 s",
+        "trial 2 complete: 3 of 12 done, best 0.3000 by trial 1",
+    ]
+    with Progress(lower, Console(file=io.StringIO())) as progress:
+        happens(progress)
+        table = shown(progress, 200)
+    assert "best loss 0.3000 by trial 1" in table
+    assert "-0." not in table
+    rows = [text for text in table.splitlines() if "complete" in text]
+    assert [row for row in rows if "0.3000" in row] == rows[:1], "the best is the first row"

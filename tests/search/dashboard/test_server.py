@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from frostline import spaces
 from frostline.search import cli
 from frostline.search.dashboard import pages
 from frostline.search.dashboard import server as dashboard_server
-from frostline.search.records.trials import COMPLETE, PRUNED, RUNNING
+from frostline.search.records.trials import Outcome
+from frostline.spaces import Metric
+from tests.search.made import METRIC
 from tests.search.studies import Search, searched
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,15 +50,23 @@ class Client:
         return dict(json.loads(text))
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    search = searched(tmp_path / "run")
-    with dashboard_server.server(tmp_path / "run", 0) as server:
+@contextmanager
+def serving(search: Search) -> Iterator[Client]:
+    """Serve the dashboard of a search."""
+    with dashboard_server.server(search.run, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield Client(search, server.server_port)
-        server.shutdown()
-        thread.join()
+        try:
+            yield Client(search, server.server_port)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with serving(searched(tmp_path / "run")) as client:
+        yield client
 
 
 def states(study: dict[str, Any]) -> Counter[str]:
@@ -68,7 +79,9 @@ def test_every_state_shows_as_what_it_is(client: Client) -> None:
 
 def test_what_waits_shows_as_waiting_with_the_names_it_will_have(tmp_path: Path) -> None:
     Search(tmp_path / "run")
-    storage = dashboard_server.JournalStorage(dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy"))
+    storage = dashboard_server.JournalStorage(
+        dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy", "higher")
+    )
     trials = storage.get_all_trials(0)
     assert [trial.state.name for trial in trials] == ["WAITING"] * 4
     assert trials[1].system_attrs["fixed_params"] == {
@@ -91,6 +104,26 @@ def test_names_carry_their_units_and_values_stay(client: Client) -> None:
     assert [value["step"] for value in study["trials"][0]["intermediate_values"]] == [320, 640]
 
 
+@pytest.mark.parametrize(
+    ("metric", "direction", "best"),
+    [(METRIC, "maximize", max), (Metric(name="loss", better="lower"), "minimize", min)],
+    ids=["higher", "lower"],
+)
+def test_the_direction_is_that_of_the_metric(
+    tmp_path: Path, metric: Metric, direction: str, best: Callable[[list[float]], float]
+) -> None:
+    search = searched(tmp_path / "run", metric)
+    with serving(search) as client:
+        study = client.study()
+    assert study["directions"] == [direction]
+    assert study["objective_names"] == [spaces.with_unit(metric.name)]
+    assert f"validation {spaces.with_unit(metric.name)}, {metric.better} is better." in study["note"]["body"]
+    values = [trial["values"][0] for trial in study["trials"] if trial["state"] == "Complete"]
+    assert len(values) == 6
+    assert min(values) > 0, "the metric's own value, not the one turned round"
+    assert {trial["values"][0] for trial in study["best_trials"]} == {best(values)}
+
+
 def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Path) -> None:
     """No waiting here: optuna-dashboard itself looks again after two seconds at the latest."""
     search = searched(tmp_path / "run")
@@ -100,10 +133,10 @@ def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Pat
         study = dashboard_server.JournalStorage(journal)
         return [trial.state.name for trial in study.get_all_trials(0)]
 
-    journal = dashboard_server.Journal(path, "accuracy")
+    journal = dashboard_server.Journal(path, "accuracy", "higher")
     storage = dashboard_server.JournalStorage(journal)
     assert len(storage.get_all_trials(0)) == 10
-    search.trial(PRUNED)
+    search.trial(Outcome.PRUNED)
     assert [trial.state.name for trial in storage.get_all_trials(0)][-1] == "PRUNED"
     assert not journal.replaced
     with path.open("ab") as file:  # a line that is being written
@@ -111,7 +144,7 @@ def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Pat
     assert len(storage.get_all_trials(0)) == 11
     search.resume()
     assert journal.replaced
-    again = dashboard_server.Journal(path, "accuracy")
+    again = dashboard_server.Journal(path, "accuracy", "higher")
     assert not again.replaced
     assert found(again) == [trial.state.name for trial in storage.get_all_trials(0)]
     path.unlink()
@@ -126,10 +159,10 @@ def test_an_open_page_is_loaded_anew_when_the_search_goes_on(client: Client) -> 
     assert "script-src 'self'" in headers["Content-Security-Policy"]
     assert "location.reload()" in client.ask("/follow.js")[1]
     before = client.ask("/journal")[1]
-    client.search.trial(COMPLETE)
+    client.search.trial(Outcome.COMPLETE)
     assert client.ask("/journal")[1] == before
     client.search.resume()
-    client.search.trial(RUNNING)
+    client.search.trial(Outcome.RUNNING)
     assert client.ask("/journal")[1] != before
     assert states(client.study()) == {"Complete": 7, "Pruned": 2, "Fail": 1, "Running": 2}
 
@@ -161,7 +194,9 @@ def test_nothing_can_be_written(client: Client) -> None:
 
 def test_the_storage_itself_refuses_what_gets_that_far(tmp_path: Path) -> None:
     searched(tmp_path / "run")
-    storage = dashboard_server.JournalStorage(dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy"))
+    storage = dashboard_server.JournalStorage(
+        dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy", "higher")
+    )
     before = (tmp_path / "run" / "study.journal").read_bytes()
     with pytest.raises(PermissionError, match="only reads"):
         storage.delete_study(0)
@@ -186,7 +221,7 @@ def test_each_trial_has_a_page_that_its_note_leads_to(client: Client) -> None:
         for name in re.findall(r'href="(/files/[^"]+)"', page):
             assert client.ask(name)[0] == 200, name
     page = client.ask("/trials/8")[1]
-    assert "FAIL (loss is nan at step 3)" in page
+    assert "failed (loss is nan at step 3)" in page
     assert "/files/trials/00008/error.txt" in page
     assert client.ask("/files/trials/00008/error.txt")[1] == "Traceback: here\n"
     assert "batch_size (examples) 16" in client.ask("/trials/0")[1]

@@ -7,8 +7,8 @@ import pytest
 
 from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Confirmed
-from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, Trial
-from tests.search.made import trial
+from frostline.search.records.trials import Outcome, Trial
+from tests.search.made import METRIC, trial
 
 
 @pytest.mark.parametrize(("seed", "count", "seeds"), [(0, 3, (1, 2, 3)), (41, 2, (42, 43)), (7, 0, ())])
@@ -18,13 +18,13 @@ def test_a_fresh_seed_had_no_part_in_the_search(seed: int, count: int, seeds: tu
 
 
 TRIALS = [
-    trial(0, COMPLETE, 0.7),
-    trial(1, PRUNED, 0.9, 0.6),
-    trial(2, COMPLETE, 0.8),
-    trial(3, FAIL, 0.99),
-    trial(4, RUNNING, 0.95),
-    trial(5, PRUNED, 0.94, reason=INTERRUPTED),
-    trial(6, FAIL),
+    trial(0, Outcome.COMPLETE, 0.7),
+    trial(1, Outcome.PRUNED, 0.9, 0.6),
+    trial(2, Outcome.COMPLETE, 0.8),
+    trial(3, Outcome.FAILED, 0.99),
+    trial(4, Outcome.RUNNING, 0.95),
+    trial(5, Outcome.INTERRUPTED, 0.94),
+    trial(6, Outcome.FAILED),
 ]
 
 
@@ -45,14 +45,14 @@ TRIALS = [
 def test_who_is_among_the_best_whatever_the_running_ones_will_score(
     count: int, running: int, numbers: list[int]
 ) -> None:
-    assert [trial.number for trial in confirm.certain(TRIALS, "accuracy", count, running)] == numbers
+    assert [trial.number for trial in confirm.certain(TRIALS, count, running)] == numbers
 
 
 @pytest.mark.parametrize("scores", [(0.1, 0.2), (0.85, 0.95), (0.99, 0.999)])
 def test_no_score_of_the_running_ones_unseats_those_that_are_certain(scores: tuple[float, float]) -> None:
-    safe = confirm.certain(TRIALS, "accuracy", 3, 2)
-    ended = [*TRIALS, *(trial(7 + i, COMPLETE, score) for i, score in enumerate(scores))]
-    later = confirm.certain(ended, "accuracy", 3, 0)
+    safe = confirm.certain(TRIALS, 3, 2)
+    ended = [*TRIALS, *(trial(7 + i, Outcome.COMPLETE, score) for i, score in enumerate(scores))]
+    later = confirm.certain(ended, 3, 0)
     assert {one.number for one in safe} <= {one.number for one in later}
 
 
@@ -62,15 +62,15 @@ def test_no_score_of_the_running_ones_unseats_those_that_are_certain(scores: tup
 def runs(number: int, *scores: float | None, seconds: float = 10.0) -> list[Trial]:
     """Trainings of a trial with fresh seeds; None for one that failed."""
     return [
-        trial(number, FAIL, seed=seed, reason="loss is nan")
+        trial(number, Outcome.FAILED, seed=seed, reason="loss is nan")
         if score is None
-        else trial(number, COMPLETE, score - 0.1, score, seed=seed, seconds=seconds)
+        else trial(number, Outcome.COMPLETE, score - 0.1, score, seed=seed, seconds=seconds)
         for seed, score in enumerate(scores, start=1)
     ]
 
 
 def rows(*of: list[Trial]) -> list[Confirmed]:
-    return confirm.confirmed(TRIALS, [run for each in of for run in each], "accuracy")
+    return confirm.confirmed(TRIALS, [run for each in of for run in each], METRIC)
 
 
 def test_a_recipe_is_measured_by_the_mean_of_its_fresh_seeds_not_by_the_score_it_was_found_by() -> None:
@@ -91,13 +91,13 @@ def test_a_recipe_that_failed_with_a_seed_comes_after_those_that_never_did() -> 
 
 def test_a_recipe_without_a_score_has_no_row() -> None:
     assert rows(runs(0, None, None)) == []
-    assert rows([trial(0, COMPLETE, math.nan, seed=1)]) == []
+    assert rows([trial(0, Outcome.COMPLETE, math.nan, seed=1)]) == []
     assert rows([]) == []
     assert [row.number for row in rows(runs(0, None, None), runs(1, 0.5))] == [1]
 
 
 def test_a_training_that_has_not_ended_does_not_count_yet() -> None:
-    open_ones = [trial(1, RUNNING, 0.1, seed=8), trial(1, PRUNED, 0.1, seed=9, reason=INTERRUPTED)]
+    open_ones = [trial(1, Outcome.RUNNING, 0.1, seed=8), trial(1, Outcome.INTERRUPTED, 0.1, seed=9)]
     (row,) = rows(runs(1, 0.7, 0.8), open_ones)
     assert (row.seeds, row.failed) == ((1, 2), 0)
     assert rows(open_ones) == []
@@ -168,6 +168,7 @@ def row(number: int, *scores: float, **more: Any) -> Confirmed:
         failed=0,
         mean=sum(scores) / len(scores),
         interval=None,
+        objective=sum(scores) / len(scores),
         seconds=10.0,
     )
     return dataclasses.replace(made, **more)
@@ -209,6 +210,6 @@ def test_confirming_takes_as_long_as_the_best_trials_took_an_epoch(
     recipes: int, seeds: int, slots: int, seconds: float
 ) -> None:
     ended = [one for one in TRIALS if not one.open]
-    needed = confirm.seconds_needed(ended, "accuracy", epochs=2, recipes=recipes, seeds=seeds, slots=slots)
+    needed = confirm.seconds_needed(ended, epochs=2, recipes=recipes, seeds=seeds, slots=slots)
     assert needed == pytest.approx(seconds)
-    assert confirm.seconds_needed([], "accuracy", epochs=2, recipes=recipes, seeds=seeds, slots=slots) == 0
+    assert confirm.seconds_needed([], epochs=2, recipes=recipes, seeds=seeds, slots=slots) == 0

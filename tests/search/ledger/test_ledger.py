@@ -6,12 +6,12 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED, RUNNING, Trial
+from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _task
 from tests.search.altered import altered
@@ -48,7 +48,7 @@ def test_a_report_is_recorded_once_though_it_may_come_twice(plan: Plan, clock: C
     job = taken(ledger)
     line = ledger.report(job, said(1, 0.6, clock.now, micro_batch=8, device="A100", spent={"training": 9.0}))
     assert line is not None
-    assert (line.state, line.samples, line.micro_batch, line.device) == (RUNNING, 320, 8, "A100")
+    assert (line.outcome, line.samples, line.micro_batch, line.device) == (Outcome.RUNNING, 320, 8, "A100")
     assert line.spent == {"training": 9.0}
     assert ledger.report(job, said(1, 0.7, clock.now)) is None
     assert ledger.report(job, said(0.5, 0.7, clock.now)) is None, "nor one that is older"
@@ -58,27 +58,35 @@ def test_a_report_is_recorded_once_though_it_may_come_twice(plan: Plan, clock: C
 
 
 @pytest.mark.parametrize(
-    ("scores", "state", "reason", "value"),
+    ("scores", "outcome", "reason", "state", "value"),
     [
-        ((0.9, 0.8), COMPLETE, "", 0.9),
-        ((0.6,), PRUNED, "", None),
-        ((), FAIL, "loss is nan", None),
-        ((0.6,), FAIL, "loss is nan", None),
-        ((), PRUNED, f"{INFEASIBLE}: out of memory", None),
+        ((0.9, 0.8), Outcome.COMPLETE, "", TrialState.COMPLETE, 0.9),
+        ((0.6,), Outcome.PRUNED, "", TrialState.PRUNED, None),
+        ((), Outcome.FAILED, "loss is nan", TrialState.FAIL, None),
+        ((0.6,), Outcome.FAILED, "loss is nan", TrialState.FAIL, None),
+        ((), Outcome.INFEASIBLE, "out of memory", TrialState.PRUNED, None),
+        ((0.6,), Outcome.OUT_OF_TIME, "", TrialState.PRUNED, None),
+        ((), Outcome.OUT_OF_TIME, "", TrialState.FAIL, None),
     ],
 )
 def test_an_end_is_the_same_in_the_records_and_in_the_study(
-    plan: Plan, clock: Clock, scores: tuple[float, ...], state: str, reason: str, value: float | None
+    plan: Plan,
+    clock: Clock,
+    scores: tuple[float, ...],
+    outcome: Outcome,
+    reason: str,
+    state: TrialState,
+    value: float | None,
 ) -> None:
     ledger = session(plan, clock)
-    train(ledger, clock, taken(ledger), *scores, state=state, reason=reason)
+    train(ledger, clock, taken(ledger), *scores, outcome=outcome, reason=reason)
     (trial,), told = recorded(plan), studied(plan)[0]
-    assert (trial.state, trial.reason, told.state.name) == (state, reason, state)
+    assert (trial.outcome, trial.reason, told.state) == (outcome, reason, state)
     assert [line.metrics["accuracy"] for line in trial.reports] == list(scores)
     assert list(told.intermediate_values.values()) == list(scores)
-    if state == COMPLETE:
+    if outcome == Outcome.COMPLETE:
         assert told.value == value
-    assert bool(told.constraints) is reason.startswith(INFEASIBLE)
+    assert bool(told.constraints) is (outcome == Outcome.INFEASIBLE)
     assert ledger.running == 0
 
 
@@ -86,20 +94,20 @@ def test_the_seconds_of_a_training_are_those_on_a_slot(plan: Plan, clock: Clock)
     ledger = session(plan, clock)
     silent, heard = taken(ledger), taken(ledger)
     clock.now += 7
-    assert ledger.end(silent, FAIL, "loss is nan").seconds == 7
+    assert ledger.end(silent, Outcome.FAILED, "loss is nan").seconds == 7
     ledger.report(heard, said(1, 0.6, clock.now))  # says 10 s
     clock.now += 3
-    assert ledger.end(heard, PRUNED).seconds == 13
+    assert ledger.end(heard, Outcome.PRUNED).seconds == 13
     ahead = taken(ledger)
     ledger.report(ahead, said(1, 0.6, clock.now + 60))
-    assert ledger.end(ahead, PRUNED).seconds == 10, "by a slot whose clock is ahead of ours"
+    assert ledger.end(ahead, Outcome.PRUNED).seconds == 10, "by a slot whose clock is ahead of ours"
     broken = taken(ledger)
     ledger.report(broken, said(1, 0.6, clock.now))
     clock.now += 1000  # nobody is there
     again = session(plan, clock)
     assert taken(again) == broken
     clock.now += 4
-    assert again.end(broken, PRUNED).seconds == 14
+    assert again.end(broken, Outcome.PRUNED).seconds == 14
 
 
 def test_what_a_slot_is_told(plan: Plan, clock: Clock) -> None:
@@ -134,13 +142,13 @@ def test_a_full_disk_changes_nothing(plan: Plan, clock: Clock) -> None:
         with pytest.raises(OSError):
             ledger.report(job, said(2, 0.7, clock.now))
         with pytest.raises(OSError):
-            ledger.end(job, COMPLETE)
+            ledger.end(job, Outcome.COMPLETE)
     assert (plan.place.run / "trials.jsonl").read_bytes() == before
     again = session(plan, clock)
     assert taken(again) == job
     assert again.report(job, said(2, 0.7, clock.now)) is not None
-    again.end(job, COMPLETE)
-    assert (recorded(plan)[0].state, studied(plan)[0].value) == (COMPLETE, 0.7)
+    again.end(job, Outcome.COMPLETE)
+    assert (recorded(plan)[0].outcome, studied(plan)[0].value) == (Outcome.COMPLETE, 0.7)
 
 
 def test_a_start_that_does_not_fit_on_the_disk_never_was(plan: Plan, clock: Clock) -> None:
@@ -178,10 +186,10 @@ def test_a_training_whose_process_died_goes_on_next_and_fails_after_its_retries(
     assert [event["number"] for event in run_folder.Log(plan.place.run).events("lost")] == [0, 0]
     line = ledger.lose(job, "its process died")
     assert line is not None
-    assert (line.state, line.reason) == (FAIL, "its process died (3 times)")
+    assert (line.outcome, line.reason) == (Outcome.FAILED, "its process died (3 times)")
     assert ledger.lose(other, "its process died") is None, "each has its own retries"
-    assert [trial.state for trial in recorded(plan)] == [FAIL]
-    assert studied(plan)[0].state.name == FAIL
+    assert [trial.outcome for trial in recorded(plan)] == [Outcome.FAILED]
+    assert studied(plan)[0].state == TrialState.FAIL
 
 
 def test_a_training_whose_process_died_goes_on_before_those_that_wait_since_a_crash(plan: Plan, clock: Clock) -> None:
@@ -196,7 +204,7 @@ def test_without_retries_the_first_death_is_the_end(plan: Plan, clock: Clock) ->
     ledger = session(altered(plan, retries=0), clock)
     line = ledger.lose(taken(ledger), "its process died")
     assert line is not None
-    assert (line.state, line.reason) == (FAIL, "its process died")
+    assert (line.outcome, line.reason) == (Outcome.FAILED, "its process died")
     assert ledger.unfinished == []
 
 
@@ -209,8 +217,8 @@ def test_what_a_crash_broke_off_comes_first_under_its_own_number(plan: Plan, clo
     assert again.unfinished == [heard, silent]
     assert [taken(again), taken(again)] == [heard, silent]
     assert taken(again).number == 3
-    assert [(trial.number, trial.state) for trial in again.trials] == [(0, PRUNED), (1, RUNNING)]
-    assert [trial.state.name for trial in studied(plan)] == [PRUNED, RUNNING, RUNNING, RUNNING]
+    assert [(trial.number, trial.outcome) for trial in again.trials] == [(0, Outcome.PRUNED), (1, Outcome.RUNNING)]
+    assert [trial.state for trial in studied(plan)] == [TrialState.PRUNED, *[TrialState.RUNNING] * 3]
 
 
 def test_an_interrupted_search_leaves_an_end_for_everything_and_goes_on_all_the_same(plan: Plan, clock: Clock) -> None:
@@ -221,35 +229,42 @@ def test_an_interrupted_search_leaves_an_end_for_everything_and_goes_on_all_the_
     snapshot = _task.last_path(plan.place.run, heard.folder)
     snapshot.parent.mkdir(parents=True)
     snapshot.write_text("x")
-    ended = {line.number: (line.state, line.reason) for line in ledger.abandon()}
-    assert ended == {0: (PRUNED, INTERRUPTED), 1: (FAIL, INTERRUPTED), 2: (FAIL, INTERRUPTED)}
+    ended = {line.number: (line.outcome, line.reason) for line in ledger.abandon()}
+    assert ended == dict.fromkeys((0, 1, 2), (Outcome.INTERRUPTED, ""))
     assert (ledger.running, ledger.unfinished) == (0, [])
-    assert [trial.state.name for trial in studied(plan)][:3] == [PRUNED, FAIL, FAIL]
+    assert [trial.state for trial in studied(plan)][:3] == [TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
     assert snapshot.exists()
     again = session(plan, clock)
     assert again.unfinished == [heard, silent, lost]
-    assert [trial.state.name for trial in studied(plan)][:3] == [RUNNING] * 3
+    assert [trial.state for trial in studied(plan)][:3] == [TrialState.RUNNING] * 3
     train(again, clock, taken(again), 0.6, 0.7)
-    assert (recorded(plan)[0].state, recorded(plan)[0].score(plan.search.metric)) == (COMPLETE, 0.7)
+    assert (recorded(plan)[0].outcome, recorded(plan)[0].objective) == (Outcome.COMPLETE, 0.7)
     assert not snapshot.exists()
 
 
 @pytest.mark.parametrize(
-    ("epochs", "stopped", "late", "state", "reason"),
+    ("epochs", "stopped", "late", "outcome", "state"),
     [
-        (0, False, False, None, ""),
-        (1, False, False, None, ""),
-        (2, False, False, COMPLETE, ""),
-        (2, True, True, COMPLETE, ""),  # it had come to its end
-        (1, True, False, PRUNED, ""),
-        (1, True, True, PRUNED, ""),
-        (1, False, True, PRUNED, OUT_OF_TIME),
-        (0, False, True, FAIL, OUT_OF_TIME),
+        (0, False, False, None, TrialState.RUNNING),
+        (1, False, False, None, TrialState.RUNNING),
+        (2, False, False, Outcome.COMPLETE, TrialState.COMPLETE),
+        (2, True, True, Outcome.COMPLETE, TrialState.COMPLETE),  # it had come to its end
+        (1, True, False, Outcome.PRUNED, TrialState.PRUNED),
+        (1, True, True, Outcome.PRUNED, TrialState.PRUNED),
+        (1, False, True, Outcome.OUT_OF_TIME, TrialState.PRUNED),
+        (0, False, True, Outcome.OUT_OF_TIME, TrialState.FAIL),
     ],
 )
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_what_lacked_only_the_record_of_its_end_gets_it(
-    plan: Plan, clock: Clock, epochs: int, stopped: bool, late: bool, state: str | None, reason: str, interrupted: bool
+    plan: Plan,
+    clock: Clock,
+    epochs: int,
+    stopped: bool,
+    late: bool,
+    outcome: Outcome | None,
+    state: TrialState,
+    interrupted: bool,
 ) -> None:
     plan = with_budget(plan, seconds=100.0, confirm_recipes=0)
     ledger = session(plan, clock)
@@ -259,16 +274,19 @@ def test_what_lacked_only_the_record_of_its_end_gets_it(
         ledger.report(job, said(epoch, 0.6, clock.now))
     clock.now += 200 if late else 10
     if other:  # what was recorded last says how long the session lasted
-        ledger.end(other, FAIL, "loss is nan")
+        ledger.end(other, Outcome.FAILED, "loss is nan")
     if interrupted:
         ledger.abandon()
     clock.now += 1
     again = session(plan, clock)
     lines = again.settle({job.number} if stopped else set())
-    assert [(line.number, line.state, line.reason) for line in lines] == ([] if state is None else [(0, state, reason)])
-    assert again.unfinished == ([job] if state is None else [])
-    if state is not None:
-        assert (recorded(plan)[0].state, studied(plan)[0].state.name) == (state, state)
+    assert [(line.number, line.outcome, line.reason) for line in lines] == (
+        [] if outcome is None else [(0, outcome, "")]
+    )
+    assert again.unfinished == ([job] if outcome is None else [])
+    assert studied(plan)[0].state == state
+    if outcome is not None:
+        assert recorded(plan)[0].outcome == outcome
 
 
 def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clock: Clock) -> None:
@@ -285,7 +303,7 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
     again = session(plan, clock)
     assert again.expired()
     (line,) = again.settle({0})
-    assert ((line.number, line.seed), line.state) == (over.key, COMPLETE)
+    assert ((line.number, line.seed), line.outcome) == (over.key, Outcome.COMPLETE)
     assert again.unfinished == [half]
 
 

@@ -6,7 +6,7 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records.folder import Job, Log
-from frostline.search.records.trials import FAIL, PRUNED
+from frostline.search.records.trials import Outcome
 from frostline.trainables import _task
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
@@ -45,7 +45,7 @@ def test_a_ledger_that_tidies_later_removes_files_when_told_and_at_the_close(pla
         files[0].parent.mkdir(parents=True)
         for path in files:
             path.write_text("x")
-        train(ledger, clock, job, state=FAIL, reason="loss is nan")
+        train(ledger, clock, job, outcome=Outcome.FAILED, reason="loss is nan")
         assert [path.exists() for path in files] == [True, True]
         (ledger.close if close else ledger.tidy)()
         assert not files[0].parent.exists()
@@ -58,7 +58,7 @@ def test_the_weights_of_a_failed_trial_go_and_its_traceback_stays(plan: Plan, cl
     best.parent.mkdir(parents=True)
     for path in (best, best.with_name("error.txt")):
         path.write_text("x")
-    train(ledger, clock, job, 0.9, state=FAIL, reason="loss is nan")
+    train(ledger, clock, job, 0.9, outcome=Outcome.FAILED, reason="loss is nan")
     assert [path.name for path in best.parent.iterdir()] == ["error.txt"]
 
 
@@ -92,11 +92,11 @@ def test_the_weights_of_trials_that_go_on_stay(plan: Plan, clock: Clock) -> None
         best.write_text("x")
     again = session(plan, clock)
     first = taken(again)
-    again.end(first, PRUNED)
+    again.end(first, Outcome.PRUNED)
     assert numbers_kept(plan) == [0, 1, 2, 3], "of four, three go on: their best reports need their weights"
     for _ in range(2):
-        assert again.end(taken(again), FAIL, "loss is nan").state == FAIL
-    again.end(taken(again), PRUNED)
+        assert again.end(taken(again), Outcome.FAILED, "loss is nan").outcome == Outcome.FAILED
+    again.end(taken(again), Outcome.PRUNED)
     assert numbers_kept(plan) == [0, 3], "those that failed are gone, and the winner's are there"
 
 

@@ -8,7 +8,7 @@ from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
-from frostline.search.records.trials import COMPLETE, FAIL
+from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 from tests.search.made import Clock, said, session, taken, train, with_budget
 
@@ -194,7 +194,7 @@ def test_a_confirmation_that_failed_is_not_tried_again_and_one_that_died_goes_on
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.9)
     first, second = taken(ledger), taken(ledger)
-    train(ledger, clock, first, 0.5, state=FAIL, reason="loss is nan")
+    train(ledger, clock, first, 0.5, outcome=Outcome.FAILED, reason="loss is nan")
     assert ledger.lose(second, "its process died") is None
     assert taken(ledger) == second
     again = session(plan, clock)
@@ -235,7 +235,7 @@ def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan:
     won = ledger.winner()
     assert won is not None
     best, folder = won
-    assert (best.number, best.seed, best.state, best.score("accuracy")) == (2, 2, COMPLETE, 0.82)
+    assert (best.number, best.seed, best.outcome, best.objective) == (2, 2, Outcome.COMPLETE, 0.82)
     assert folder == "confirm/00002-2"
 
 

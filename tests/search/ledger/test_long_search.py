@@ -18,7 +18,7 @@ from frostline.search.console.progress import Progress
 from frostline.search.ledger import ledger, study
 from frostline.search.ledger.study import Study
 from frostline.search.plan.plan import Plan
-from frostline.search.records.trials import FAIL, Records
+from frostline.search.records.trials import Outcome, Records
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Switchboard
 from tests.bench import long_search
@@ -105,7 +105,7 @@ def test_the_study_walks_through_its_trials_for_its_sampler_only(
     monkeypatch.setattr(JournalStorage, "get_all_trials", lambda *a, **k: (walk(*a, **k), walks.append(a))[0])
     found = []
     for count in (3, 300):
-        known = [trial(number, FAIL) for number in range(count)]
+        known = [trial(number, Outcome.FAILED) for number in range(count)]
         opened = Study(
             tmp_path / str(count),
             "test",
@@ -120,6 +120,6 @@ def test_the_study_walks_through_its_trials_for_its_sampler_only(
             opened.ask()
         opened.ask()
         walks.clear()
-        found.append(work(lambda opened=opened: opened.tell(opened.ask()[0], FAIL)))
+        found.append(work(lambda opened=opened: opened.tell(trial(opened.ask()[0], Outcome.FAILED))))
         assert walks == []
     assert found[0] == found[1]

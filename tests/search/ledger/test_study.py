@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from frostline.search.ledger import study
 from frostline.search.ledger.study import Study
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, PRUNED, RUNNING, Line, Trial
-from tests.search.made import full_disk, line
+from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.search.report import view
+from tests.search.made import METRIC, full_disk, line, trial
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
@@ -41,8 +42,14 @@ class Told:
     def open(self, **more: Any) -> None:
         """Open the study again from the records, as another session does; `more` is what has changed since."""
         self.more |= more
-        given: dict[str, Any] = {"seed": 0, "planned": 12, "recipes": RECIPES, "distributions": DISTRIBUTIONS}
-        self.study = Study(self.path, "test", metric="accuracy", known=self.known(), **{**given, **self.more})
+        given: dict[str, Any] = {
+            "seed": 0,
+            "planned": 12,
+            "recipes": RECIPES,
+            "distributions": DISTRIBUTIONS,
+            "metric": METRIC,
+        }
+        self.study = Study(self.path, "test", known=self.known(), **{**given, **self.more})
 
     def known(self) -> list[Trial]:
         recorded = {trial.number: trial for trial in trial_records.collect(self.lines)}
@@ -50,12 +57,21 @@ class Told:
 
     def _bare(self, number: int) -> Trial:
         params, label = self.asked[number]
-        return Trial(number=number, state=RUNNING, params=params, label=label, reports=(), seconds=0.0, time=1.0)
+        return Trial(
+            number=number,
+            outcome=Outcome.RUNNING,
+            confirms=False,
+            params=params,
+            label=label,
+            reports=(),
+            seconds=0.0,
+            time=1.0,
+        )
 
-    def _line(self, number: int, state: str, score: float | None, samples: int, reason: str = "") -> Line:
+    def _line(self, number: int, outcome: Outcome, score: float | None, samples: int, reason: str = "") -> Line:
         params, label = self.asked[number]
         made = line(
-            number, state, score, params=params, label=label, samples=samples, reason=reason, time=float(samples)
+            number, outcome, score, params=params, label=label, samples=samples, reason=reason, time=float(samples)
         )
         self.lines.append(made)
         return made
@@ -66,14 +82,12 @@ class Told:
         return number
 
     def report(self, number: int, samples: int, score: float) -> None:
-        self._line(number, RUNNING, score, samples)
-        self.study.report(number, samples, score)
+        self.study.report(self._line(number, Outcome.RUNNING, score, samples))
 
-    def end(self, number: int, state: str, reason: str = "") -> None:
-        self._line(number, state, None, 999, reason)
+    def end(self, number: int, outcome: Outcome, reason: str = "") -> None:
+        self._line(number, outcome, None, 999, reason)
         (trial,) = (trial for trial in self.known() if trial.number == number)
-        value = trial.score("accuracy") if state == COMPLETE else None
-        self.study.tell(number, state, value, infeasible=reason.startswith(INFEASIBLE))
+        self.study.tell(trial)
 
     @property
     def stored(self) -> list[FrozenTrial]:
@@ -93,15 +107,15 @@ def scripted(told: Told) -> None:
         told.ask()
     told.report(0, 100, 0.9)
     told.report(0, 200, 0.8)
-    told.end(0, COMPLETE)
+    told.end(0, Outcome.COMPLETE)
     told.report(1, 100, 0.6)
     told.report(1, 200, 0.5)
-    told.end(1, PRUNED)
-    told.end(2, FAIL, "loss is nan")
+    told.end(1, Outcome.PRUNED)
+    told.end(2, Outcome.FAILED, "loss is nan")
     told.report(3, 100, 0.7)
-    told.end(4, PRUNED, f"{INFEASIBLE}: out of memory")
+    told.end(4, Outcome.INFEASIBLE, "out of memory")
     told.report(5, 100, 0.4)
-    told.end(5, FAIL, "its process died (3 times)")
+    told.end(5, Outcome.FAILED, "its process died (3 times)")
 
 
 def test_the_recipes_are_the_first_trials_in_their_order(told: Told) -> None:
@@ -137,8 +151,8 @@ def test_a_failed_trial_is_fail_whatever_it_reported_and_nothing_that_ended_stay
         TrialState.FAIL,
         TrialState.RUNNING,
     ]
-    told.end(3, PRUNED, INTERRUPTED)
-    told.end(6, FAIL, INTERRUPTED)
+    told.end(3, Outcome.INTERRUPTED)
+    told.end(6, Outcome.INTERRUPTED)
     states = [trial.state for trial in told.stored]
     assert TrialState.RUNNING not in states
     assert (states[3], states[6]) == (TrialState.PRUNED, TrialState.FAIL)
@@ -147,7 +161,7 @@ def test_a_failed_trial_is_fail_whatever_it_reported_and_nothing_that_ended_stay
 def test_a_value_that_is_not_finite_harms_neither_the_trial_nor_the_study(told: Told) -> None:
     number = told.ask()
     told.report(number, 100, math.nan)
-    told.end(number, FAIL, "nothing finite")
+    told.end(number, Outcome.FAILED, "nothing finite")
     assert told.stored[0].state == TrialState.FAIL
     told.open()
     assert (told.stored[0].state, told.stored[0].intermediate_values) == (TrialState.FAIL, {})
@@ -158,6 +172,30 @@ def test_the_study_outlives_its_process(told: Told) -> None:
     scripted(told)
     backend = JournalFileBackend(str(told.path))
     assert optuna.load_study(study_name="test", storage=JournalStorage(backend)).best_value == 0.9
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reported", "silent"),
+    [
+        (Outcome.RUNNING, TrialState.RUNNING, TrialState.RUNNING),
+        (Outcome.COMPLETE, TrialState.COMPLETE, TrialState.COMPLETE),
+        (Outcome.PRUNED, TrialState.PRUNED, TrialState.PRUNED),
+        (Outcome.INFEASIBLE, TrialState.PRUNED, TrialState.PRUNED),  # TPE does not learn from FAIL
+        (Outcome.OUT_OF_TIME, TrialState.PRUNED, TrialState.FAIL),
+        (Outcome.INTERRUPTED, TrialState.PRUNED, TrialState.FAIL),
+        (Outcome.FAILED, TrialState.FAIL, TrialState.FAIL),
+    ],
+)
+def test_optuna_has_a_state_for_every_outcome(outcome: Outcome, reported: TrialState, silent: TrialState) -> None:
+    bare = Trial(number=0, outcome=outcome, confirms=False, params={}, label="", reports=(), seconds=0.0)
+    assert study.optuna_state(bare) == silent
+    assert study.optuna_state(trial(0, outcome, 0.5)) == reported
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_a_state_and_a_kind_in_the_report(outcome: Outcome) -> None:
+    assert isinstance(study.optuna_state(trial(0, outcome, 0.5)), TrialState)
+    assert outcome in view._KINDS
 
 
 # --- opened again --------------------------------------------------------------------------------
@@ -194,13 +232,13 @@ def test_a_pruned_trial_keeps_the_value_that_optuna_gave_it(told: Told) -> None:
 
 def test_open_trials_go_on_where_they_were(told: Told) -> None:
     scripted(told)
-    told.end(3, PRUNED, INTERRUPTED)
-    told.end(6, FAIL, INTERRUPTED)
+    told.end(3, Outcome.INTERRUPTED)
+    told.end(6, Outcome.INTERRUPTED)
     told.open()
     assert [told.stored[number].state for number in (3, 6)] == [TrialState.RUNNING] * 2
     told.report(3, 200, 0.95)
-    told.end(3, COMPLETE)
-    told.end(6, FAIL, "loss is nan")
+    told.end(3, Outcome.COMPLETE)
+    told.end(6, Outcome.FAILED, "loss is nan")
     assert told.stored[3].intermediate_values == {100: 0.7, 200: 0.95}
     assert (told.stored[3].value, told.stored[6].state) == (0.95, TrialState.FAIL)
     assert told.ask() == 7
@@ -297,33 +335,34 @@ def test_a_choice_more_is_fine_though_optuna_itself_refuses_it(told: Told) -> No
 # --- what is suggested ---------------------------------------------------------------------------
 
 
-def sequence(path: Path, *, again: bool, slots: int = 1, seed: int = 0) -> list[dict[str, Any]]:
-    """Twelve suggestions, each trial with an end of its own; `again`: the study is opened anew at every step."""
+def sequence(path: Path, *, again: bool, slots: int = 1, sign: int = 1, **more: Any) -> list[dict[str, Any]]:
+    """Twelve suggestions, each trial with an end of its own; `again`: the study is opened again at every step."""
+
+    told, running = Told(path, **more), list[int]()
 
     def step() -> None:
         if again:
             told.open()
 
-    told, running = Told(path, seed=seed), list[int]()
     while len(told.asked) < 12 or running:
         while len(told.asked) < 12 and len(running) < slots:
             running.append(told.ask())
             step()
         number = running.pop(0)
         params = told.asked[number][0]
-        score = 1 - abs(math.log(params["learning_rate"] / 2e-4)) / 10 - params["frozen_layers"] / 100
-        state, reason = COMPLETE, ""
+        score = sign * (1 - abs(math.log(params["learning_rate"] / 2e-4)) / 10 - params["frozen_layers"] / 100)
+        outcome, reason = Outcome.COMPLETE, ""
         if number % 5 == 3:
-            state, reason = (FAIL, "loss is nan") if number % 2 else (PRUNED, f"{INFEASIBLE}: out of memory")
+            outcome, reason = (Outcome.FAILED, "loss is nan") if number % 2 else (Outcome.INFEASIBLE, "out of memory")
         else:
             told.report(number, 100, score - 0.01)
             step()
             if number % 3 == 2:
-                state = PRUNED
+                outcome = Outcome.PRUNED
             else:
                 told.report(number, 200, score)
                 step()
-        told.end(number, state, reason)
+        told.end(number, outcome, reason)
         step()
     return [params for params, _ in told.asked.values()]
 

@@ -11,11 +11,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.plan import resolve as planning
+from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.models import fetch
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.report import summary as summaries
+from frostline.search.report.card import model_card
 from frostline.spaces import Data, Recipe, Space, bert_imdb, load
 from frostline.trainables import _family
 from frostline.trainables.data.corpus import Rows
@@ -72,7 +74,7 @@ def test_the_plan_has_the_facts_of_each(both: Plan, models: tuple[Path, Path]) -
     for path, depth in zip(models, (2, 3), strict=True):
         recipe = both.recipe({**both.search.recipes["default"], "model": str(path), "frozen_fraction": 0.6}, 1)
         assert (recipe.model, recipe.frozen_layers) == (str(path), depth)
-    lines = [text for label, text in summaries.plan_lines(both) if label == "model"]
+    lines = [text for label, text in plan_lines(both) if label == "model"]
     assert ["3 blocks" in lines[0], "5 blocks" in lines[1]] == [True, True]
     assert all("at most 32 tokens" in line for line in lines)
 
@@ -148,7 +150,7 @@ def test_the_winner_is_named_with_its_own_model(both: Plan, models: tuple[Path, 
     train(ledger, clock, taken(ledger), 0.6, 0.7)
     found = summaries.summary(both, family, ledger, [])
     assert (found["model"], found["best"]["params"]["frozen_layers"]) == (large, 5)
-    card = summaries.model_card(found, both, family)
+    card = model_card(found, both, family)
     assert f"base_model: {large}" in card
     assert "frozen blocks: 5 of 5" in card
 

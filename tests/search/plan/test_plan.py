@@ -11,10 +11,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from frostline.search.plan import resolve as planning
+from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records.folder import Job, Log
-from frostline.search.report import summary as summaries
 from frostline.spaces import Recipe, bert_imdb
 from frostline.trainables import _family
 from frostline.trainables._family import ModelInfo
@@ -39,7 +39,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert (made.resources.device, made.resources.threads) == ("cpu", 1)
     assert not made.place.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model
-    text = "\n".join(f"{label} {line}" for label, line in summaries.plan_lines(made))
+    text = "\n".join(f"{label} {line}" for label, line in plan_lines(made))
     assert (made.resources.retries, made.resources.checkpoint_every) == (2, 30.0)
     for part in ("learning_rate: 1e-05 to 0.001, log", "frozen_layers: 0 to 3", "rungs", "at worst 24", "MB in", "CPU"):
         assert part in text

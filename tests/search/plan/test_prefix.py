@@ -8,10 +8,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan import resolve as planning
+from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.options import Options
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import MACHINES, NOTHING, Decision, Machine, Work
-from frostline.search.report import summary as summaries
 from frostline.spaces import Budget
 from frostline.trainables._task import Boundary
 
@@ -143,14 +143,14 @@ def test_a_plan_decides_and_says_so(cached: Options) -> None:
     model = plan.search.models[plan.search.base.model]
     assert model.prefix.kept
     assert plan.search.base.cache_dtype == "float32"
-    lines = dict(summaries.plan_lines(plan))
+    lines = dict(plan_lines(plan))
     assert "blocks are kept, float32" in lines["cache"]
     assert "(first token)" in lines["cache"]
     deep = plan.recipe({"frozen_layers": model.blocks}, 0)
     assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (model.blocks, 0)
     off, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="off"))
     assert off.search.models[off.search.base.model].prefix == NOTHING
-    assert dict(summaries.plan_lines(off))["cache"].startswith("nothing is kept")
+    assert dict(plan_lines(off))["cache"].startswith("nothing is kept")
     half, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="float16", cache_size="1MB"))
     assert (half.search.base.cache_dtype, half.resources.cache_limit) == ("float16", 1_000_000)
 

@@ -9,91 +9,88 @@ from typing import Any
 import pytest
 
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import (
-    COMPLETE,
-    FAIL,
-    INFEASIBLE,
-    INTERRUPTED,
-    OUT_OF_TIME,
-    PRUNED,
-    RUNNING,
-    Records,
-)
+from frostline.search.records.trials import Outcome, Records
 from tests.search.made import full_disk, line, trial
 
 
 def winner(*trials: trial_records.Trial) -> int | None:
-    best = trial_records.winner(trials, "accuracy")
+    best = trial_records.winner(trials)
     return best.number if best else None
 
 
 def test_best_is_the_best_epoch_not_the_last() -> None:
-    made = trial(0, COMPLETE, 0.7, 0.9, 0.8)
-    best = made.best("accuracy")
+    made = trial(0, Outcome.COMPLETE, 0.7, 0.9, 0.8)
+    best = made.best
     assert best is not None
-    assert (best.epoch, made.score("accuracy")) == (2.0, 0.9)
-    assert winner(trial(1, COMPLETE, 0.85, 0.85), made) == 0
+    assert (best.epoch, made.objective) == (2.0, 0.9)
+    assert winner(trial(1, Outcome.COMPLETE, 0.85, 0.85), made) == 0
 
 
 def test_a_stopped_trial_may_win_and_a_failed_one_may_not() -> None:
-    assert winner(trial(0, COMPLETE, 0.7), trial(1, PRUNED, 0.9, 0.5)) == 1
-    assert winner(trial(0, COMPLETE, 0.7), trial(1, FAIL, 0.9)) == 0
+    assert winner(trial(0, Outcome.COMPLETE, 0.7), trial(1, Outcome.PRUNED, 0.9, 0.5)) == 1
+    assert winner(trial(0, Outcome.COMPLETE, 0.7), trial(1, Outcome.FAILED, 0.9)) == 0
 
 
 def test_equals_go_by_loss_then_by_number() -> None:
     low, high = ({"metrics": {"accuracy": 0.9, "loss": loss}} for loss in (0.2, 0.3))
-    one, two, three = (trial(n, COMPLETE, 0.9, **m) for n, m in ((0, high), (1, low), (2, low)))
+    one, two, three = (trial(n, Outcome.COMPLETE, 0.9, **m) for n, m in ((0, high), (1, low), (2, low)))
     assert winner(three, two, one) == 1
-    assert [t.number for t in trial_records.top([one, two, three], "accuracy", 9)] == [1, 2, 0]
-    assert [t.number for t in trial_records.top([one, two, three], "accuracy", 2)] == [1, 2]
+    assert [t.number for t in trial_records.top([one, two, three], 9)] == [1, 2, 0]
+    assert [t.number for t in trial_records.top([one, two, three], 2)] == [1, 2]
 
 
 def test_without_a_finite_report_nobody_wins() -> None:
     assert winner() is None
-    assert winner(trial(0, FAIL), trial(1, COMPLETE, math.nan)) is None
-    assert trial(1, COMPLETE, math.nan).score("accuracy") == -math.inf
+    assert winner(trial(0, Outcome.FAILED), trial(1, Outcome.COMPLETE, math.nan)) is None
+    assert trial(1, Outcome.COMPLETE, math.nan).objective == -math.inf
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "goes_on"),
+    ("made", "goes_on"),
     [
-        (RUNNING, "", True),
-        (PRUNED, INTERRUPTED, True),
-        (FAIL, INTERRUPTED, True),
-        (PRUNED, "", False),
-        (PRUNED, OUT_OF_TIME, False),
-        (FAIL, "its process died (3 times)", False),
-        (COMPLETE, "", False),
+        (trial(0, Outcome.RUNNING, 0.5), True),
+        (trial(0, Outcome.INTERRUPTED, 0.5), True),
+        (trial(0, Outcome.INTERRUPTED), True),
+        (trial(0, Outcome.PRUNED, 0.5), False),
+        (trial(0, Outcome.OUT_OF_TIME, 0.5), False),
+        (trial(0, Outcome.OUT_OF_TIME), False),
+        (trial(0, Outcome.INFEASIBLE, reason="out of memory"), False),
+        (trial(0, Outcome.FAILED, 0.5, reason="its process died (3 times)"), False),
+        (trial(0, Outcome.COMPLETE, 0.5), False),
     ],
 )
 def test_a_trial_is_open_until_it_has_an_end_that_is_not_an_interruption(
-    state: str, reason: str, goes_on: bool
+    made: trial_records.Trial, goes_on: bool
 ) -> None:
-    assert trial(0, state, 0.5, reason=reason).open is goes_on
+    assert made.open is goes_on
 
 
 def test_a_trial_that_goes_on_keeps_its_earlier_reports() -> None:
-    lines = [line(0, RUNNING, 0.5), line(0, PRUNED, 0.5, reason=INTERRUPTED), line(0, RUNNING, 0.7, samples=640)]
+    lines = [
+        line(0, Outcome.RUNNING, 0.5),
+        line(0, Outcome.INTERRUPTED, 0.5),
+        line(0, Outcome.RUNNING, 0.7, samples=640),
+    ]
     (again,) = trial_records.collect(lines)
-    assert (again.state, again.reason, again.open) == (RUNNING, "", True)
+    assert (again.outcome, again.reason, again.open) == (Outcome.RUNNING, "", True)
     assert [report.samples for report in again.reports] == [320, 640]
 
 
 def test_a_ranking_kept_up_line_by_line_is_the_one_made_of_all_trials() -> None:
-    rng, ranking, known = random.Random(0), trial_records.Ranking("accuracy"), dict[int, trial_records.Trial]()
+    rng, ranking, known = random.Random(0), trial_records.Ranking(), dict[int, trial_records.Trial]()
     for step in range(400):
         number = rng.randrange(40)
-        state = rng.choice([RUNNING] * 6 + [COMPLETE, PRUNED, FAIL])
+        outcome = rng.choice([Outcome.RUNNING] * 6 + [Outcome.COMPLETE, Outcome.PRUNED, Outcome.FAILED])
         score = rng.choice([math.nan, *(i / 10 for i in range(10))])  # equals come, too
         loss = rng.choice([math.nan, 0.1, 0.2])
-        made = line(number, state, score, samples=step, metrics={"accuracy": score, "loss": loss})
+        made = line(number, outcome, score, samples=step, metrics={"accuracy": score, "loss": loss})
         known[number] = trial_records.extended(known.get(number), made)
         ranking.put(known[number])
-        best = trial_records.top(known.values(), "accuracy", 40)
+        best = trial_records.top(known.values(), 40)
         assert list(ranking) == best
-        assert (best[0] if best else None) == trial_records.winner(known.values(), "accuracy")
+        assert (best[0] if best else None) == trial_records.winner(known.values())
         assert {trial.number for trial in best} == {
-            trial.number for trial in known.values() if trial.state != FAIL and trial.best("accuracy")
+            trial.number for trial in known.values() if trial.outcome != Outcome.FAILED and trial.best
         }
 
 
@@ -103,38 +100,50 @@ def test_a_ranking_kept_up_line_by_line_is_the_one_made_of_all_trials() -> None:
 def test_the_records_read_back_and_survive_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     records = Records(path)
-    for each in (line(1, RUNNING, 0.5), line(0, FAIL, reason="loss is nan"), line(1, PRUNED, 0.5)):
+    for each in (
+        line(1, Outcome.RUNNING, 0.5),
+        line(0, Outcome.FAILED, reason="loss is nan"),
+        line(1, Outcome.PRUNED, 0.5),
+    ):
         written = records.append(each)
         assert written == records.get(each.number, each.seed)
     records.close()
     with path.open("a") as file:
-        file.write(json.dumps(asdict(line(2, RUNNING, 0.5)))[:40])
+        file.write(json.dumps(asdict(line(2, Outcome.RUNNING, 0.5)))[:40])
     read = trial_records.read(path)
     assert read == list(records), "what is kept in memory is what is on disk"
-    assert [(t.number, t.state, len(t.reports)) for t in read] == [(0, FAIL, 0), (1, PRUNED, 1)]
+    assert [(t.number, t.outcome, len(t.reports)) for t in read] == [(0, Outcome.FAILED, 0), (1, Outcome.PRUNED, 1)]
     assert read[0].reason == "loss is nan"
-    assert trial_records.counts(read) == {COMPLETE: 0, PRUNED: 1, FAIL: 1, RUNNING: 0}
+    assert trial_records.counts(read) == {
+        "complete": 0,
+        "pruned": 1,
+        "infeasible": 0,
+        "out of time": 0,
+        "interrupted": 0,
+        "failed": 1,
+        "running": 0,
+    }
 
 
 def test_trainings_of_one_trial_are_told_apart_by_their_seeds(tmp_path: Path) -> None:
     records = Records(tmp_path / "confirm.jsonl")
     for seed in (2, 1):
-        records.append(line(7, RUNNING, 0.5 + seed / 10, seed=seed))
-    assert [(t.key, t.score("accuracy")) for t in records] == [((7, 1), 0.6), ((7, 2), 0.7)]
+        records.append(line(7, Outcome.RUNNING, 0.5 + seed / 10, seed=seed))
+    assert [(t.key, t.objective) for t in records] == [((7, 1), 0.6), ((7, 2), 0.7)]
     assert (len(records), records.get(7, 3)) == (2, None)
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"number": 1, "state": "RUN', b"\x00\x00\x00", b"\xff\xfe", b"{}"])
+@pytest.mark.parametrize("torn", [b"{", b'{"number": 1, "outcome": "run', b"\x00\x00\x00", b"\xff\xfe", b"{}"])
 def test_a_torn_line_is_cut_off_before_the_next_one_is_written(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "trials.jsonl"
     first = Records(path)
-    first.append(line(0, RUNNING, 0.5))
+    first.append(line(0, Outcome.RUNNING, 0.5))
     first.close()
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     second = Records(path)
     assert path.read_bytes() == whole
-    second.append(line(1, RUNNING, 0.6))
+    second.append(line(1, Outcome.RUNNING, 0.6))
     assert [t.number for t in trial_records.read(path)] == [0, 1]
 
 
@@ -142,14 +151,14 @@ def test_a_torn_line_is_cut_off_before_the_next_one_is_written(tmp_path: Path, t
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
     path = tmp_path / "trials.jsonl"
     records = Records(path)
-    records.append(line(0, RUNNING, 0.5))
+    records.append(line(0, Outcome.RUNNING, 0.5))
     before, known = path.read_bytes(), list(records)
     with full_disk(len(before) + room), pytest.raises(OSError):
-        records.append(line(0, PRUNED, 0.5))
+        records.append(line(0, Outcome.PRUNED, 0.5))
     assert path.read_bytes() == before
     assert list(records) == known, "what is not on disk does not count"
-    records.append(line(0, PRUNED, 0.5))
-    assert [t.state for t in trial_records.read(path)] == [PRUNED]
+    records.append(line(0, Outcome.PRUNED, 0.5))
+    assert [t.outcome for t in trial_records.read(path)] == [Outcome.PRUNED]
 
 
 @pytest.mark.parametrize(
@@ -169,101 +178,35 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> Non
 )
 def test_a_line_that_cannot_be_ours_is_left_out(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "trials.jsonl"
-    good = asdict(line(3, FAIL))
+    good = asdict(line(3, Outcome.FAILED))
     path.write_text("".join(f"{json.dumps(fields)}\n" for fields in ({**good, **change}, [good], "x", 1, good)))
     assert [t.number for t in trial_records.read(path)] == [3]
 
 
 def test_a_line_that_lacks_a_field_is_left_out(tmp_path: Path) -> None:
-    fields = asdict(line(0, FAIL))
-    del fields["state"]
-    (tmp_path / "trials.jsonl").write_text(json.dumps(fields) + "\n")
-    assert trial_records.read(tmp_path / "trials.jsonl") == []
+    for name in ("outcome", "number", "params", "objective", "metrics", "confirms"):
+        fields = asdict(line(0, Outcome.FAILED))
+        del fields[name]
+        (tmp_path / "trials.jsonl").write_text(json.dumps(fields) + "\n")
+        assert trial_records.read(tmp_path / "trials.jsonl") == [], name
     assert trial_records.read(tmp_path / "none.jsonl") == []
-
-
-# --- decisions -----------------------------------------------------------------------------------
-
-_FAST = trial(0, FAIL, reason="no such file")
-_SLOW = trial(1, FAIL, 0.5, reason="loss is nan")
-_GOOD = trial(2, COMPLETE, 0.5)
-_TOO_BIG = trial(3, PRUNED, reason=f"{INFEASIBLE}: out of memory")
-_STOPPED = trial(4, FAIL, reason=INTERRUPTED)
-_LATE = trial(5, FAIL, reason=OUT_OF_TIME)
-
-
-@pytest.mark.parametrize(
-    ("ended", "why"),
-    [
-        ([], None),
-        ([_FAST] * 4, None),
-        ([_FAST] * 5, "no such file"),
-        ([_FAST] * 9, "no such file"),
-        ([_GOOD, *[_FAST] * 5], "no such file"),
-        ([_FAST, _FAST, _GOOD, _FAST, _FAST, _FAST], None),
-        ([*[_FAST] * 4, _GOOD], None),
-        ([*[_FAST] * 4, _SLOW], None),  # it had reported: the recipe's own failure
-        ([_TOO_BIG] * 5, "infeasible: out of memory"),
-        ([_GOOD, *[_TOO_BIG] * 5], None),
-        ([_GOOD, *[_FAST, _TOO_BIG] * 4], None),
-        ([_GOOD, *[_FAST, _TOO_BIG] * 5], "no such file"),  # those that did not fit are looked through
-        ([_STOPPED] * 5, None),
-        ([_LATE] * 5, None),
-        ([*[_FAST] * 4, _STOPPED], None),
-        ([*[_FAST] * 4, _LATE], None),
-    ],
-)
-def test_a_search_is_hopeless_after_five_fast_failures_in_a_row(
-    ended: list[trial_records.Trial], why: str | None
-) -> None:
-    assert trial_records.hopeless(ended) == why
-
-
-def test_a_smaller_micro_batch_is_remembered_by_device() -> None:
-    def ran(number: int, *micro: int, device: str = "A100", batch: int = 32) -> trial_records.Trial:
-        params = {"batch_size": batch}
-        lines = [line(number, RUNNING, 0.5, params=params, micro_batch=m, device=device) for m in micro]
-        return trial_records.collect(lines)[0]
-
-    trials = [
-        ran(0, 32),  # fitted whole
-        ran(1, 16, 8),
-        ran(2, 16),
-        ran(3, 4, device="T4"),
-        ran(4, 0),  # from before the first report
-        ran(5, 2, batch=2),  # its whole batch
-    ]
-    assert trial_records.fitting_micro_batches(trials) == {"A100": 8, "T4": 4}
-    assert trial_records.fitting_micro_batches([]) == {}
-    known: dict[str, int] = {}
-    for each in trials:
-        known = trial_records.fitting_micro_batches([each], known)
-    assert known == trial_records.fitting_micro_batches(trials), "one after another"
-
-
-def test_references() -> None:
-    rows = trial_records.references(
-        [trial(0, PRUNED, 0.6, 0.7, label="default"), trial(1, FAIL, label="linear probe"), trial(2, COMPLETE, 0.9)],
-        "accuracy",
-        majority_validation=0.5,
-        majority_test=0.52,
-    )
-    assert [(r.name, r.validation, r.first_rung, r.test) for r in rows] == [
-        ("majority class", 0.5, None, 0.52),
-        ("default", 0.7, 0.6, None),
-        ("linear probe", None, None, None),
-    ]
-
-
-@pytest.mark.parametrize(("labels", "share"), [([0, 1], 0.5), ([1, 1, 0, 2], 0.5), ([0, 0, 0, 1], 0.75)])
-def test_majority(labels: list[int], share: float) -> None:
-    assert trial_records.majority(labels) == share
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        {"state": "X"},
+        {"outcome": "X"},
+        {"outcome": "COMPLETE"},
+        {"outcome": 1},
+        {"outcome": None},
+        {"outcome": ["complete"]},
+        {"outcome": {"complete": 1}},
+        {"objective": "high"},
+        {"objective": [0.5]},
+        {"objective": {"accuracy": 0.5}},
+        {"confirms": "no"},
+        {"confirms": 1},
+        {"confirms": None},
         {"metrics": 5},
         {"metrics": {"accuracy": "high"}},
         {"params": []},
@@ -274,13 +217,13 @@ def test_majority(labels: list[int], share: float) -> None:
 )
 def test_a_damaged_line_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> None:
     path = tmp_path / "trials.jsonl"
-    good = asdict(line(0, RUNNING, 0.5))
+    good = asdict(line(0, Outcome.RUNNING, 0.5))
     path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "number": 1, **damage}) + "\n")
     assert [trial.number for trial in trial_records.read(path)] == [0]
 
 
 def test_a_record_of_an_earlier_version_says_nothing_of_where_its_seconds_went(tmp_path: Path) -> None:
-    fields = asdict(line(0, RUNNING, 0.5, spent={"training": 3.5}))
+    fields = asdict(line(0, Outcome.RUNNING, 0.5, spent={"training": 3.5}))
     old = {key: value for key, value in fields.items() if key != "spent"}
     (tmp_path / "trials.jsonl").write_text(json.dumps(fields) + "\n" + json.dumps({**old, "number": 1}) + "\n")
     new, before = trial_records.read(tmp_path / "trials.jsonl")
@@ -290,16 +233,14 @@ def test_a_record_of_an_earlier_version_says_nothing_of_where_its_seconds_went(t
 
 def test_a_score_on_some_of_the_examples_does_not_compare() -> None:
     """It neither is the best of its trial nor lets it win; the trial's reports keep it."""
-    early = line(0, RUNNING, 0.9, epoch=0.125, samples=40, partial=True)
-    whole = line(0, RUNNING, 0.7, epoch=1.0, samples=320)
+    early = line(0, Outcome.RUNNING, 0.9, epoch=0.125, samples=40, partial=True)
+    whole = line(0, Outcome.RUNNING, 0.7, epoch=1.0, samples=320)
     (both,) = trial_records.collect([early, whole])
-    assert both.best("accuracy") == whole
-    assert both.score("accuracy") == 0.7
+    assert both.best == whole
+    assert both.objective == 0.7
     (only,) = trial_records.collect(
-        [dataclasses.replace(early, number=1), line(1, PRUNED, 0.9, epoch=0.125, partial=True)]
+        [dataclasses.replace(early, number=1), line(1, Outcome.PRUNED, 0.9, epoch=0.125, partial=True)]
     )
-    assert only.best("accuracy") is None
-    assert trial_records.winner([only], "accuracy") is None
-    assert trial_records.top([only, both], "accuracy", 2) == [both]
-    (row,) = trial_records.references([dataclasses.replace(only, label="default")], "accuracy", 0.5, 0.5)[1:]
-    assert (row.validation, row.first_rung) == (None, 0.9)
+    assert only.best is None
+    assert trial_records.winner([only]) is None
+    assert trial_records.top([only, both], 2) == [both]

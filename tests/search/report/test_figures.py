@@ -11,9 +11,11 @@ import pytest
 
 from frostline.search import words
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import COMPLETE, PRUNED, RUNNING
+from frostline.search.records.folder import unreported
+from frostline.search.records.trials import Outcome
 from frostline.search.report import figures, importance, landscape, page, timeline, view
-from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED
+from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT
+from frostline.spaces import Metric
 from tests.search import made, runs
 
 LIGHT, DARK = "#ffffff", "#15181d"  # of page.css
@@ -60,7 +62,7 @@ def test_states_can_be_told_apart_by_the_colour_blind(eyes: str | None) -> None:
 
 def test_the_page_has_the_figures_colours() -> None:
     style = (Path(figures.__file__).parent / "page.css").read_text()
-    for name, kind in (("done", DONE), ("stopped", STOPPED), ("failed", FAILING), ("open", OPEN)):
+    for name, kind in (("done", DONE), ("stopped", STOPPED), ("failed", FAILING), ("unfit", UNFIT), ("open", OPEN)):
         assert f"--{name}: {figures.COLORS[kind]};" in style
     assert f"--page: {LIGHT};" in style
     assert f"--page: {DARK};" in style
@@ -121,55 +123,57 @@ def test_a_chart_of_nothing_is_none(tmp_path: Path) -> None:
 def test_of_many_trials_the_best_and_an_even_sample_have_a_line(tmp_path: Path) -> None:
     runs.write(tmp_path / "run", 700)
     rows = [row for row in view.read(tmp_path / "run").rows if row.seen is not None]
-    some = landscape.thinned(rows)
+    some = landscape.thinned(rows, made.METRIC)
     assert len(some) == landscape.MOST
     assert {r.number for r in sorted(rows, key=lambda r: r.seen or 0)[-landscape.BEST :]} <= {r.number for r in some}
-    assert landscape.thinned(rows[:50]) == rows[:50]
+    assert landscape.thinned(rows[:50], made.METRIC) == rows[:50]
+    lower = landscape.thinned(rows, Metric(name="loss", better="lower"))
+    assert {r.number for r in sorted(rows, key=lambda r: r.seen or 0)[: landscape.BEST]} <= {r.number for r in lower}
 
 
 def test_importance_finds_what_decides_and_not_what_does_not(tmp_path: Path) -> None:
     plan = runs.write(tmp_path / "run", 120)
     trials = view.read(tmp_path / "run").trials
-    found = importance.importance(trials, "accuracy", plan.search.distributions)
+    found = importance.importance(trials, plan.search.distributions)
     assert found is not None
     assert sum(found.shares.values()) == pytest.approx(1)
     assert [*found.clear] == [*found.shares][: len(found.clear)]
     assert "learning_rate" in found.clear
     assert not {"weight_decay", "batch_size"} & {*found.clear}
-    assert (found.best, found.trials) == (10, len(importance.judged(trials, "accuracy")))
+    assert (found.best, found.trials) == (10, len(importance.judged(trials)))
     same = [dataclasses.replace(t, params={**t.params, "learning_rate": 1e-3}) for t in trials]
-    told = importance.importance(same, "accuracy", plan.search.distributions)
+    told = importance.importance(same, plan.search.distributions)
     assert told is None or "learning_rate" not in told.clear
-    assert importance.importance(trials[:8], "accuracy", plan.search.distributions) is None
+    assert importance.importance(trials[:8], plan.search.distributions) is None
 
 
 def test_a_trial_that_was_stopped_is_judged_to_be_behind_those_that_went_on() -> None:
-    early, late = made.trial(0, PRUNED, 0.9), made.trial(1, PRUNED, 0.5, 0.6)
+    early, late = made.trial(0, Outcome.PRUNED, 0.9), made.trial(1, Outcome.PRUNED, 0.5, 0.6)
     whole, failed, cut = (
-        made.trial(2, COMPLETE, 0.4),
-        made.trial(3, "FAIL", 0.9),
-        made.trial(4, PRUNED, 0.9, reason="x"),
+        made.trial(2, Outcome.COMPLETE, 0.4),
+        made.trial(3, Outcome.FAILED, 0.9),
+        made.trial(4, Outcome.OUT_OF_TIME, 0.9),
     )
-    order = importance.judged([whole, failed, late, cut, early], "accuracy")
+    order = importance.judged([whole, failed, late, cut, early])
     assert [trial.number for trial in order] == [0, 1, 2]
 
 
 def stretch(start: float, stop: float, pid: int = 1) -> timeline.Stretch:
-    return timeline.Stretch(trial=trial_records.unreported(0, 0, {}, "", 0.0), pid=pid, start=start, stop=stop)
+    return timeline.Stretch(trial=unreported(made.job(0), 0.0), pid=pid, start=start, stop=stop)
 
 
 def test_a_training_that_changed_its_process_has_two_stretches() -> None:
     lines = [
-        made.line(0, RUNNING, 0.5, epoch=1.0, samples=1, seconds=10.0, time=115.0, pid=7),
-        made.line(0, RUNNING, 0.6, epoch=2.0, samples=2, seconds=20.0, time=150.0, pid=8),
-        made.line(0, COMPLETE, 0.6, epoch=2.0, samples=2, seconds=21.0, time=151.0, pid=8),
+        made.line(0, Outcome.RUNNING, 0.5, epoch=1.0, samples=1, seconds=10.0, time=115.0, pid=7),
+        made.line(0, Outcome.RUNNING, 0.6, epoch=2.0, samples=2, seconds=20.0, time=150.0, pid=8),
+        made.line(0, Outcome.COMPLETE, 0.6, epoch=2.0, samples=2, seconds=21.0, time=151.0, pid=8),
     ]
     trial = trial_records.collect(lines)[0]
     found = timeline.stretches(trial, 104.0, [100.0, 130.0], running=False, now=999.0)
     assert [(one.pid, one.start, one.stop) for one in found] == [(7, 105.0, 115.0), (8, 140.0, 151.0)]
-    unreported = trial_records.unreported(1, 0, {}, "", 0.0)
-    assert timeline.stretches(unreported, 104.0, [100.0], running=True, now=130.0)[0].stop == 130.0
-    assert timeline.stretches(unreported, 104.0, [100.0], running=False, now=130.0) == []
+    silent = unreported(made.job(1), 0.0)
+    assert timeline.stretches(silent, 104.0, [100.0], running=True, now=130.0)[0].stop == 130.0
+    assert timeline.stretches(silent, 104.0, [100.0], running=False, now=130.0) == []
 
 
 def test_stretches_stay_with_their_process_and_idle_time_is_counted() -> None:

@@ -9,19 +9,21 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from frostline.search.ledger.confirm import Confirmed
-from frostline.search.records.trials import COMPLETE, FAIL, PRUNED, Reference
+from frostline.search.records.trials import Outcome
 from frostline.search.report import findings
 from frostline.search.report.importance import Importance
+from frostline.search.report.references import Reference
 from frostline.search.report.timeline import Use
-from frostline.search.report.view import DONE, FAILING, STOPPED, Row
+from frostline.search.report.view import DONE, FAILING, STOPPED, UNFIT, Row
+from frostline.spaces import Metric
 from tests.search import made
 
 
 def row(number: int, *scores: float, kind: str = DONE, frozen: int = 0, seconds: float = 60.0, **more: Any) -> Row:
-    state = {DONE: COMPLETE, STOPPED: PRUNED, FAILING: FAIL}[kind]
+    ends = {DONE: Outcome.COMPLETE, STOPPED: Outcome.PRUNED, FAILING: Outcome.FAILED, UNFIT: Outcome.INFEASIBLE}
     params = {**made.PARAMS, "frozen_layers": frozen, **more.pop("params", {})}
-    trial = made.trial(number, state, *scores, params=params, reason=more.pop("reason", ""))
-    best = trial.best("accuracy")
+    trial = made.trial(number, ends[kind], *scores, params=params, reason=more.pop("reason", ""))
+    best = trial.best
     fields: dict[str, Any] = {
         "trial": dataclasses.replace(trial, seconds=seconds),
         "kind": kind,
@@ -29,6 +31,7 @@ def row(number: int, *scores: float, kind: str = DONE, frozen: int = 0, seconds:
         "reason": trial.reason,
         "best": best,
         "score": best.metrics["accuracy"] if best else None,
+        "objective": trial.objective,
         "seen": best.metrics["accuracy"] if best else None,
         "epoch": float(len(scores)),
         "model": "m",
@@ -42,7 +45,8 @@ def row(number: int, *scores: float, kind: str = DONE, frozen: int = 0, seconds:
 def confirmed(number: int, *scores: float, seconds: float = 10.0, failed: int = 0) -> Confirmed:
     return Confirmed(
         number=number, params={}, label="", found=max(scores), seeds=tuple(range(1, len(scores) + 1)), scores=scores,
-        failed=failed, mean=sum(scores) / len(scores), interval=None, seconds=seconds,
+        failed=failed, mean=sum(scores) / len(scores), interval=None,
+        objective=sum(scores) / len(scores), seconds=seconds,
     )  # fmt: skip
 
 
@@ -109,13 +113,17 @@ def test_what_stopping_early_saved() -> None:
 
 
 def test_how_much_the_seed_moves_a_score() -> None:
-    said = findings.seeds_matter([confirmed(1, 0.80, 0.82, 0.84), confirmed(2, 0.70, 0.72, 0.74)])
+    rows = [confirmed(1, 0.80, 0.82, 0.84), confirmed(2, 0.70, 0.72, 0.74)]
+    said = findings.seeds_matter(rows, made.METRIC)
     assert said is not None
     assert said.startswith(
         "The seed alone moves a score by 2.0 points (standard deviation over 6 trainings of 2 recipes)"
     )
-    assert findings.seeds_matter([confirmed(1, 0.8, 0.82), confirmed(2, 0.7, 0.72)]) is None, "two degrees of freedom"
-    assert findings.seeds_matter([confirmed(1, 0.8, 0.8, 0.8, 0.8)]) is None, "nothing moved"
+    loss = findings.seeds_matter(rows, Metric(name="loss", better="lower", unit="nats"))
+    assert str(loss).startswith("The seed alone moves a score by 0.0200 nats (standard"), "points are those of a share"
+    few = [confirmed(1, 0.8, 0.82), confirmed(2, 0.7, 0.72)]
+    assert findings.seeds_matter(few, made.METRIC) is None, "two degrees of freedom"
+    assert findings.seeds_matter([confirmed(1, 0.8, 0.8, 0.8, 0.8)], made.METRIC) is None, "nothing moved"
 
 
 def test_whether_longer_training_may_help() -> None:
@@ -171,6 +179,14 @@ def test_failures_are_counted_by_their_reasons() -> None:
     rows = [row(n, kind=FAILING, reason="loss is not finite") for n in range(2)] + [row(2, kind=FAILING, reason="x")]
     assert findings.failures([*rows, row(3, 0.5)]) == "3 trials failed: loss is not finite (2); x (1)."
     assert findings.failures([row(3, 0.5)]) is None
+
+
+def test_a_trial_that_did_not_fit_is_told_apart_from_one_that_was_stopped_and_one_that_failed() -> None:
+    rows = [row(0, 0.5, 0.6, 0.7), row(1, kind=UNFIT, reason="out of memory"), row(2, kind=UNFIT)]
+    assert findings.unfit(rows) == "2 trials did not fit the device's memory, even with one example at a time."
+    assert findings.saved(rows, 3) is None, "nothing was saved by stopping early"
+    assert findings.failures(rows) is None
+    assert findings.unfit(rows[:1]) is None
 
 
 def test_idle_slots_are_worth_a_word_when_they_were_idle_for_long() -> None:

@@ -17,10 +17,12 @@ from frostline.search.plan import parameters, wandb_mode
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
-from frostline.search.records.trials import COMPLETE, FAIL, INTERRUPTED, PRUNED, RUNNING, collect
+from frostline.search.records.trials import Outcome, collect
 from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Tracker
-from tests.search.made import PARAMS, line, trial
+from frostline.spaces import Metric
+from tests.search.altered import altered
+from tests.search.made import METRIC, PARAMS, job, line, trial
 
 NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
 
@@ -143,11 +145,11 @@ def test_every_space_is_a_sweep_that_wandb_knows(name: str, profile: str) -> Non
 def test_the_sweep_names_what_runs_log_and_have_in_their_configuration(plan: Plan) -> None:
     made = sweep.config(plan)
     assert (made["controller"], made["metric"]) == ({"type": "local"}, {"name": "accuracy", "goal": "maximize"})
-    config = sweep.run_config(plan, 3, PARAMS, "", 0)
+    config = sweep.run_config(plan, job(3))
     assert set(made["parameters"]) <= set(config)
     assert {key: config[key] for key in PARAMS} == PARAMS
     assert (config["trial"], config["data"]["train"], config["budget"]["epochs"]) == (3, 224, 2)
-    assert made["metric"]["name"] in sweep.row(line(0, RUNNING, 0.5))
+    assert made["metric"]["name"] in sweep.row(line(0, Outcome.RUNNING, 0.5))
 
 
 def test_a_runs_id_is_the_same_after_a_resume_and_another_in_any_other_search() -> None:
@@ -156,37 +158,62 @@ def test_a_runs_id_is_the_same_after_a_resume_and_another_in_any_other_search() 
     assert prefix == sweep.run_prefix("bert", {**session, "event": "session"})
     assert len({prefix, *(sweep.run_prefix("bert", {**session, key: 8}) for key in session)}) == 4
     assert sweep.run_prefix("what / a # name?", session).startswith("what-a-name--")
-    longest = sweep.run_id(sweep.run_prefix("x" * 200, session), 99_999, 99_999)
+    longest = sweep.run_id(sweep.run_prefix("x" * 200, session), job(99_999, 99_999))
     assert len(longest) <= 64
-    assert sweep.run_id(prefix, 1, None) != sweep.run_id(prefix, 1, 1)
+    assert sweep.run_id(prefix, job(1)) != sweep.run_id(prefix, job(1, 1))
 
 
 def test_what_a_run_is_called_and_tagged_with(plan: Plan) -> None:
-    assert sweep.run_name(0, None, "default") == "trial 0 (default)"
-    assert sweep.run_name(7, 2, "") == "trial 7 seed 2"
+    assert sweep.run_name(job(0, label="default")) == "trial 0 (default)"
+    assert sweep.run_name(job(7, 2)) == "trial 7 seed 2"
     found = sweep.tags(plan, "/very/long/" + "x" * 80)
     assert found == ["bert_imdb", "small", "x" * 64]
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "code", "tags"),
-    [(COMPLETE, "", 0, []), (PRUNED, "", 0, ["pruned"]), (FAIL, "nan", 1, []), (PRUNED, INTERRUPTED, 1, [])],
+    ("outcome", "reason", "code", "tags"),
+    [
+        (Outcome.COMPLETE, "", 0, []),
+        (Outcome.PRUNED, "", 0, ["pruned"]),
+        (Outcome.FAILED, "nan", 1, []),
+        (Outcome.INTERRUPTED, "", 1, []),
+        (Outcome.OUT_OF_TIME, "", 0, ["out of time"]),
+        (Outcome.INFEASIBLE, "out of memory at a micro-batch of 1", 0, ["infeasible"]),
+    ],
 )
-def test_how_an_end_shows(state: str, reason: str, code: int, tags: list[str]) -> None:
-    ended = trial(0, state, 0.5, reason=reason)
+def test_how_an_end_shows(outcome: Outcome, reason: str, code: int, tags: list[str]) -> None:
+    ended = trial(0, outcome, 0.5, reason=reason)
     assert (sweep.exit_code(ended), sweep.state_tags(ended)) == (code, tags)
 
 
 def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
-    found = sweep.ending(trial(0, PRUNED, 0.8, 0.7, seconds=9.0), "accuracy", (0.5, 1.0, 4.0))
-    assert found == {"state": PRUNED, "seconds": 9.0, "accuracy": 0.8, "best_epoch": 1.0, "stopped_at_rung": 1.0}
-    assert sweep.ending(trial(0, FAIL, reason="nan"), "accuracy", ()) == {
-        "state": FAIL,
+    found = sweep.ending(trial(0, Outcome.PRUNED, 0.8, 0.7, seconds=9.0), METRIC, (0.5, 1.0, 4.0))
+    assert found == {
+        "outcome": "pruned",
+        "seconds": 9.0,
+        "accuracy": 0.8,
+        "best_epoch": 1.0,
+        "stopped_at_rung": 1.0,
+    }
+    assert sweep.ending(trial(0, Outcome.FAILED, reason="nan"), METRIC, ()) == {
+        "outcome": "failed",
         "seconds": 12.0,
         "reason": "nan",
     }
-    early = collect([line(0, RUNNING, 0.9, partial=True), line(0, PRUNED, 0.9)])[0]
-    assert "accuracy" not in sweep.ending(early, "accuracy", (0.5,)), "measured on a part: it does not compare"
+    early = collect([line(0, Outcome.RUNNING, 0.9, partial=True), line(0, Outcome.PRUNED, 0.9)])[0]
+    assert "accuracy" not in sweep.ending(early, METRIC, (0.5,)), "measured on a part: it does not compare"
+
+
+def test_where_less_is_better_the_sweep_minimizes_and_the_summary_has_the_metrics_own_value(plan: Plan) -> None:
+    metric = Metric(name="loss", better="lower")
+    assert sweep.config(altered(plan, metric=metric))["metric"] == {"name": "loss", "goal": "minimize"}
+    lines = [
+        line(0, Outcome.RUNNING, metrics={"loss": loss, "accuracy": 1 - loss}, objective=-loss, epoch=epoch)
+        for epoch, loss in ((1.0, 0.4), (2.0, 0.3), (3.0, 0.5))
+    ]
+    ended = collect([*lines, line(0, Outcome.COMPLETE, metrics=lines[-1].metrics, objective=-0.5, epoch=3.0)])[0]
+    summary = {"outcome": "complete", "seconds": 12.0, "loss": 0.3, "best_epoch": 2.0}
+    assert sweep.ending(ended, metric, ()) == summary
 
 
 def test_off_starts_nothing(plan: Plan) -> None:
@@ -195,11 +222,11 @@ def test_off_starts_nothing(plan: Plan) -> None:
     plan.place.run.mkdir()
     with Tracker(plan, Console(file=text)) as tracker:
         tracker.start()
-        tracker.begin(0, PARAMS, "default")
-        tracker.report(line(0, RUNNING, 0.5))
-        tracker.lose(0, 0, "its process died")
-        tracker.end(line(0, COMPLETE, 0.5))
-        tracker.publish(trial(0, COMPLETE, 0.5), plan.place.run)
+        tracker.begin(job(0, label="default"))
+        tracker.report(line(0, Outcome.RUNNING, 0.5))
+        tracker.lose(job(0), "its process died")
+        tracker.end(line(0, Outcome.COMPLETE, 0.5))
+        tracker.publish(trial(0, Outcome.COMPLETE, 0.5), plan.place.run)
     assert (text.getvalue(), list(plan.place.run.iterdir())) == ("", [])
 
 

@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from frostline.search.plan import budget as budgets
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import RUNNING, Line
+from frostline.search.records.trials import Line, Outcome
 from frostline.search.tune import asha as asha_rungs
 from frostline.search.tune.asha import Rungs
 from frostline.spaces import Budget
@@ -103,7 +103,7 @@ def search(made: Budget, rng: random.Random, slots: int = 3, trials: int = 20) -
         at = running[number]
         score = rng.choice([0.1 * rng.randrange(10), rng.random()])  # equals come, too
         score = math.nan if number > 4 and rng.random() < 0.1 else score
-        report = line(number, RUNNING, score, epoch=points[at], samples=at + 1, time=float(len(found)))
+        report = line(number, Outcome.RUNNING, score, epoch=points[at], samples=at + 1, time=float(len(found)))
         stops = rungs.stops(number, points[at], score)
         found.append((report, stops))
         running[number] += 1
@@ -132,7 +132,7 @@ def test_after_a_replay_the_decisions_are_those_of_a_scheduler_that_never_stoppe
         earlier, later = found[:cut], found[cut:]
         again = Rungs(made)
         last = {line.number: stops for line, stops in earlier}
-        stopped = again.replay(trial_records.collect(line for line, _ in earlier), "accuracy")
+        stopped = again.replay(trial_records.collect(line for line, _ in earlier))
         assert stopped == {number for number, stops in last.items() if stops}
         assert decisions(again, [line for line, _ in later]) == [stops for _, stops in later]
 
@@ -140,9 +140,9 @@ def test_after_a_replay_the_decisions_are_those_of_a_scheduler_that_never_stoppe
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
 def test_rays_own_scheduler_forgets_its_rungs() -> None:
     """What the replay is for (ray#30838): a fresh one lets every loser through that is the first to arrive."""
-    earlier = [line(number, RUNNING, 0.9, time=float(number)) for number in range(5)]
+    earlier = [line(number, Outcome.RUNNING, 0.9, time=float(number)) for number in range(5)]
     ours, fresh = Rungs(budget()), OfRay(asha_rungs.asha(budget()))
-    ours.replay(trial_records.collect(earlier), "accuracy")
+    ours.replay(trial_records.collect(earlier))
     assert (ours.stops(5, 1, 0.1), fresh.stops(5, 1, 0.1)) == (True, False)
     differ = 0
     for seed in range(10):
@@ -153,20 +153,20 @@ def test_rays_own_scheduler_forgets_its_rungs() -> None:
 
 
 def test_the_replay_goes_by_the_time_of_the_reports_not_by_the_trials_numbers() -> None:
-    good, bad = line(1, RUNNING, 0.9, time=1.0), line(0, RUNNING, 0.1, time=2.0)
-    assert Rungs(budget()).replay(trial_records.collect([good, bad]), "accuracy") == {0}
-    first = line(0, RUNNING, 0.1, time=0.5)
-    assert Rungs(budget()).replay(trial_records.collect([good, first]), "accuracy") == set(), "the first comer goes on"
+    good, bad = line(1, Outcome.RUNNING, 0.9, time=1.0), line(0, Outcome.RUNNING, 0.1, time=2.0)
+    assert Rungs(budget()).replay(trial_records.collect([good, bad])) == {0}
+    first = line(0, Outcome.RUNNING, 0.1, time=0.5)
+    assert Rungs(budget()).replay(trial_records.collect([good, first])) == set(), "the first comer goes on"
 
 
 def test_a_trial_that_went_on_after_all_is_not_among_the_stopped() -> None:
     lines = [
-        line(0, RUNNING, 0.9, time=1.0),
-        line(1, RUNNING, 0.1, time=2.0),
-        line(1, RUNNING, 0.95, epoch=2.0, samples=640, time=3.0),
+        line(0, Outcome.RUNNING, 0.9, time=1.0),
+        line(1, Outcome.RUNNING, 0.1, time=2.0),
+        line(1, Outcome.RUNNING, 0.95, epoch=2.0, samples=640, time=3.0),
     ]
-    assert Rungs(budget()).replay(trial_records.collect(lines[:2]), "accuracy") == {1}
-    assert Rungs(budget()).replay(trial_records.collect(lines), "accuracy") == set()
+    assert Rungs(budget()).replay(trial_records.collect(lines[:2])) == {1}
+    assert Rungs(budget()).replay(trial_records.collect(lines)) == set()
 
 
 def test_a_report_seen_twice_counts_once() -> None:

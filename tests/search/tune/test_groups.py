@@ -8,7 +8,7 @@ from ray.tune.experiment import Trial
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import COMPLETE, FAIL
+from frostline.search.records.trials import Outcome
 from frostline.trainables._task import Task
 from tests.search.altered import altered
 from tests.search.made import Clock, said, session, with_budget
@@ -58,10 +58,10 @@ def test_a_group_is_never_larger_than_the_search(cached: Plan, clock: Clock) -> 
 def test_heads_that_confirm_are_a_group_too(cached: Plan, clock: Clock) -> None:
     ledger = session(with_budget(cached, trials=2, confirm_recipes=1, confirm_seeds=3), clock)
     (first,), (probe,) = ledger.next_group(), ledger.next_group()
-    ledger.end(first, FAIL, "loss is nan")
+    ledger.end(first, Outcome.FAILED, "loss is nan")
     for epoch in (1, 2):
         ledger.report(probe, said(epoch, 0.6, clock.now))
-    ledger.end(probe, COMPLETE)
+    ledger.end(probe, Outcome.COMPLETE)
     assert [(job.number, job.seed) for job in ledger.next_group()] == [(1, 1), (1, 2), (1, 3)]
 
 
@@ -87,7 +87,7 @@ def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cach
     for place in range(count):
         stopped = told(tune, trial, place, 0.5 + place / 100, 0.6 + place / 100)
         assert stopped == (place == count - 1)
-        done = [t for t in trial_records.read(cached.place.run / "trials.jsonl") if t.state == COMPLETE]
+        done = [t for t in trial_records.read(cached.place.run / "trials.jsonl") if t.outcome == Outcome.COMPLETE]
         assert len(done) == place + 1
         assert [line.epoch for line in done[-1].reports] == [1.0, 2.0]
     assert len(tune.board.jobs) == 1, "the first trial still runs"
@@ -99,7 +99,7 @@ def test_asha_hears_of_them_and_stops_none_of_them(cached: Plan, clock: Clock) -
     trial = group(tune)
     for place in range(len(trial.config["tasks"])):
         told(tune, trial, place, 0.9 - place / 50, 0.9)
-    assert {t.state for t in trial_records.read(cached.place.run / "trials.jsonl")} == {COMPLETE}
+    assert {t.outcome for t in trial_records.read(cached.place.run / "trials.jsonl")} == {Outcome.COMPLETE}
     other = tune.start()
     assert tune.report(other, 1, 0.1), "the last of those that have come to the rung"
 
@@ -113,10 +113,10 @@ def test_one_that_fails_is_followed_by_the_others(cached: Plan, clock: Clock) ->
         told(tune, trial, place, 0.5, 0.6)
     assert not told(tune, trial, last, failed="loss is nan at step 5")
     tune.over(trial)
-    states = {t.number: (t.state, t.reason) for t in trial_records.read(cached.place.run / "trials.jsonl")}
-    assert states[1] == (FAIL, "loss is nan at step 3")
-    assert states[last + 1] == (FAIL, "loss is nan at step 5")
-    assert {states[place + 1] for place in range(1, last)} <= {(COMPLETE, "")}
+    states = {t.number: (t.outcome, t.reason) for t in trial_records.read(cached.place.run / "trials.jsonl")}
+    assert states[1] == (Outcome.FAILED, "loss is nan at step 3")
+    assert states[last + 1] == (Outcome.FAILED, "loss is nan at step 5")
+    assert {states[place + 1] for place in range(1, last)} <= {(Outcome.COMPLETE, "")}
 
 
 def test_when_the_process_dies_those_that_have_not_ended_go_on_in_their_order(cached: Plan, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Log
 from frostline.search.records.lease import TakenOverError
-from frostline.search.records.trials import COMPLETE, FAIL, INFEASIBLE, INTERRUPTED, OUT_OF_TIME, PRUNED
+from frostline.search.records.trials import Outcome
 from frostline.search.tune import hooks
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
@@ -109,9 +109,9 @@ class Tune:
         self.recorder.on_step_begin(iteration=1, trials=[])
 
     @property
-    def records(self) -> list[tuple[int, str, str]]:
+    def records(self) -> list[tuple[int, Outcome, str]]:
         read = trial_records.read(self.plan.place.run / "trials.jsonl")
-        return [(trial.number, trial.state, trial.reason) for trial in read]
+        return [(trial.number, trial.outcome, trial.reason) for trial in read]
 
     @property
     def said(self) -> list[str]:
@@ -127,22 +127,22 @@ def tune(plan: Plan, clock: Clock) -> Tune:
 
 
 @pytest.mark.parametrize(
-    ("report", "state", "reason"),
+    ("report", "outcome", "reason"),
     [
-        ({}, FAIL, "it ended without a report"),
-        ({"trial_id": "x", "done": True}, FAIL, "it ended without a report"),
-        ({"objective": 0.5}, PRUNED, ""),
-        ({"objective": 0.5, "final": False}, PRUNED, ""),
-        ({"objective": 0.5, "final": True}, COMPLETE, ""),
-        ({"objective": math.nan, "final": False}, FAIL, "it ended without a report"),
-        ({"objective": math.inf, "final": True}, FAIL, "it ended without a report"),
-        ({"failed": "loss is nan at step 3", "final": True}, FAIL, "loss is nan at step 3"),
-        ({"objective": 0.5, "failed": "loss is nan at step 3", "final": True}, FAIL, "loss is nan at step 3"),
-        ({"failed": "out of memory", "infeasible": True, "final": True}, PRUNED, f"{INFEASIBLE}: out of memory"),
+        ({}, Outcome.FAILED, "it ended without a report"),
+        ({"trial_id": "x", "done": True}, Outcome.FAILED, "it ended without a report"),
+        ({"objective": 0.5}, Outcome.PRUNED, ""),
+        ({"objective": 0.5, "final": False}, Outcome.PRUNED, ""),
+        ({"objective": 0.5, "final": True}, Outcome.COMPLETE, ""),
+        ({"objective": math.nan, "final": False}, Outcome.FAILED, "it ended without a report"),
+        ({"objective": math.inf, "final": True}, Outcome.FAILED, "it ended without a report"),
+        ({"failed": "loss is nan at step 3", "final": True}, Outcome.FAILED, "loss is nan at step 3"),
+        ({"objective": 0.5, "failed": "loss is nan at step 3", "final": True}, Outcome.FAILED, "loss is nan at step 3"),
+        ({"failed": "out of memory", "infeasible": True, "final": True}, Outcome.INFEASIBLE, "out of memory"),
     ],
 )
-def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], state: str, reason: str) -> None:
-    assert hooks.end_of(report) == (state, reason)
+def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], outcome: Outcome, reason: str) -> None:
+    assert hooks.end_of(report) == (outcome, reason)
 
 
 # --- asked and stopped ---------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_a_trial_is_stopped_when_asha_says_so_and_when_it_is_over(tune: Tune) ->
     assert not tune.report(good, 1, 0.9)
     assert tune.report(bad, 1, 0.1)
     assert tune.report(good, 2, 0.8)
-    assert tune.records == [(0, COMPLETE, ""), (1, PRUNED, "")]
+    assert tune.records == [(0, Outcome.COMPLETE, ""), (1, Outcome.PRUNED, "")]
 
 
 def test_a_trial_is_stopped_when_the_time_for_trials_is_over(plan: Plan, clock: Clock) -> None:
@@ -202,7 +202,7 @@ def test_a_trial_is_stopped_when_the_time_for_trials_is_over(plan: Plan, clock: 
     trial = tune.start()
     clock.now += 101
     assert tune.report(trial, 1, 0.9)
-    assert tune.records == [(0, PRUNED, OUT_OF_TIME)]
+    assert tune.records == [(0, Outcome.OUT_OF_TIME, "")]
 
 
 def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> None:
@@ -216,9 +216,9 @@ def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> N
     assert tune.report(again, 2, 0.2)
     tune.die(last)
     tune.report(tune.start(), 2, 0.3)
-    assert [(t.key, t.state) for t in trial_records.read(plan.place.run / "confirm.jsonl")] == [
-        ((0, 1), COMPLETE),
-        ((0, 2), COMPLETE),
+    assert [(t.key, t.outcome) for t in trial_records.read(plan.place.run / "confirm.jsonl")] == [
+        ((0, 1), Outcome.COMPLETE),
+        ((0, 2), Outcome.COMPLETE),
     ]
 
 
@@ -246,17 +246,17 @@ def test_a_recipe_that_failed_leaves_its_reason_and_where_there_is_one_its_trace
     tune.over(known)
     tune.result(unknown, {"failed": "KeyError: 'x'", "traceback": "Traceback\n  KeyError: 'x'", "final": True})
     tune.over(unknown)
-    assert tune.records == [(0, FAIL, "loss is nan at step 3"), (1, FAIL, "KeyError: 'x'")]
+    assert tune.records == [(0, Outcome.FAILED, "loss is nan at step 3"), (1, Outcome.FAILED, "KeyError: 'x'")]
     folder = tune.plan.place.run / "trials"
     assert not (folder / "00000").exists()
     assert (folder / "00001" / "error.txt").read_text() == "Traceback\n  KeyError: 'x'\n"
 
 
-def test_a_recipe_that_does_not_fit_the_device_is_pruned(tune: Tune) -> None:
+def test_a_recipe_that_does_not_fit_the_device_is_infeasible(tune: Tune) -> None:
     trial = tune.start()
     tune.result(trial, {"failed": "one example needs more", "infeasible": True, "samples": 0, "final": True})
     tune.over(trial)
-    assert tune.records == [(0, PRUNED, f"{INFEASIBLE}: one example needs more")]
+    assert tune.records == [(0, Outcome.INFEASIBLE, "one example needs more")]
 
 
 def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tune) -> None:
@@ -270,8 +270,8 @@ def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tu
         assert tune.said[-1].startswith("trial 0 goes on after epoch 1.00: default: ")
     assert not (tune.plan.place.run / "trials" / "00000" / "error.txt").exists()
     tune.die(trial)
-    assert tune.records == [(0, FAIL, "its process died (3 times)")]
-    assert "trial 0 FAIL (its process died (3 times)): 1 of 12 done" in tune.said[-1]
+    assert tune.records == [(0, Outcome.FAILED, "its process died (3 times)")]
+    assert "trial 0 failed (its process died (3 times)): 1 of 12 done" in tune.said[-1]
     assert len(Log(tune.plan.place.run).events("lost")) == tune.plan.resources.retries
     assert tune.board.jobs == {}
 
@@ -385,7 +385,7 @@ def test_a_trial_that_dies_before_it_starts_is_recorded(plan: Plan, clock: Clock
     trial = Trial("trial", stub=True)
     tune.asker.suggest(trial.trial_id)
     tune.die(trial)
-    assert tune.records == [(0, FAIL, "its process died")]
+    assert tune.records == [(0, Outcome.FAILED, "its process died")]
     error = plan.place.run / "trials" / "00000" / "error.txt"
     assert error.read_text() == "its process died\n", "said even where Ray has written nothing down"
 
@@ -454,7 +454,7 @@ def test_a_stop_request_ends_the_search_between_two_steps(tune: Tune) -> None:
     tune.stop.append(15)
     with pytest.raises(KeyboardInterrupt):
         tune.step()
-    assert [line.reason for line in tune.ledger.abandon()] == [INTERRUPTED]
+    assert [line.outcome for line in tune.ledger.abandon()] == [Outcome.INTERRUPTED]
 
 
 def test_a_failure_of_ours_is_said_before_a_stop_request(tune: Tune) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from frostline.spaces import Metric
 from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
 from frostline.trainables.slot import group as slot_group
 from frostline.trainables.slot import mailbox
@@ -21,7 +22,7 @@ SETUP = Setup(
     run="",
     report_at=(1.0,),
     validate_on=(1,),
-    metric="accuracy",
+    metric=Metric(name="accuracy", is_share=True),
     device="cpu",
     threads=1,
     gpu_share=0.0,

@@ -1,0 +1,167 @@
+"""Records of version 0.1.0 and before read as those of today."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.search.records import earlier
+from frostline.search.records import trials as trial_records
+from frostline.search.records.trials import Line, Outcome, Records
+from tests.search.made import line
+
+OLD: dict[str, Any] = {
+    "number": 3,
+    "state": "RUNNING",
+    "params": {"learning_rate": 2e-5, "batch_size": 16},
+    "label": "default",
+    "epoch": 1.0,
+    "samples": 288,
+    "step": 18,
+    "metrics": {"accuracy": 0.75, "macro_f1": 0.625, "loss": 0.5, "train_loss": 0.6, "peak_memory_mb": 812.0},
+    "seconds": 41.5,
+    "pid": 4711,
+    "time": 1790000000.0,
+    "reason": "",
+    "seed": 0,
+    "micro_batch": 16,
+    "device": "cpu",
+    "cached_layers": 3,
+    "node": "here",
+    "partial": False,
+    "spent": {"training": 30.0, "evaluation": 10.0, "data": 1.5},
+}
+"""A report as version 0.1.0 wrote it."""
+SILENT: dict[str, Any] = {**OLD, "epoch": 0.0, "samples": 0, "step": 0, "metrics": {}, "spent": {}, "pid": 0}
+"""What the end of a trial without a report had in its place."""
+
+
+def run(folder: Path, *lines: dict[str, Any], name: str = "trials.jsonl", metric: str | None = "accuracy") -> Path:
+    """A run directory with a `plan.json`, unless `metric` is None, and one record file; the file's path."""
+    if metric is not None:
+        (folder / "plan.json").write_text(json.dumps({"metric": metric, "space": "tabular"}))
+    (folder / name).write_text("".join(f"{json.dumps(fields)}\n" for fields in lines))
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "reported", "outcome", "text"),
+    [
+        ("RUNNING", "", True, Outcome.RUNNING, ""),
+        ("COMPLETE", "", True, Outcome.COMPLETE, ""),
+        ("PRUNED", "", True, Outcome.PRUNED, ""),
+        ("PRUNED", "interrupted", True, Outcome.INTERRUPTED, ""),
+        ("FAIL", "interrupted", False, Outcome.INTERRUPTED, ""),
+        ("PRUNED", "time budget", True, Outcome.OUT_OF_TIME, ""),
+        ("FAIL", "time budget", False, Outcome.OUT_OF_TIME, ""),
+        ("PRUNED", "infeasible: out of memory", False, Outcome.INFEASIBLE, "out of memory"),
+        ("PRUNED", "infeasible: a: b", False, Outcome.INFEASIBLE, "a: b"),
+        ("FAIL", "loss is nan", True, Outcome.FAILED, "loss is nan"),
+        ("FAIL", "loss is nan", False, Outcome.FAILED, "loss is nan"),
+        ("FAIL", "its process died (3 times)", True, Outcome.FAILED, "its process died (3 times)"),
+    ],
+)
+@pytest.mark.parametrize(("name", "seed"), [("trials.jsonl", 0), ("confirm.jsonl", 2)])
+@pytest.mark.parametrize(("metric", "score"), [("accuracy", 0.75), ("macro_f1", 0.625)])
+def test_an_old_training_has_the_outcome_that_its_state_and_reason_said(
+    tmp_path: Path,
+    state: str,
+    reason: str,
+    reported: bool,
+    outcome: Outcome,
+    text: str,
+    name: str,
+    seed: int,
+    metric: str,
+    score: float,
+) -> None:
+    lines = [{**OLD, "seed": seed}] if reported else []
+    if state != "RUNNING":
+        lines.append({**(OLD if reported else SILENT), "seed": seed, "state": state, "reason": reason, "spent": {}})
+    path = run(tmp_path, *lines, name=name, metric=metric)
+    before = path.read_bytes()
+    (trial,) = trial_records.read(path)
+    assert (trial.outcome, trial.reason, trial.confirms) == (outcome, text, name == "confirm.jsonl")
+    assert (trial.key, trial.params, trial.label) == ((3, seed), OLD["params"], "default")
+    assert (trial.seconds, trial.time) == (41.5, 1790000000.0)
+    assert trial.open is (outcome in {Outcome.RUNNING, Outcome.INTERRUPTED})
+    assert trial.objective == (score if reported else -math.inf)
+    assert [line.objective for line in trial.reports] == ([score] if reported else [])
+    for report in trial.reports:
+        assert (report.metrics, report.spent, report.micro_batch) == (OLD["metrics"], OLD["spent"], 16)
+    assert path.read_bytes() == before, "the file stays as it was written"
+
+
+@pytest.mark.parametrize("plan", [None, "", "[]", "{}", '{"metric"'])
+def test_without_a_readable_plan_accuracy_decides(tmp_path: Path, plan: str | None) -> None:
+    path = run(tmp_path, OLD, metric=None)
+    if plan is not None:
+        (tmp_path / "plan.json").write_text(plan)
+    (trial,) = trial_records.read(path)
+    assert trial.objective == 0.75
+
+
+def test_an_old_report_without_the_metric_that_decides_has_no_objective(tmp_path: Path) -> None:
+    (trial,) = trial_records.read(run(tmp_path, OLD, metric="top5"))
+    assert (trial.reports[0].objective, trial.best) == (None, None)
+
+
+def test_a_line_of_the_first_version_lacks_what_came_later(tmp_path: Path) -> None:
+    later = ("reason", "seed", "micro_batch", "device", "cached_layers", "node", "partial", "spent")
+    (trial,) = trial_records.read(run(tmp_path, {key: value for key, value in OLD.items() if key not in later}))
+    (report,) = trial.reports
+    assert (trial.outcome, report.seed, report.device, report.spent) == (Outcome.RUNNING, 0, "", {})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"state": "X"},
+        {"state": "complete"},
+        {"state": 1},
+        {"state": ["RUNNING"]},
+        {"state": "X", "reason": "interrupted"},
+        {"state": "X", "reason": "infeasible: out of memory"},
+        {"reason": 3},
+        {"reason": None},
+        {"metrics": 5},
+        {"metrics": None},
+        {"metrics": {"accuracy": "high"}},
+        {"metrics": {"accuracy": None}},
+        {"params": []},
+        {"epoch": None},
+        {"number": -1},
+        {"number": "0"},
+        {"seed": 0.5},
+        {"spent": {"data": ""}},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_damaged_old_line_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> None:
+    path = run(tmp_path, {**OLD, **damage}, {**OLD, "number": 4})
+    assert [trial.number for trial in trial_records.read(path)] == [4]
+
+
+def test_an_old_search_goes_on_with_lines_of_today_in_the_same_file(tmp_path: Path) -> None:
+    interrupted = {**OLD, "state": "PRUNED", "reason": "interrupted", "spent": {}}
+    records = Records(run(tmp_path, OLD, interrupted))
+    records.append(line(3, Outcome.RUNNING, 0.875, epoch=2.0, samples=576))
+    records.append(line(3, Outcome.COMPLETE, 0.875, epoch=2.0, samples=576))
+    records.close()
+    assert list(records) == trial_records.read(tmp_path / "trials.jsonl")
+    (trial,) = records
+    assert (trial.outcome, trial.objective, [report.samples for report in trial.reports]) == (
+        Outcome.COMPLETE,
+        0.875,
+        [288, 576],
+    )
+
+
+def test_a_line_of_today_is_returned_as_it_is() -> None:
+    today = {"outcome": "complete", "reason": "interrupted"}
+    assert earlier.upgraded(today, "accuracy") is today
+    assert not earlier.is_earlier(today)
+    assert Line.of(OLD, "loss").objective == 0.5
