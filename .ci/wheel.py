@@ -12,8 +12,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDERS = ("search", "trainables", "spaces")
-_FOR_READERS = {".md", ".png"}
-"""Files that are read in the checkout. The program does not use them."""
+_FOR_READERS = {"README.md", "report.png"}
+"""Files that people read in the checkout. The program does not use them."""
 
 _STUB = '''"""Editable installation: the code is in the checkout."""
 
@@ -41,7 +41,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             path: path.relative_to(root).as_posix()
             for folder in _FOLDERS
             for path in sorted((root / folder).rglob("*"))
-            if path.is_file() and path.suffix not in _FOR_READERS and "__pycache__" not in path.parts
+            if path.is_file() and path.name not in _FOR_READERS and "__pycache__" not in path.parts
         }
         # The entry files of the checkout have other names in a package.
         files |= {root / "frostline.py": "__init__.py", root / "search" / "run.py": "__main__.py"}

@@ -210,10 +210,11 @@ def test_the_wheel_holds_the_three_folders_and_nothing_else(wheel: Path) -> None
         f"frostline/{path.relative_to(ROOT).as_posix()}"
         for name in FOLDERS
         for path in (ROOT / name).rglob("*")
-        if path.is_file() and path.suffix not in {".md", ".png", ".pyc"}
+        if path.is_file() and path.name not in {"README.md", "report.png"} and path.suffix != ".pyc"
     }
     ours -= {"frostline/search/run.py"}  # its name is `__main__.py` there
-    assert {f"frostline/search/report/page.{kind}" for kind in ("html", "css", "js")} <= ours
+    report = ("page.html", "page.css", "page.js", "card.md")
+    assert {f"frostline/search/report/{name}" for name in report} <= contents(wheel)
     modules = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert modules == ours | {"frostline/__init__.py", "frostline/__main__.py"}  # so no __pycache__ and no README
 
