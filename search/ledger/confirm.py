@@ -1,8 +1,8 @@
-"""Which of the best recipes wins: each is trained again with fresh seeds, and compared by its mean.
+"""Which of the best recipes wins: each is trained again with fresh seeds, and its mean is compared.
 
-The best score of many trials is the best of much luck, too. So the trials only say which recipes are
-worth a second look; what counts then is what these recipes score with seeds that had no part in choosing
-them. All of it is pure: trials in, decision out.
+The best score of many trials is also the luckiest. So the trials only say which recipes deserve confirmation. The
+winner is chosen by scores with seeds that had no part in choosing these recipes. All functions are pure: trials in,
+decision out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Metric
 
 LEVEL = 0.95
-"""Of the confidence intervals, and of the test that tells two recipes apart."""
+"""Confidence level of the intervals, and of the test whether two recipes differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +131,9 @@ def mean_interval(scores: Sequence[float]) -> tuple[float, float] | None:
 
 
 def apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the means of two samples differ by more than chance: Welch's t-test at 5 %.
+    """True if the means of two samples differ by more than chance: Welch's t-test at 5 %.
 
-    One score a side says nothing about chance, so nothing is told apart by it.
+    A single score says nothing about chance, so with one score on a side the answer is False.
     """
     from scipy import stats
 
@@ -142,12 +142,13 @@ def apart(one: Sequence[float], other: Sequence[float]) -> bool:
     if statistics.variance(one) == statistics.variance(other) == 0:
         return statistics.fmean(one) != statistics.fmean(other)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of one side without variance; the other side's is enough
+        warnings.simplefilter("ignore", RuntimeWarning)  # one side has no variance; that of the other side is enough
         return bool(stats.ttest_ind(one, other, equal_var=False).pvalue < 1 - LEVEL)
 
 
 def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
-    """The recipes that cannot be told apart from the first row, itself among them, cheapest first; none if alone."""
+    """The recipes that do not differ from the first one by the test, with the first one, cheapest first; empty if it
+    is the only one."""
     if not rows:
         return []
     same = [row for row in rows if row is rows[0] or (not row.failed and not apart(rows[0].scores, row.scores))]
@@ -155,7 +156,7 @@ def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
 
 
 def seconds_needed(trials: Iterable[Trial], *, epochs: int, recipes: int, seeds: int, slots: int) -> float:
-    """About how long the confirmation of the best trials would take now, by their own seconds per epoch."""
+    """Estimated seconds that the confirmation of the best trials takes, by their own seconds per epoch."""
     total = 0.0
     for trial in trial_records.top(trials, recipes):
         last = trial.reports[-1]

@@ -19,8 +19,8 @@ from frostline.search.ledger import confirm
 from frostline.search.ledger.rules import fitting_micro_batches, hopeless
 from frostline.search.ledger.study import Study
 from frostline.search.plan import parameters
+from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
-from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job, Log, unreported

@@ -2,9 +2,10 @@
 
 Ray's own `OptunaSearch` tells a trial that ASHA stopped as COMPLETE, drops its last intermediate value,
 leaves a non-finite one RUNNING for ever, and after a restart enqueues its first points again and repeats
-its random ones (Ray 2.60); this one keeps Optuna's states true. What counts is `trials.jsonl`: whenever a
-search opens its study, the study is made again from those records, so that a crash between two writes, a
-torn line or a changed choice of a categorical parameter is no special case.
+its random ones (Ray 2.60). This study keeps Optuna's states true.
+
+`trials.jsonl` is the truth. A search makes its study again from these records whenever it opens it. So a crash
+between two writes, a torn line or a changed choice of a categorical parameter is no special case.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 
@@ -44,18 +46,17 @@ class Study:
         cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
         known: Sequence[Trial] = (),
     ) -> None:
-        """Open the study in `path`, as the records of its trials say; recipes not tried yet come first,
-        then the random points of the start.
+        """Make the study from the records of its trials. Recipes that were not tried come next, then random points.
 
         Args:
-            path: the journal file, replaced as a whole, then appended by every ask, report and tell.
-            name: of the study.
-            seed: of the sampler.
-            planned: number of trials; the share that is sampled at random first depends on it.
+            path: the journal file; it is replaced as a whole, then appended by every ask, report and tell.
+            name: name of the study.
+            seed: seed of the sampler.
+            planned: number of trials; the number of random points at the start depends on it.
             recipes: label -> parameters.
             distributions: what is searched.
-            metric: metric of the values; the study's direction is the metric's.
-            cost: of a point; the random ones of the start come in its order. By default those that freeze most first.
+            metric: metric of the values; the study has its direction.
+            cost: sort key of the random points, cheapest first. By default the points that freeze most come first.
             known: every trial asked for so far, numbered without a gap.
 
         Raises:
@@ -84,24 +85,24 @@ class Study:
         }
 
     def _start(self, count: int) -> list[dict[str, Any]]:
-        """Random points, the cheapest first.
+        """Random points, cheapest first.
 
-        As long as nothing is known, a cheap trial says as much as a dear one. And ASHA lets the first that come to
-        a rung pass: so these are trials that cost little when they run to their end.
+        Before any result exists all trials are equally informative, and ASHA always promotes the first arrivals at a
+        rung: so these should be cheap ones.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
         points = [study.ask(self._distributions).params for _ in range(count)]
         return sorted(points, key=self._cost)
 
     def upcoming(self) -> Mapping[str, Any]:
-        """Parameters of the next trial where they are known before it is asked for; else none."""
+        """Parameters of the next trial if they are known before it is asked for; else empty."""
         return self._enqueued[0] if self._enqueued else {}
 
     def ask(self) -> tuple[int, dict[str, Any], str]:
-        """The next trial: its number, parameters, and label where it is one of the recipes.
+        """The next trial: its number, parameters, and label (empty unless it is one of the recipes).
 
-        What is sampled depends on the seed, the number and what the study knows, not on how often the
-        search was restarted on the way.
+        The sampled values depend on the seed, the number and the results so far, not on how often the search was
+        restarted.
         """
         self._study.sampler = _Sampler(
             self._distributions,
@@ -130,7 +131,7 @@ class Study:
 
 
 def startup_trials(planned: int | None, recipes: int) -> int:
-    """Trials before TPE models anything: a third of the search, 10 (Optuna's default) at most, the recipes at least."""
+    """Trials before TPE builds a model: a third of the search, at most 10 (Optuna's default), at least the recipes."""
     return max(recipes, 10 if planned is None else min(10, planned // 3))
 
 
@@ -159,17 +160,15 @@ def _rewrite(
     metric: Metric,
     known: Iterable[Trial],
 ) -> None:
-    """Replace the journal file by one that says what the records say."""
+    """Replace the journal file by one made from the records."""
     backend = _Lines()
     study = optuna.create_study(study_name=name, direction=metric.goal, storage=JournalStorage(backend))
     for trial in known:
         study.add_trial(_frozen(trial, distributions, metric))
     for params, label in first:
         study.enqueue_trial(dict(params), user_attrs={"recipe": label} if label else None)
-    aside = path.with_name(f"{path.name}.part")
-    aside.write_text("".join(json.dumps(line) + "\n" for line in backend.lines), encoding="utf-8")
-    aside.replace(path)
-    # What a process that was killed while it appended has left; Optuna would wait 30 s for it.
+    run_folder.put(path, "".join(json.dumps(line) + "\n" for line in backend.lines))
+    # A process that was killed while it appended has left its lock; Optuna would wait 30 s for it.
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
@@ -199,7 +198,7 @@ def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: Me
 
 
 class _Sampler(optuna.samplers.TPESampler):
-    """TPE that is told the space, which is that of every trial here; it would compare those of all trials."""
+    """TPE with a given space. Every trial here has the same one; TPE would intersect those of all trials."""
 
     def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
         super().__init__(**options)
@@ -210,7 +209,7 @@ class _Sampler(optuna.samplers.TPESampler):
 
 
 class _Storage(JournalStorage):
-    """Looks for a waiting trial while there may be one; every ask does, and that is a walk through all trials."""
+    """Searches for a waiting trial only while there may be one: every ask does, and it walks through all trials."""
 
     _none_waits = False
 
@@ -224,13 +223,13 @@ class _Storage(JournalStorage):
     ) -> list[FrozenTrial]:
         if states != (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
-        found = [] if self._none_waits else super().get_all_trials(study_id, deepcopy, states)
-        self._none_waits = not found
-        return found
+        waiting = [] if self._none_waits else super().get_all_trials(study_id, deepcopy, states)
+        self._none_waits = not waiting
+        return waiting
 
 
 class _Lines(BaseJournalBackend):
-    """A journal in memory, to be written at once: every append to a file would wait for the disk."""
+    """A journal in memory, written to disk in one go: every append to a file would wait for the disk."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []

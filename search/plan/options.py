@@ -1,4 +1,4 @@
-"""What the command line says, and what it changes in a space's profile. Nothing heavy is imported."""
+"""The options of the command line, and how they change a space's profile. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frostline.spaces import Budget, Data, Profile, Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What the command line says. None leaves it to the space or to the machine."""
+    """The options of a search. None leaves a value to the space or to the machine."""
 
     space: str
     profile: str = "auto"
@@ -38,41 +38,41 @@ class Options:
     concurrent: int | None = None
     workers_per_trial: int | None = None
     cpus_per_trial: float | None = None
-    """Of each worker, as is the next."""
+    """CPU cores of each worker."""
     gpus_per_trial: float | None = None
     seed: int | None = None
     storage: Path = Path("runs")
     url: str = ""
-    """Where run directories go instead, or of a search that goes on where its own is, if it is in no folder."""
+    """URL of the storage of new run directories, or of the run directory that goes on; empty if it is a folder."""
     name: str | None = None
     address: str | None = None
     wandb: str | None = None
     """`online`, `offline` or `off`; None leaves it to what is configured."""
     wandb_artifact: bool = False
-    """Whether the winner's model goes up to W&B."""
+    """Whether the winner's model is uploaded to W&B."""
     retrain: Recipe | None = None
     """Instead of a space: the one recipe to train."""
 
 
 def place(text: str) -> Path | str:
-    """A folder, or the URL of what is none; `file://` is a folder."""
+    """A folder as a path, anything else as a URL; `file://` is a folder."""
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
-    protocol, found, rest = text.partition("://")
-    return f"{protocol}://{rest.rstrip('/')}" if found else Path(text)
+    protocol, separator, rest = text.partition("://")
+    return f"{protocol}://{rest.rstrip('/')}" if separator else Path(text)
 
 
 def adjusted(profile: Profile, options: Options) -> Profile:
-    """The profile with what the command line replaces.
+    """The profile after the options have replaced parts of it.
 
     Raises:
-        ValueError: trials or epochs below 1, or a duration that is none.
+        ValueError: trials or epochs below 1, or a text that is no duration.
     """
     changes: dict[str, Any] = {}
     if options.dataset is not None:
         source = str(Path(options.dataset).resolve()) if Path(options.dataset).exists() else options.dataset
         changes["source"] = source
-        if options.retrain is not None:  # the slices were the old data's; of the new data, all of it
+        if options.retrain is not None:  # the sizes belonged to the old data; new data is used whole
             changes |= {"train": None, "validation": None, "test": None}
     if options.columns is not None:
         changes["text"], changes["label"] = options.columns
@@ -85,22 +85,27 @@ def adjusted(profile: Profile, options: Options) -> Profile:
 
 
 def _place(model: str) -> str:
-    """A model's folder by its whole path, since trials run elsewhere; any other name as it is."""
+    """The absolute path of a model's folder, since trials run in another folder; any other name unchanged."""
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 
-def changed(budget: Budget, options: Options, of_old: bool = False) -> Budget:
-    """The budget with what the command line replaces; `of_old`: of a search that goes on, so `+N` adds to it.
+def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:
+    """The budget after the options have replaced parts of it.
+
+    Args:
+        budget: budget of the profile, or of the search that goes on.
+        options: what was asked for.
+        resumed: whether the search goes on, so that `+N` adds to its budget.
 
     Raises:
-        ValueError: a number below 1, a duration that is none, `+N` where there is nothing to add to.
+        ValueError: a number below 1, a text that is no duration, `+N` with nothing to add to.
     """
     changes: dict[str, Any] = {}
     if options.trials is not None:
-        changes["trials"] = _more("--trials", str(options.trials), budget.trials, of_old, _count)
+        changes["trials"] = _more("--trials", str(options.trials), budget.trials, resumed, _count)
     if options.time_budget is not None:
-        changes["seconds"] = _more("--time-budget", options.time_budget, budget.seconds, of_old, seconds)
-        if options.trials is None and not of_old:
+        changes["seconds"] = _more("--time-budget", options.time_budget, budget.seconds, resumed, seconds)
+        if options.trials is None and not resumed:
             changes["trials"] = None  # the time alone decides
     if options.epochs is not None:
         if options.epochs < 1:
@@ -112,11 +117,11 @@ def changed(budget: Budget, options: Options, of_old: bool = False) -> Budget:
     return dataclasses.replace(budget, **changes)
 
 
-def _more(option: str, text: str, old: float | None, of_old: bool, read: Callable[[str], float]) -> float:
+def _more(option: str, text: str, old: float | None, resumed: bool, read: Callable[[str], float]) -> float:
     if not text.startswith("+"):
         return read(text)
-    if not of_old:
-        raise ValueError(f"{option} {text} adds to a search that is there: give it with --resume")
+    if not resumed:
+        raise ValueError(f"{option} {text} adds to a search that exists: give it with --resume")
     if old is None:
         raise ValueError(f"{option} {text}: the search had no such limit to add to; give the total")
     return old + read(text[1:])
@@ -135,11 +140,11 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: anything else; a number needs its unit.
     """
-    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", text.strip())
+    parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", text.strip())
     try:
-        if not found or not any(found.groups()):
+        if not parts or not any(parts.groups()):
             raise ValueError
-        hours, minutes, rest = (float(part or 0) for part in found.groups())
+        hours, minutes, rest = (float(part or 0) for part in parts.groups())
     except ValueError:
         raise ValueError(f"a time is given like 90m, 2h, 1h30m or 45s, got {text!r}") from None
     return 3600 * hours + 60 * minutes + rest
@@ -151,10 +156,10 @@ def size(text: str) -> float:
     Raises:
         ValueError: anything else.
     """
-    found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", text.strip())
+    parts = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", text.strip())
     try:
-        if not found:
+        if not parts:
             raise ValueError
-        return float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]]
+        return float(parts[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
     except ValueError:
         raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None

@@ -27,8 +27,8 @@ def searched(space: Space, profile: Profile, blocks: Mapping[str, int]) -> Searc
     """The parameters of a space, resolved for its models.
 
     Args:
-        space: what is searched.
-        profile: its models.
+        space: the space.
+        profile: the profile with its models.
         blocks: number of blocks of each of them.
 
     Raises:
@@ -100,16 +100,16 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
 
 
 def whole_blocks(fraction: float, blocks: int) -> int:
-    """How many of a model's blocks a fraction of them is, half a block counted as one."""
+    """A fraction of a model's blocks as a whole number; half a block counts as one."""
     return math.floor(fraction * blocks + 0.5)
 
 
 def complete(params: Mapping[str, Any], blocks: Mapping[str, int]) -> dict[str, Any]:
-    """The parameters with what follows from them: `frozen_layers`, where the depth is a fraction of the model's blocks.
+    """Add the parameter that follows from others: `frozen_layers`, if the depth is a fraction of the model's blocks.
 
     Args:
-        params: of one trial.
-        blocks: of each model.
+        params: parameters of one trial.
+        blocks: number of blocks of each model.
     """
     if "frozen_fraction" not in params:
         return dict(params)
@@ -117,7 +117,7 @@ def complete(params: Mapping[str, Any], blocks: Mapping[str, int]) -> dict[str, 
 
 
 def sampled(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Inverse of `complete`: what the sampler chose, and nothing that follows from it."""
+    """Inverse of `complete`: only the parameters that the sampler chose."""
     follows = {"frozen_layers"} if "frozen_fraction" in params else set()
     return {name: value for name, value in params.items() if name not in follows}
 

@@ -1,7 +1,7 @@
 """Which outputs of frozen blocks are worth keeping: a cost function, pure, in seconds and bytes. No torch, no Ray.
 
-Keeping what the first b blocks put out costs one pass over the data and the writing; it saves every trial that
-freezes at least b blocks their forward pass in each epoch and evaluation, for which it reads instead. The figures
+Keeping the outputs of the first b blocks costs one pass over the data and the writing. Every trial that freezes at
+least b blocks then reads them, instead of running these blocks in each epoch and evaluation. The figures
 of the machine need to be right to an order of magnitude only: on a CPU a block costs some 80 times its reading.
 """
 
@@ -28,14 +28,14 @@ ITEM_SIZE = {"float32": 4, "float16": 2}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What a trial's device and disk do in a second."""
+    """Speed of a trial's device and disk, per second."""
 
     flops: float
     """Floating-point operations of a forward pass."""
     read: float
-    """Bytes out of a memory-mapped file, most of them from the page cache, into a batch."""
+    """Bytes read from a memory-mapped file into a batch; most come from the page cache."""
     write: float
-    """Bytes into files."""
+    """Bytes written into files."""
 
 
 MACHINES = {
@@ -48,14 +48,14 @@ MACHINES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a search is expected to ask of the frozen blocks."""
+    """The work that a search is expected to ask of the frozen blocks."""
 
     trainings: Mapping[int, float]
     """Expected trainings, confirmations included, by frozen depth."""
     passes: float
-    """Expected examples per training, training and validation, each time one is looked at."""
+    """Expected examples per training that pass through the model, for training and for validation."""
     examples: int
-    """Different ones among them."""
+    """Different examples among them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,15 +63,15 @@ class Decision:
     """Which boundaries are kept, and the arithmetic behind it."""
 
     kept: tuple[int, ...]
-    """Depths, rising."""
+    """Depths of the kept outputs, rising."""
     first_only: tuple[int, ...]
-    """Those of which the first token's output is enough."""
+    """Depths at which the first token's output is enough."""
     bytes: float
-    """All of them together on disk."""
+    """Bytes of all of them on disk."""
     spent: float
     """Expected seconds of the pass and of writing."""
     saved: float
-    """Expected seconds of forward passes less those of reading, of all trials together."""
+    """Expected seconds of forward passes minus those of reading, over all trials."""
 
 
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
@@ -120,16 +120,16 @@ def planned(
 
 
 _TRIALS_IN_A_TIME = 50
-"""Trials that are reckoned with where a search has a time instead of a number."""
+"""Trials assumed when the budget is a time, not a count."""
 
 _FRACTIONS = 1000
 """Points that stand for a range of `frozen_fraction`."""
 
 
 def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, model: str, blocks: int) -> Work:
-    """How many trainings of a model freeze how much, and how many examples each looks at, if ASHA halts its share.
+    """Expected trainings of a model by frozen depth, and the examples of each, if ASHA stops its share.
 
-    Those that are sampled are spread evenly over the models that are searched.
+    Sampled trials are spread evenly over the models that are searched.
 
     Args:
         budget: of the search.
@@ -157,13 +157,14 @@ def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, 
 
 
 def _share_without_augmentation(distributions: Mapping[str, BaseDistribution]) -> float:
-    """Of points drawn at random; with another input in every epoch nothing can be kept."""
+    """Share of random points without augmentation. With augmentation the input differs in every epoch, so that no
+    output can be kept."""
     choices = list(getattr(distributions.get("augmentation"), "choices", ("none",)))
     return choices.count("none") / len(choices)
 
 
 def depth_shares(distributions: Mapping[str, BaseDistribution], blocks: int) -> dict[int, float]:
-    """By depth, the share of points drawn at random that freeze so many of a model's blocks; none if not searched."""
+    """Frozen depth -> share of random points; empty if depth is not searched."""
     layers, fraction = distributions.get("frozen_layers"), distributions.get("frozen_fraction")
     if fraction is not None:
         low, high = getattr(fraction, "low", 0.0), getattr(fraction, "high", 0.0)
@@ -180,9 +181,9 @@ def trainings_by_depth(shares: Mapping[int, float], given: Sequence[int], rest: 
     """Expected trainings by frozen depth.
 
     Args:
-        shares: how those that are sampled are spread; none where depth is not searched.
+        shares: share of sampled trials per depth; empty if depth is not searched.
         given: depths of the recipes tried first.
-        rest: all other trainings: sampled ones, and those that confirm the best, whose depth nobody knows either.
+        rest: number of all other trainings: sampled ones, and confirmations, whose depth is not known yet.
     """
     found: dict[int, float] = {depth: float(count) for depth, count in Counter(given).items()}
     for depth, share in (shares or {depth: 1 / len(found) for depth in found}).items():
@@ -191,13 +192,13 @@ def trainings_by_depth(shares: Mapping[int, float], given: Sequence[int], rest: 
 
 
 def decide(boundaries: Sequence[Boundary], dtype: str, work: Work, machine: Machine, limit: float) -> Decision:
-    """The boundaries that together save the most: the best one first, then others while each still saves.
+    """Choose the boundaries that together save the most time: the best one first, then others while each saves more.
 
     Args:
-        boundaries: where training can start.
+        boundaries: places in the model where training can start.
         dtype: `float32` or `float16`.
-        work: what the search will ask.
-        machine: what the device does in a second.
+        work: expected work of the search.
+        machine: speed of the device and the disk.
         limit: bytes that may be kept.
     """
     by_depth = {boundary.depth: boundary for boundary in boundaries}
@@ -215,7 +216,7 @@ def decide(boundaries: Sequence[Boundary], dtype: str, work: Work, machine: Mach
 
 
 def start(kept: Iterable[int], frozen_layers: int) -> int:
-    """Where a trial frozen at this depth starts: the deepest boundary that is kept and frozen; 0 is the input."""
+    """Boundary at which a trial of this depth starts: the deepest one that is kept and frozen; 0 is the input."""
     return max((depth for depth in kept if depth <= frozen_layers), default=0)
 
 

@@ -19,6 +19,7 @@ from frostline.search.cluster import capacity, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import ModelPlan, Sources
 from frostline.search.plan.options import Options, adjusted, changed, size
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
@@ -26,21 +27,11 @@ from frostline.search.plan.prefix import Caching
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import folder as run_folder
 from frostline.search.records import remote
-from frostline.spaces import Budget, Profile, Recipe, Space
+from frostline.spaces import Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
     from frostline.trainables.data.corpus import Corpus
-
-KEPT_CHECKPOINTS = 3
-"""Best trials of a search whose weights stay on disk."""
-
-_RECORDS, _RECORDS_PER_TRAINING = 12_000_000, 3_500
-"""Bytes of plan, summary, model card and report.html, twice while they are replaced; bytes of one training's lines in
-all journals and its share of the report, per report and for its end."""
-
-_WANDB_PER_TRAINING = 150_000
-"""Bytes of a run's files that W&B's client keeps (measured: 48 kB), for a run that was opened three times."""
 
 _NAMED, _IMBALANCED = 3, 1.5
 """Unreadable inputs that are named; times by which the largest class may exceed the smallest before a user is told."""
@@ -168,7 +159,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     space = space or _space_called(name, base, run)
     if space.name != name:
         raise ValueError(f"the search in {run} is of the space {name!r}, got one named {space.name!r}")
-    budget = changed(base.budget, options, of_old=True)
+    budget = changed(base.budget, options, resumed=True)
     profile = Profile(model=base.model, data=base.data, budget=budget, models=searched_models)
     request = _Request(
         space=dataclasses.replace(space, full=profile, small=profile),  # refused where its kind of depth has changed
@@ -254,11 +245,14 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
     places = capacity.places(request.offer, need, options.concurrent, profile.budget.trials)
     at_once = places.grown if places.most is None else min(places.grown, places.most)
+    snapshots = run_folder.snapshots(request.place.run)
     disk = disk_bound(
-        sources.largest, max(at_once, run_folder.snapshots(request.place.run)), profile.budget, sources.other_bytes
+        sources.largest,
+        max(at_once, snapshots),
+        profile.budget,
+        sources.other_bytes,
+        wandb=request.wandb.mode != "off",
     )
-    if request.wandb.mode != "off":
-        disk += budgets.trainings(profile.budget) * _WANDB_PER_TRAINING
     sizes = corpus.sizes()
     plan = Plan(
         search=Search(
@@ -300,20 +294,20 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     return plan, corpus
 
 
-def remarks(corpus: Corpus, of_family: Iterable[str]) -> tuple[str, ...]:
+def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
     """What a user should know of the data: what could not be read, classes of very different size, how it is kept."""
-    said = []
+    sentences = []
     if corpus.skipped:
         more = ", ..." if len(corpus.skipped) > _NAMED else ""
         inputs = "input" if len(corpus.skipped) == 1 else "inputs"
-        said.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
+        sentences.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
     labels = corpus.labels["train"].tolist()
     counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
     (fewest, rare), (most, common) = counts[0], counts[-1]
     if most > _IMBALANCED * fewest:
         ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
-        said.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
-    return tuple(dict.fromkeys([*said, *of_family]))
+        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
+    return tuple(dict.fromkeys([*sentences, *family_remarks]))
 
 
 def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:
@@ -338,11 +332,11 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
 
 
 def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
-    """The profile with its inputs cut to what all its models take."""
-    taken = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
-    if profile.data.max_length <= taken:
+    """The profile with its inputs cut to the longest that all its models take."""
+    longest = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
+    if profile.data.max_length <= longest:
         return profile
-    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=taken))
+    return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=longest))
 
 
 def claim(plan: Plan) -> None:
@@ -355,22 +349,3 @@ def claim(plan: Plan) -> None:
         remote.claim(plan.place.url, plan.place.run, plan.to_json())
     else:
         run_folder.claim(plan.place.run, plan.to_json())
-
-
-def disk_bound(largest: int, slots: int, budget: Budget, beside: int) -> int:
-    """Bytes the run directory can hold at most.
-
-    In float32: the kept trials' and the confirmed recipes' best weights; of each running training its best
-    weights and its snapshot (weights and Adam's two moments), both twice while they are replaced; the export,
-    twice while it is replaced. And the records, for a search without a number of trials those of 1,000.
-
-    Args:
-        largest: parameters of the largest model.
-        slots: trainings at once, or broken off and waiting to go on.
-        budget: trials and confirmation.
-        beside: bytes of a model's other files, which the export has too.
-    """
-    whole = 4 * largest
-    kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
-    records = _RECORDS + budgets.trainings(budget) * _RECORDS_PER_TRAINING * (1 + len(budgets.report_points(budget)))
-    return (kept + 1) * whole + slots * 2 * (1 + 3) * whole + 2 * (whole + beside) + records

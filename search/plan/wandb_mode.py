@@ -1,4 +1,4 @@
-"""Whether a search is shown in W&B: what was asked for, what is configured. Nothing here speaks to a server."""
+"""Whether a search is shown in W&B, by what was asked for and what is configured. No server is contacted."""
 
 from __future__ import annotations
 

@@ -29,20 +29,21 @@ def asha(budget: Budget) -> AsyncHyperBandScheduler:
 
 
 class _Numbered(NamedTuple):
-    """What ASHA asks of a Tune trial. Tune's own ids are new in every session, our numbers are not."""
+    """The part of a Tune trial that ASHA reads. Tune's own ids are new in every session, our numbers are not."""
 
     trial_id: str
 
 
 class Rungs:
-    """ASHA's decisions by trial number; made again from the records, since Ray does not keep them (ray#30838)."""
+    """ASHA's decisions by trial number. They are computed again from the records, since Ray does not keep them
+    (ray#30838)."""
 
     def __init__(self, budget: Budget) -> None:
         self._asha = asha(budget)
         self._seen: set[int] = set()
 
     def stops(self, number: int, epoch: float, objective: float) -> bool:
-        """Whether the trial stops at this report: it is over, or ASHA leaves it behind."""
+        """True if the trial stops at this report: its budget is used up, or ASHA stops it."""
         trial = _Numbered(str(number))
         if number not in self._seen:
             self._seen.add(number)
@@ -51,7 +52,7 @@ class Rungs:
         return bool(action == self._asha.STOP)
 
     def replay(self, trials: Iterable[Trial]) -> set[int]:
-        """Take in what earlier sessions recorded; the trials that were stopped at their last report."""
+        """Replay the reports of earlier sessions; returns the trials that were stopped at their last report."""
         lines = [line for trial in trials for line in trial.reports]
         stopped: set[int] = set()
         for line in sorted(lines, key=lambda line: line.time):

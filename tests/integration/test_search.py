@@ -20,6 +20,7 @@ from rich.console import Console
 from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import parameters
 from frostline.search.plan import resolve as planning
+from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -158,7 +159,7 @@ def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
     assert (groups, actors) == ([], [])
     assert ray.available_resources()["CPU"] == 2
     kept = {path.name for path in Path(finished["run"], "trials").iterdir()}
-    assert len(kept) <= planning.KEPT_CHECKPOINTS
+    assert len(kept) <= KEPT_CHECKPOINTS
     assert f"{finished['best']['number']:05d}" in kept
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
-from frostline.search.plan.resolve import KEPT_CHECKPOINTS
 from frostline.search.records.folder import Job, Log
 from frostline.search.records.trials import Outcome
 from frostline.trainables import _task

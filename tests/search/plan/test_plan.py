@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines
+from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records.folder import Job, Log
@@ -146,7 +147,7 @@ def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options) -> Non
     whole = 4e6
 
     def bound(slots: int = 2, beside: int = 0, **changes: Any) -> int:
-        return planning.disk_bound(1_000_000, slots, dataclasses.replace(budget, **changes), beside)
+        return disk_bound(1_000_000, slots, dataclasses.replace(budget, **changes), beside, wandb=False)
 
     assert bound(slots=3) - bound() == 2 * 4 * whole, "best weights and snapshot, twice while they are replaced"
     grown = bound(confirm_recipes=4) - bound()

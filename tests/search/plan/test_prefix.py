@@ -150,7 +150,7 @@ def test_a_plan_decides_and_says_so(cached: Options) -> None:
     assert (deep.cached_layers, plan.recipe({"frozen_layers": 0}, 0).cached_layers) == (model.blocks, 0)
     off, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="off"))
     assert off.search.models[off.search.base.model].prefix == NOTHING
-    assert dict(plan_lines(off))["cache"].startswith("nothing is kept")
+    assert dict(plan_lines(off))["cache"].startswith("no outputs of frozen blocks are kept")
     half, _ = planning.resolve(dataclasses.replace(cached, prefix_cache="float16", cache_size="1MB"))
     assert (half.search.base.cache_dtype, half.resources.cache_limit) == ("float16", 1_000_000)
 

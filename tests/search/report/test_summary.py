@@ -104,7 +104,7 @@ def test_the_plan_says_what_is_safe_and_what_is_confirmed(plan: Plan) -> None:
     assert "every 30 s" in lines["safety"]
     assert "up to 2 times" in lines["safety"]
     timed = dict(plan_lines(with_budget(plan, trials=None, seconds=60.0, confirm_seeds=0)))
-    assert timed["confirm"] == "off: the best trial wins as it is"
+    assert timed["confirm"] == "off: the best trial wins without being trained again"
     assert "epochs" not in timed, "nobody knows how many"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
 
