@@ -1,4 +1,4 @@
-"""The winner on disk: `best/`, what the field's loader reads, and its score on the test set."""
+"""The winner: its model is exported to `best/`, and its score on the test set is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
 from frostline.spaces import Recipe
-from frostline.trainables import _storage, _task
+from frostline.trainables import _atomic, _storage, _task
 from frostline.trainables._task import Setup
 from frostline.trainables.slot import worker as slot_worker
 
@@ -24,18 +24,18 @@ from frostline.trainables.slot import worker as slot_worker
 def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]:
     """Write the winner's model to `best.part/` and read the test set with it.
 
-    Without a GPU and a cluster it runs here: this process has imported all it takes, a new one would need 15 s.
-    Else it runs on a node with a GPU where the trials did, since the driver may have none, or with the CPUs that
-    all slots of a node had.
+    Without a GPU and a cluster it runs in this process, which has imported everything; a new one would need 15 s.
+    Otherwise it runs on a node: with a GPU if the trials had one, since the driver may have none, else with as many
+    CPUs as all slots of a node had.
 
     Args:
-        plan: of the search.
+        plan: plan of the search.
         best: the training whose weights are exported.
-        folder: where it keeps them, below the run directory.
-        setup: of the trials.
+        folder: folder of its weights, below the run directory.
+        setup: setup of the trials.
 
     Returns:
-        `metrics` on the test slice and the `interval` of the one that decides.
+        `metrics` on the test slice, and the `interval` of the metric that decides.
 
     Raises:
         ClusterLostError: Ray has gone.
@@ -63,20 +63,20 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         finally:
             if store:
                 run_folder.remove(weights)
-            gc.unfreeze()  # a slot keeps nothing but the model; what this process has may become garbage
+            gc.unfreeze()  # `finish` froze all objects, as in a slot; this process has others that may become garbage
     run = ray.remote(num_cpus=cpus, num_gpus=plan.resources.need.gpus, max_retries=2)(slot_worker.finish)
     watch = Watch(plan.place.address is not None)
     running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
     while not ray.wait([running], timeout=1)[0]:
         watch.poll()
-    found: dict[str, Any] = ray.get(running)
+    measured: dict[str, Any] = ray.get(running)
     if store:
         _storage.patiently(partial(fetch, store, plan.place.run), plan.place.url)
-    return found
+    return measured
 
 
 def fetch(store: _storage.Store, run: Path) -> None:
-    """What a node has put at the URL as `best.part/`; from there it goes up again as `best/`, its recipe last."""
+    """Fetch the `best.part/` that a node has put at the URL. It is uploaded again as `best/`, its recipe last."""
     exported = store.files("best.part")
     store.get(exported, run)
     for name in exported:
@@ -84,17 +84,17 @@ def fetch(store: _storage.Store, run: Path) -> None:
 
 
 def publish(plan: Plan, best: Trial, card: str) -> Path:
-    """Add `recipe.json` and the model card, and give the folder its name: `best/` is whole or absent."""
+    """Add `recipe.json` and the model card, then give the folder its name: `best/` is whole or absent."""
     aside, final = plan.place.run / "best.part", plan.place.run / "best"
     (aside / "recipe.json").write_text(recipe_of(plan, best).to_json() + "\n", encoding="utf-8")
     (aside / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
+    _atomic.place(aside, final)
     return final
 
 
 def is_of(plan: Plan, best: Trial) -> bool:
-    """Whether `best/` is the export of this training."""
+    """True if `best/` is the export of this training."""
     try:
         recipe = Recipe.from_json((plan.place.run / "best" / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

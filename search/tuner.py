@@ -1,4 +1,4 @@
-"""Assemble and run: plan -> Tune -> records -> winner. The only place that knows all the parts."""
+"""Run a planned search: plan -> Tune -> records -> winner. The only module that knows all parts."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _RESTARTS = 3
 
 
 def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict[str, Any]:
-    """Run a planned search in its claimed run directory, or go on with it, to the end or to Ctrl-C.
+    """Run a planned search in its claimed run directory, or go on with it, until it ends or Ctrl-C.
 
     Args:
-        plan: of the search.
+        plan: plan of the search.
         corpus: its data.
-        console: for what is shown meanwhile.
-        command: what was typed, for the record; empty where nothing was.
+        console: where progress is shown.
+        command: the command that was typed, for the record; empty if there was none.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -57,8 +57,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
     Raises:
         ValueError: another process works in the run directory.
         TakenOverError: another process has begun to, at its URL.
-        OSError: the disk is full; what is recorded is whole, and the search can go on.
-        ClusterLostError: the cluster has gone, or a private one keeps dying; as above.
+        OSError: the disk is full. All records are whole, and the search can go on.
+        ClusterLostError: the cluster has gone, or a private one keeps dying. All records are whole.
     """
     with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
         run_folder.put(plan.place.run / "plan.json", plan.to_json())
@@ -88,8 +88,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
             workers=plan.resources.need.workers,
         )
         with Tracker(plan, console) as tracker:
-            found = _run(plan, corpus, setup, log, console, tracker)
-    return {**found, "unsent": log.unsent} if log.unsent else found
+            summary = _run(plan, corpus, setup, log, console, tracker)
+    return {**summary, "unsent": log.unsent} if log.unsent else summary
 
 
 def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
@@ -115,14 +115,14 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
         _clear_up(plan)
         if plan.wandb.artifact and (won := ledger.winner()) and publish.is_of(plan, won[0]):
             tracker.publish(won[0], plan.place.run / "best")
-        found = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
-        run_folder.put(plan.place.run / "summary.json", summaries.dump(found) + "\n")
+        summary = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
+        run_folder.put(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
         _write_page(plan, console)
-        return found
+        return summary
 
 
 def _write_page(plan: Plan, console: Console) -> None:
-    """report.html; a result is not lost because it could not be drawn.
+    """Write report.html. An error in drawing it does not lose the result.
 
     Raises:
         OSError: the disk is full.
@@ -132,11 +132,11 @@ def _write_page(plan: Plan, console: Console) -> None:
     try:
         page.write(plan.place.run)
     except FileNotFoundError:
-        pass  # --report in another process has just put it there
+        pass  # --report in another process has just written it
     except OSError:
         raise
     except Exception as error:
-        say(console, f"report.html could not be made: {error}; the result stands in summary.json.")
+        say(console, f"report.html could not be made: {error}; the result is in summary.json.")
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
@@ -144,7 +144,7 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
         try:
             _search(plan, setup, ledger, console, tracker)
             _publish(plan, corpus, setup, ledger, console)
-        except ValueError as error:  # what a user can get wrong has been said before
+        except ValueError as error:  # every mistake of a user was reported by the planning
             raise RuntimeError(f"a bug, not your mistake: {error}") from error
 
 
@@ -170,20 +170,20 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     what = f"trial {best.number}" + (f", seed {best.seed}" if best.confirms else "")
     doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")
-    found = publish.finish(plan, best, folder, setup)
+    measured = publish.finish(plan, best, folder, setup)
     if known is None:
-        ledger.add_test(best, folder, found)
-    found = _summary(plan, corpus, ledger, interrupted=False, failure="")
-    card = model_card(found, plan, load(plan.search.base.family))
+        ledger.add_test(best, folder, measured)
+    summary = _summary(plan, corpus, ledger, interrupted=False, failure="")
+    card = model_card(summary, plan, load(plan.search.base.family))
     publish.publish(plan, best, card)
 
 
 def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
-    """All trainings, through Tune.
+    """Run all trainings through Tune.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; every trial has an end in the study and in `trials.jsonl`.
-        SearchFailedError: trials only fail.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. Every trial has an end in the study and in `trials.jsonl`.
+        SearchFailedError: all trials fail.
         OSError: the disk is full.
     """
     rungs = Rungs(plan.budget)
@@ -208,7 +208,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
             tune_config=ray.tune.TuneConfig(
                 search_alg=Asker(board),
                 scheduler=Stopper(board),
-                num_samples=-1,  # the ledger says when it is over, and the asker how many at once
+                num_samples=-1,  # the ledger decides when it ends, and the asker how many run at once
                 reuse_actors=True,
             ),
             run_config=ray.tune.RunConfig(
@@ -229,9 +229,9 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
 
 
 def _clear_up(plan: Plan) -> None:
-    """Free what slots have held, where the Ray is the caller's, or still needed.
+    """Free the resources of the slots, if Ray goes on after the search.
 
-    A search broken off leaves Tune's handles on its actors in cycles; they would go on holding its CPUs.
+    An interrupted search leaves Tune's handles on its actors in reference cycles, which would keep its CPUs.
     """
     gc.collect()
     if plan.resources.need.workers > 1 and ray.is_initialized():
@@ -246,11 +246,11 @@ def _tell_ends(followers: Sequence[Follower], lines: Sequence[Line]) -> None:
 
 @contextmanager
 def _tune_folder(plan: Plan) -> Iterator[Path]:
-    """Where Tune keeps its own records, which repeat ours and are thrown away.
+    """Folder of Tune's own records, which repeat ours and are thrown away.
 
-    On a cluster all nodes must see it, so there it is in the run directory; else it is not, so that a full
-    disk is found by us, at a point where nothing is half written. Where nodes share a URL only, each has this folder
-    for itself: what Tune would share are its checkpoints, and there are none.
+    On a cluster all nodes must see it, so it is in the run directory. On one machine it is elsewhere, so that our own
+    writes meet a full disk first, at a point where nothing is half written. If nodes share only a URL, each node has
+    this folder for itself: Tune would share checkpoints there, and there are none.
     """
     shared = plan.place.address and not plan.place.url
     folder = plan.place.run if shared else Path(tempfile.mkdtemp(prefix=connection.scratch_prefix(), dir="/tmp"))
@@ -262,10 +262,9 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM fill; a second signal ends the process at once.
+    """A list that SIGINT and SIGTERM append to; a second signal ends the process at once.
 
-    The signal only leaves a note: the recorder raises between two of Tune's steps, where no record is
-    half written.
+    The recorder reads the list and raises between two of Tune's steps, where no record is half written.
     """
     asked: list[int] = []
 

@@ -38,7 +38,7 @@ ARROWS = {
     "plan": "_family _task cluster data prefix records spaces",
     "ledger": "_task plan records spaces",
     "tune": "_task cluster ledger records slot spaces",
-    "publish": "_storage _task cluster plan records slot spaces",
+    "publish": "_atomic _storage _task cluster plan records slot spaces",
     "report": "_family ledger plan records spaces words",
     "console": "ledger plan records words",
     "tracking": "plan records spaces",

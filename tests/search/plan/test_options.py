@@ -35,7 +35,7 @@ def test_a_duration_without_units_is_refused_with_an_example(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "of_old", "expected"),
+    ("given", "resumed", "expected"),
     [
         ({}, False, {}),
         ({"trials": "5"}, False, {"trials": 5}),
@@ -50,16 +50,16 @@ def test_a_duration_without_units_is_refused_with_an_example(text: str) -> None:
     ],
 )
 def test_what_the_command_line_replaces_in_a_budget(
-    given: dict[str, Any], of_old: bool, expected: dict[str, Any]
+    given: dict[str, Any], resumed: bool, expected: dict[str, Any]
 ) -> None:
-    assert options.changed(BUDGET, Options(space="", **given), of_old) == dataclasses.replace(BUDGET, **expected)
+    assert options.changed(BUDGET, Options(space="", **given), resumed) == dataclasses.replace(BUDGET, **expected)
 
 
 def test_more_time_adds_to_the_time_of_a_search_that_goes_on() -> None:
     old = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
-    assert options.changed(old, Options(space="", time_budget="+30m"), of_old=True).seconds == 2400
-    assert options.changed(old, Options(space="", time_budget="+30m"), of_old=True).trials is None
-    assert options.changed(old, Options(space="", time_budget="30m"), of_old=True).seconds == 1800
+    assert options.changed(old, Options(space="", time_budget="+30m"), resumed=True).seconds == 2400
+    assert options.changed(old, Options(space="", time_budget="+30m"), resumed=True).trials is None
+    assert options.changed(old, Options(space="", time_budget="30m"), resumed=True).seconds == 1800
 
 
 def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
@@ -69,15 +69,15 @@ def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "of_old", "message"),
+    ("given", "resumed", "message"),
     [
         ({"trials": "x"}, False, "--trials is a number, or +N with --resume, got 'x'"),
         ({"trials": "+x"}, True, "--trials is a number, or +N with --resume, got 'x'"),
         ({"trials": "1.5"}, False, "--trials is a number, or +N with --resume, got '1.5'"),
         ({"trials": "0"}, False, "trials must be at least 1, got 0"),
         ({"trials": "-3"}, True, "trials must be at least 1, got -3"),
-        ({"trials": "+5"}, False, "--trials +5 adds to a search that is there: give it with --resume"),
-        ({"time_budget": "+5m"}, False, "--time-budget +5m adds to a search that is there: give it with --resume"),
+        ({"trials": "+5"}, False, "--trials +5 adds to a search that exists: give it with --resume"),
+        ({"time_budget": "+5m"}, False, "--time-budget +5m adds to a search that exists: give it with --resume"),
         ({"time_budget": "+5m"}, True, "--time-budget +5m: the search had no such limit to add to; give the total"),
         ({"time_budget": "5"}, False, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
         ({"time_budget": "0s"}, False, "a time budget must be above 0, got 0 s"),
@@ -86,17 +86,17 @@ def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
         ({"confirm_seeds": -1}, True, "confirm_seeds must not be negative, got -1"),
     ],
 )
-def test_a_budget_that_cannot_be_is_one_line(given: dict[str, Any], of_old: bool, message: str) -> None:
+def test_a_budget_that_cannot_be_is_one_line(given: dict[str, Any], resumed: bool, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        options.changed(BUDGET, Options(space="", **given), of_old)
+        options.changed(BUDGET, Options(space="", **given), resumed)
     assert str(caught.value) == message
 
 
 def test_trials_do_not_add_to_a_search_that_had_no_number_of_them() -> None:
     timed = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
     with pytest.raises(ValueError, match=r"--trials \+5: the search had no such limit to add to; give the total"):
-        options.changed(timed, Options(space="", trials="+5"), of_old=True)
-    assert options.changed(timed, Options(space="", trials="5"), of_old=True).trials == 5
+        options.changed(timed, Options(space="", trials="+5"), resumed=True)
+    assert options.changed(timed, Options(space="", trials="5"), resumed=True).trials == 5
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
         ({"columns": ("review", "label")}, "has no column 'review'"),
         ({"name": "../elsewhere"}, "--name is a folder name"),
         ({"trials": "x"}, "--trials is a number, or .*, got 'x'"),
-        ({"trials": "+3"}, r"--trials \+3 adds to a search that is there: give it with --resume"),
+        ({"trials": "+3"}, r"--trials \+3 adds to a search that exists: give it with --resume"),
         ({"time_budget": "5"}, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
         ({"confirm_seeds": -1}, "confirm_seeds must not be negative, got -1"),
         ({"retries": -1}, "--retries must not be negative, got -1"),
