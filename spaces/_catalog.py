@@ -1,4 +1,4 @@
-"""The folder is the registry: `spaces/<name>.py` that does not start with `_` is the space <name>."""
+"""The folder is the registry: `spaces/<name>.py` is the space <name>, unless its name starts with `_`."""
 
 import difflib
 import importlib
@@ -6,12 +6,15 @@ from pathlib import Path
 
 from frostline.spaces._space import Space
 
-_FOLDER = Path(__file__).parent
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the Python files in a folder, sorted, without those that start with `_`. None of them is imported."""
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def names() -> list[str]:
-    """Names of all spaces, sorted; reads the folder and imports none of them."""
-    return sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    """Names of all spaces, sorted."""
+    return names_in(Path(__file__).parent)
 
 
 def load(name: str) -> Space:

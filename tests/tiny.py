@@ -99,10 +99,11 @@ def make_vision_model(folder: Path, name: str = "resnet18") -> Path:
     import torchvision
 
     from frostline.trainables.vision import network
+    from frostline.trainables.vision.transform import Transform
 
     torch.manual_seed(7)
     model = torchvision.models.get_model(name, weights=None)
-    transform = network.Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
+    transform = Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
     folder.mkdir(parents=True, exist_ok=True)
     network.write_torchvision(folder, name, model.state_dict(), transform, ["any"] * 1000)
     return folder

@@ -1,4 +1,4 @@
-"""The contract of a family: what the search, the loop and the export need to know of a kind of task."""
+"""The contract of a family: everything that the search, the loop and the export use of a kind of task."""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.spaces import Data, Metric, Recipe
+from frostline.spaces._catalog import names_in
 from frostline.trainables import _freezing
 from frostline.trainables._freezing import Block
 from frostline.trainables.data import model_files, tables
@@ -22,18 +23,18 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """What the plan needs to know of a pretrained model."""
+    """Facts of a pretrained model that the plan uses."""
 
     blocks: int
-    """Units that can be frozen, the head not counted."""
+    """Units that can be frozen; the head is not one."""
     parameters: int
-    """Parameters, new head included."""
+    """Parameters, with the new head."""
     trainable_at: tuple[int, ...]
     """Parameters that train with 0, 1, ... `blocks` blocks frozen."""
     max_length: int | None
-    """Longest input it takes, in tokens; None without a limit."""
+    """Longest input that it takes, in tokens; None if there is no limit."""
     batch_norm: bool = False
-    """Whether what an example becomes in training depends on the rest of its batch."""
+    """True if it has batch norm, so that in training the output for an example depends on the rest of its batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +52,11 @@ class Examples(ABC):
     labels: Array
     """int64, shape [examples]."""
     lengths: Array
-    """Cost of each example in its own unit (tokens); equal lengths make the fullest batches."""
+    """Cost of each example (its tokens), int, shape [examples]; batches of equal lengths waste no padding."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest example as a batch brings it along, 1 where it is a single vector or an image."""
+        """Tokens of the longest example in a batch; 1 if an example is a single vector or a picture."""
         return int(self.lengths.max())
 
     @abstractmethod
@@ -64,7 +65,7 @@ class Examples(ABC):
 
 
 class First(Examples):
-    """The first `count` examples of a split. The slices are cut from a stratified order, so they have its classes."""
+    """The first `count` examples of a split. They have its class shares, since slices are in a stratified order."""
 
     def __init__(self, examples: Examples, count: int) -> None:
         self.labels, self.lengths = examples.labels[:count], examples.lengths[:count]
@@ -80,10 +81,10 @@ class First(Examples):
 
 
 class Family(ABC):
-    """A kind of task. One file in `trainables/` holds one, as `FAMILY`."""
+    """A kind of task. A file in `trainables/` holds one, as `FAMILY`."""
 
     code: tuple[Callable[..., Any], ...] = ()
-    """Functions outside the class that decide what blocks put out: an edited one never meets its old prefix cache."""
+    """Functions outside of the class that decide the outputs of blocks. Editing one retires its old prefix cache."""
 
     metrics: tuple[Metric, ...] = (
         Metric(name="accuracy", unit="0 to 1", is_share=True),
@@ -93,10 +94,10 @@ class Family(ABC):
     """The metrics that `score` reports. The first one is the default of a space."""
 
     library_name = "transformers"
-    """The library that loads an export, as the hub names it."""
+    """The hub's name of the library that loads an export."""
 
     def model_folder(self, source: str) -> Path:
-        """The folder of a pretrained model; a download is made once.
+        """The folder of a pretrained model. A model is downloaded once.
 
         Raises:
             ValueError: no such model.
@@ -104,7 +105,7 @@ class Family(ABC):
         return model_files.model_folder(source)
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
-        """All labelled rows of `data.source` by split: `train`, and `validation` and `test` where it has them.
+        """All labelled rows of `data.source` by split: `train`, and `validation` and `test` if it has them.
 
         Raises:
             ValueError: no such source, or one that cannot be read.
@@ -112,7 +113,7 @@ class Family(ABC):
         return tables.read_rows(data)
 
     def inputs(self, folder: Path, data: Data) -> str:
-        """What the model in `folder` takes of an example, in words.
+        """The input that the model in `folder` takes, in words.
 
         Raises:
             ValueError: it does not take such inputs.
@@ -120,10 +121,10 @@ class Family(ABC):
         return f"at most {data.max_length} tokens"
 
     def describe(self, folder: Path) -> ModelInfo:
-        """Facts of the model in `folder`, which is loaded to see that it can be.
+        """Facts of the model in `folder`, found by loading it.
 
         Raises:
-            ValueError: not a model this family can train.
+            ValueError: the family cannot train this model.
         """
         model = self.build(folder, 2)
         blocks, trainable = self.blocks(model), []
@@ -139,16 +140,16 @@ class Family(ABC):
         )
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
-        """Longest input that the model in `folder` takes, in tokens; None without a limit."""
+        """Longest input that the model in `folder` takes, in tokens; None if there is no limit."""
         return None
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
-        """What a user should know of how these inputs are kept and read, a sentence each."""
+        """Sentences for the user about how these inputs are stored and read."""
         return []
 
     @abstractmethod
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
-        """The cache entry with all three splits, made if need be."""
+        """The cache entry with all three splits; made if there is none."""
 
     @abstractmethod
     def open(self, entry: Path, split: str) -> Examples:
@@ -168,23 +169,23 @@ class Family(ABC):
 
     @abstractmethod
     def blocks(self, model: nn.Module) -> list[Block]:
-        """The model's blocks from the input on. The head is in none of them.
+        """The model's blocks from the input on, without the head.
 
         Raises:
             ValueError: the blocks of this model cannot be told.
         """
 
     def configure(self, model: nn.Module, recipe: Recipe) -> None:
-        """Set what the recipe says of the model itself, before it is trained or read.
+        """Set up the model itself after the recipe, before it is trained or evaluated.
 
         Raises:
-            ValueError: it says what this family cannot do.
+            ValueError: the recipe asks for something that this family does not have.
         """
         if recipe.dropout is not None:
             raise ValueError(f"dropout cannot be set for {recipe.family}")
 
     def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
-        """The training examples as the recipe wants them: other ones at each look, drawn by torch's global generator.
+        """The training examples with the recipe's augmentation, which draws from torch's global generator at each read.
 
         Raises:
             ValueError: an augmentation that this family does not have.
@@ -198,16 +199,16 @@ class Family(ABC):
         """Class scores, shape [examples, classes]."""
 
     def mask(self, batch: Batch) -> Tensor | None:
-        """Which positions of each input are real, bool [examples, length]; None where all inputs have one shape."""
+        """True at positions that are not padding, bool [examples, length]; None if inputs are never padded."""
         return None
 
     def first_token(self, batch: Batch) -> Batch | None:
-        """The batch cut to the first position of each input; None where an input has no positions."""
+        """The batch cut to the first position of each input; None if inputs have no positions."""
         return None
 
     @abstractmethod
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
-        """Write what the field's loader reads: weights, configuration, and the same preprocessing beside it."""
+        """Write the files that the field's own loader reads: weights, configuration and preprocessing."""
 
     @abstractmethod
     def usage(self) -> str:
@@ -215,10 +216,10 @@ class Family(ABC):
 
     @abstractmethod
     def load_export(self, folder: Path) -> Callable[..., Any]:
-        """The model of an export, ready to be called with an example, as `load_line` loads it.
+        """The model of an export, ready to be called with an example; `load_line` loads the same.
 
         Raises:
-            ValueError: no such export.
+            ValueError: the folder holds no export.
         """
 
     @abstractmethod
@@ -226,7 +227,13 @@ class Family(ABC):
         """One line of Python that loads an export from `MODEL_FOLDER`."""
 
     def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Sum (not mean) of the loss over the batch, so that micro-batches add up; `smoothing` of the labels."""
+        """Sum (not mean) of the loss over the batch, so that micro-batches add up.
+
+        Args:
+            logits: float, shape [examples, classes].
+            labels: int64, shape [examples].
+            smoothing: label smoothing, 0 to 1.
+        """
         return nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
     def metric(self, name: str) -> Metric:
@@ -259,8 +266,8 @@ class Family(ABC):
     def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Value of each of `metrics` on a whole split.
 
-        `macro_f1` is the mean over the classes of 2 TP / (2 TP + FP + FN); a class that is neither there nor
-        predicted has no part in it (as scikit-learn has it when not told the classes).
+        `macro_f1` is the mean over the classes of 2 TP / (2 TP + FP + FN). A class that neither occurs nor is
+        predicted is left out, as in scikit-learn without its argument `labels`.
 
         Args:
             logits: float32, shape [examples, classes].
@@ -291,8 +298,8 @@ def load(name: str) -> Family:
 
 
 def names() -> list[str]:
-    """Names of all families: the files of this folder that do not start with `_`."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    """Names of all families: the files of this folder whose names do not start with `_`."""
+    return names_in(Path(__file__).parent)
 
 
 def count_trainable(model: nn.Module) -> int:

@@ -20,25 +20,27 @@ from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
 from frostline.trainables.data.corpus import Array, Corpus, Rows
-from frostline.trainables.vision import network, zoo
-from frostline.trainables.vision import pictures as picture_store
-from frostline.trainables.vision.network import Transform
-from frostline.trainables.vision.pictures import Stored
+from frostline.trainables.vision import network, picture_rows, picture_store, zoo
+from frostline.trainables.vision.blocks import CODE as BLOCKS_CODE
+from frostline.trainables.vision.blocks import blocks_of, draw_again, head_of
+from frostline.trainables.vision.picture_store import Stored
+from frostline.trainables.vision.pictures import cropped, resized, rgb
+from frostline.trainables.vision.transform import Transform
 
 _ON_TENSORS = {InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC}
-"""What torchvision can resize tensors by."""
+"""Filters with which torchvision can resize tensors."""
 
 
 class Pictures(Examples):
-    """The pictures of one split, seen as `view` makes them; all of one shape, so none costs more than another."""
+    """The pictures of one split. All have one shape, so none costs more than another."""
 
     def __init__(
         self, stored: Stored, labels: Array, transform: Transform, view: Callable[[Tensor], Tensor] | None = None
     ) -> None:
-        """`view`: what is seen of a resized picture, uint8 [3, crop, crop]; by default its middle."""
+        """`view`: makes the model's input of a resized picture, uint8 [3, crop, crop]; by default its middle."""
         self.labels, self.stored, self.transform = labels, stored, transform
         self.lengths = np.ones_like(labels)
-        self._view = view or functools.partial(picture_store.cropped, transform=transform)
+        self._view = view or functools.partial(cropped, transform=transform)
 
     def batch(self, indices: Array) -> Batch:
         """`pixels`, uint8 [examples, 3, crop, crop], channels last, and `labels`, int64 [examples]."""
@@ -52,17 +54,14 @@ class Pictures(Examples):
 class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
-    code = (
-        *(Pictures, Stored, picture_store.cropped, network.build),
-        *(network.blocks_of, network._timm_blocks, network._blocks_in_order, network._joined),
-    )
+    code = (Pictures, Stored, cropped, network.build, *BLOCKS_CODE)
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:
         return zoo.model_folder(source)
 
     def read_rows(self, data: Data) -> dict[str, Rows]:
-        return picture_store.read_rows(data)
+        return picture_rows.read_rows(data)
 
     def inputs(self, folder: Path, data: Data) -> str:
         transform = network.transform_of(folder).at(data.image_size)
@@ -83,13 +82,12 @@ class ImageClassification(Family):
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = network.transform_of(folder).at(data.image_size)
-        key = _key(corpus, transform)
 
         def make(entry: Path) -> dict[str, Array]:
             (entry / "transform.json").write_text(json.dumps(dataclasses.asdict(transform)), encoding="utf-8")
             return picture_store.arrays(corpus, transform, picture_store.storage(corpus, transform)[0], entry)
 
-        return cached(key, make)
+        return cached(_key(corpus, transform), make)
 
     def open(self, entry: Path, split: str) -> Pictures:
         transform = Transform.of(json.loads((entry / "transform.json").read_text(encoding="utf-8")))
@@ -122,14 +120,14 @@ class ImageClassification(Family):
         return model
 
     def configure(self, model: nn.Module, recipe: Recipe) -> None:
-        dropout = network.head_of(model)[1].dropout  # type: ignore[union-attr]
+        dropout = head_of(model)[1].dropout  # type: ignore[union-attr]
         dropout.p = dropout.pretrained if recipe.dropout is None else recipe.dropout  # type: ignore[union-attr]
 
     def reset_head(self, model: nn.Module) -> None:
-        network.draw_anew(network.head_of(model)[1])
+        draw_again(head_of(model)[1])
 
     def blocks(self, model: nn.Module) -> list[Block]:
-        return network.blocks_of(model)
+        return blocks_of(model)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         pixels = batch["pixels"].float() / 255
@@ -139,11 +137,11 @@ class ImageClassification(Family):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         network.save(model, folder, network.transform_of(folder).at(data.image_size), classes, out)
 
-    def load_export(self, folder: Path) -> Callable[..., Any]:
+    def load_export(self, folder: Path) -> "Classifier":
         return load(folder)
 
     def load_line(self) -> str:
-        return 'frostline.trainables.image_classification.load("MODEL_FOLDER")'
+        return 'frostline.load("MODEL_FOLDER")'
 
     def usage(self) -> str:
         return (
@@ -155,13 +153,14 @@ class ImageClassification(Family):
 
 
 def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:
-    """What decides the pictures as they are seen; not how they are kept, since each machine has its own room."""
+    """Everything that decides the pictures a model sees. How they are stored is not part of it: each machine decides
+    that by the room it has."""
     return {
         "family": "image_classification",
         "data": corpus.fingerprint,
         "transform": dataclasses.asdict(transform),
         "library": [version("pillow")],
-        "code": code_version(picture_store.arrays, *picture_store.CODE),
+        "code": code_version(*picture_store.CODE),
     }
 
 
@@ -177,12 +176,12 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, image: Image.Image) -> Tensor:
         """Score of each class, float32 [classes]."""
-        pixels = torch.from_numpy(np.array(picture_store.resized(picture_store.rgb(image), self.transform)))
-        cropped = picture_store.cropped(pixels.permute(2, 0, 1), self.transform)
-        return FAMILY.logits(self._model, {"pixels": cropped[None].contiguous(memory_format=torch.channels_last)})[0]
+        pixels = torch.from_numpy(np.array(resized(rgb(image), self.transform))).permute(2, 0, 1)
+        view = cropped(pixels, self.transform)[None].contiguous(memory_format=torch.channels_last)
+        return FAMILY.logits(self._model, {"pixels": view})[0]
 
     def __call__(self, image: Image.Image) -> dict[str, float]:
-        """Probability of each class, the likeliest first."""
+        """Probability of each class by its name, the likeliest first."""
         probabilities = dict(zip(self.classes, self.logits(image).softmax(0).tolist(), strict=True))
         return dict(sorted(probabilities.items(), key=lambda item: -item[1]))
 
@@ -191,30 +190,32 @@ def load(folder: str | Path) -> Classifier:
     """The model in an export's folder (`best/`), ready to be called with a picture.
 
     Raises:
-        ValueError: no such export.
+        ValueError: the folder holds no export.
     """
     return Classifier(Path(folder))
 
 
 def _take_over_dropout(model: nn.Module) -> None:
-    """One dropout, of what the head reads, in place of those that the model has outside its blocks."""
+    """Replace all dropout outside of the blocks by one on the input of the head, so that a recipe can set its rate."""
     in_blocks = {
         id(module)
-        for block in network.blocks_of(model)
+        for block in blocks_of(model)
         for part in block
         if isinstance(part, nn.Module)
         for module in part.modules()
     }
-    own = [m for m in model.modules() if isinstance(m, nn.Dropout) and id(m) not in in_blocks]
-    pretrained = max((dropout.p for dropout in own), default=0.0)
-    for dropout in own:
+    outside = [m for m in model.modules() if isinstance(m, nn.Dropout) and id(m) not in in_blocks]
+    pretrained = max((dropout.p for dropout in outside), default=0.0)
+    for dropout in outside:
         dropout.p = 0.0
-    head = network.head_of(model)[1]
+    head = head_of(model)[1]
     head.dropout = _Rate(pretrained)  # type: ignore[assignment]
     head.register_forward_pre_hook(_drop)
 
 
 class _Rate:
+    """Probability of the head's dropout: the pretrained model's, and the one in use."""
+
     def __init__(self, pretrained: float) -> None:
         self.pretrained = self.p = pretrained
 

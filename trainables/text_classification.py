@@ -21,12 +21,8 @@ from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.text import attention, last_block
 
-# A load report of what is expected (a new head), and a bar for something that takes 0.1 s.
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
-
 _PAD_TO = 8
-"""Batches are padded to a multiple of this: few different shapes keep the allocator's memory from growing."""
+"""Batches are padded to a multiple of this many tokens. With few shapes the allocator's memory stops growing."""
 
 
 class TokenizedText(Examples):
@@ -59,7 +55,7 @@ class TextClassification(Family):
     code = (TokenizedText, attention.attention, attention._heads, last_block._with_first_only)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
-        # RoBERTa counts positions from 2, and only its tokenizer tells.
+        # RoBERTa counts positions from 2; only its tokenizer knows the real limit.
         positions = getattr(model.config, "max_position_embeddings", 10**9)
         return min(int(positions), int(_tokenizer(folder).model_max_length))
 
@@ -80,6 +76,7 @@ class TextClassification(Family):
         return TokenizedText(entry, split)
 
     def build(self, folder: Path, classes: int) -> nn.Module:
+        _quiet()
         config = _config(folder, num_labels=classes)
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -89,7 +86,7 @@ class TextClassification(Family):
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # a head for another number of classes is drawn anew
+                ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder} does not load as a text classifier: {str(error).splitlines()[0]}") from error
@@ -151,6 +148,7 @@ class TextClassification(Family):
         )
 
     def load_export(self, folder: Path) -> Callable[..., Any]:
+        _quiet()
         classify: Callable[..., Any] = transformers.pipeline(
             "text-classification", model=str(folder), truncation=True, local_files_only=True
         )
@@ -160,17 +158,24 @@ class TextClassification(Family):
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
 
 
+def _quiet() -> None:
+    """Silence transformers' report of a new head, which is expected, and its bar for a load that takes 0.1 s."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
 _shared: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
 
 
 class _LastLayerReached(Exception):  # noqa: N818 - not an error
-    """Ends a forward pass, and brings what the last layer puts out."""
+    """Ends a forward pass; its argument is the last layer's output."""
 
 
 def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> list[nn.Parameter]:
-    """What `holder` has beside its layers for them to read, as DeBERTa's and MPNet's relative positions.
+    """Parameters of `holder` outside of its layers that the layers read: DeBERTa's and MPNet's relative positions.
 
-    It is frozen with the stem, else frozen layers would go on changing. A norm behind the last layer is not of it.
+    They are frozen with the stem, else the outputs of frozen layers would change. A norm after the last layer is not
+    one of them: the last layer's output does not depend on it.
     """
     own = {id(parameter) for parameter in layers.parameters()}
     beside = [parameter for parameter in holder.parameters() if id(parameter) not in own]
@@ -180,7 +185,7 @@ def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> 
     def reached(_module: nn.Module, _inputs: Any, result: Any) -> None:
         raise _LastLayerReached(result[0] if isinstance(result, tuple) else result)
 
-    beside = [parameter.requires_grad_() for parameter in beside]  # as `freeze` has them at depth 0
+    beside = [parameter.requires_grad_() for parameter in beside]  # as `freeze` sets them at depth 0
     tokens = torch.ones(1, 4, dtype=torch.long, device=beside[0].device)
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), layers[-1].register_forward_hook(reached):
         try:
@@ -209,14 +214,14 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _cutting_tokenizer(folder: Path, data: Data) -> Any:
-    """The model's tokenizer, set to cut as `data` says; saved with the model, it still does."""
+    """The model's tokenizer, set to cut texts as `data` says. Saved with the model, it keeps these settings."""
     tokenizer = _tokenizer(folder)
     tokenizer.truncation_side, tokenizer.model_max_length = data.truncation_side, data.max_length
     return tokenizer
 
 
 def _tokenize(tokenizer: Any, corpus: Corpus) -> dict[str, Array]:
-    """The arrays of a cache entry: per split all token ids in a row, where each text starts, and its label."""
+    """The arrays of a cache entry. Of each split: the token ids of all texts in a row, where each starts, its label."""
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     arrays: dict[str, Array] = {"pad": np.array([pad])}

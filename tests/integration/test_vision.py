@@ -12,7 +12,8 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.spaces import Recipe
 from frostline.trainables.image_classification import load
-from frostline.trainables.vision import pictures as picture_store
+from frostline.trainables.vision.picture_rows import read_rows
+from frostline.trainables.vision.pictures import decode
 from tests import tiny
 
 
@@ -46,11 +47,11 @@ def found(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def test_what_is_odd_about_the_pictures_is_said_before_it_starts(found: dict[str, Any]) -> None:
-    unreadable, unbalanced, stored = found["plan"].remarks
+    unreadable, unbalanced, stored = found["plan"].data.remarks
     assert unreadable == "1 input cannot be read: train/cat/100.png"
     assert "out of balance: 'cat' has 2.2 times as many training examples as 'dog'" in unbalanced
     assert stored.startswith("pictures are decoded and resized once")
-    assert found["plan"].sizes == {"train": 171, "validation": 41, "test": 18}
+    assert found["plan"].data.sizes == {"train": 171, "validation": 41, "test": 18}
 
 
 def test_every_trial_ends_with_the_familys_metrics(found: dict[str, Any]) -> None:
@@ -63,7 +64,11 @@ def test_every_trial_ends_with_the_familys_metrics(found: dict[str, Any]) -> Non
 def test_the_seed_recipe_comes_first_and_heads_read_the_prefix_cache(found: dict[str, Any]) -> None:
     first = next(line for line in found["lines"] if line["number"] == 0)
     assert first["label"] == "default"
-    wanted = {"learning_rate": 1e-4, "batch_size": 32, "frozen_layers": found["plan"].models[first_model(found)].blocks}
+    wanted = {
+        "learning_rate": 1e-4,
+        "batch_size": 32,
+        "frozen_layers": found["plan"].search.models[first_model(found)].blocks,
+    }
     assert wanted.items() <= first["params"].items()
     for line in found["lines"]:
         if line["outcome"] == "running":
@@ -74,18 +79,18 @@ def test_the_seed_recipe_comes_first_and_heads_read_the_prefix_cache(found: dict
 
 
 def first_model(found: dict[str, Any]) -> str:
-    return found["plan"].base.model
+    return found["plan"].search.base.model
 
 
 def test_the_exported_model_scores_the_test_set_as_reported(found: dict[str, Any]) -> None:
     best = Path(found["summary"]["run"]) / "best"
     recipe = Recipe.from_json((best / "recipe.json").read_text())
-    corpus = tiny.corpus(recipe.data, 8, picture_store.read_rows)
+    corpus = tiny.corpus(recipe.data, 8, read_rows)
     classify = load(best)
-    answers = [next(iter(classify(picture_store.decode(picture.read())))) for picture in corpus.inputs["test"]]
+    answers = [next(iter(classify(decode(picture.read())))) for picture in corpus.inputs["test"]]
     right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))
     assert right / len(answers) == pytest.approx(found["summary"]["test"]["accuracy"])
     card = (best / "README.md").read_text()
     assert f'load("{best}")' in card
     assert "32 x 32 pixels" in card
-    assert found["summary"]["load"] == f'frostline.trainables.image_classification.load("{best}")'
+    assert found["summary"]["load"] == f'frostline.load("{best}")'

