@@ -113,7 +113,7 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
         finally:
             ledger.close()
         _clear_up(plan)
-        if plan.wandb.artifact and (won := ledger.winner()) and publish.is_of(plan, won[0]):
+        if plan.wandb.artifact and (won := ledger.conclusions.winner()) and publish.is_of(plan, won[0]):
             tracker.publish(won[0], plan.place.run / "best")
         summary = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
         run_folder.put(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
@@ -156,23 +156,23 @@ def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, fail
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
-    won = ledger.winner()
-    return won is None or (ledger.test_of(won[1]) is not None and publish.is_of(plan, won[0]))
+    won = ledger.conclusions.winner()
+    return won is None or (ledger.conclusions.test_of(won[1]) is not None and publish.is_of(plan, won[0]))
 
 
 def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
     """Export the winner and read the test set with it, unless both have been done."""
-    won = ledger.winner()
+    won = ledger.conclusions.winner()
     if won is None or _is_published(plan, ledger):
         return
     best, folder = won
-    known = ledger.test_of(folder)
+    known = ledger.conclusions.test_of(folder)
     what = f"trial {best.number}" + (f", seed {best.seed}" if best.confirms else "")
     doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
     console.print(f"{doing} {what}.")
     measured = publish.finish(plan, best, folder, setup)
     if known is None:
-        ledger.add_test(best, folder, measured)
+        ledger.conclusions.add_test(best, folder, measured)
     summary = _summary(plan, corpus, ledger, interrupted=False, failure="")
     card = model_card(summary, plan, load(plan.search.base.family))
     publish.publish(plan, best, card)

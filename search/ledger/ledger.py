@@ -1,8 +1,8 @@
-"""The books of a search: what runs next, what came of it, what is kept. No Ray, no torch in here.
+"""The ledger of a search: which training runs next, and what came of each. No Ray, no torch.
 
-Tune asks and tells through `search/tune/hooks.py`; every decision is made here or in the pure functions this calls.
-Everything that happens is on disk (`trials.jsonl`, `confirm.jsonl`, `log.jsonl`) before it counts, so that a
-ledger opened on the same directory after any crash is the one that was lost.
+Ray Tune asks and tells through `search/tune/hooks.py`. Every decision is made here or in pure functions called here.
+Every event is on disk (`trials.jsonl`, `confirm.jsonl`, `log.jsonl`) before it counts. So a ledger opened on the same
+directory after a crash equals the one that was lost.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.conclusions import Conclusions
 from frostline.search.ledger.rules import fitting_micro_batches, hopeless
 from frostline.search.ledger.study import Study
+from frostline.search.ledger.weights import Weights
 from frostline.search.plan import parameters
-from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
-from frostline.search.records import trials as trial_records
 from frostline.search.records.folder import Job, Log, unreported
 from frostline.search.records.trials import Line, Outcome, Ranking, Records, Trial
 from frostline.trainables import _task
 
 _HEADS_AT_ONCE = 16
-"""Trainings that a slot takes at once where each only trains a head."""
+"""Trainings that a slot takes at once if each trains only a head."""
 
 
 class Ledger:
@@ -37,13 +36,20 @@ class Ledger:
     def __init__(
         self, plan: Plan, log: Log, clock: Callable[[], float] = time.time, tidies_later: bool = False
     ) -> None:
-        """`tidies_later`: files that nobody needs any more stay until `tidy`, else no longer than the call."""
+        """Open the records of a run directory.
+
+        Args:
+            plan: plan of the search.
+            log: its log, held by this process.
+            clock: gives seconds since 1970.
+            tidies_later: whether files that are not needed any more stay until `tidy` is called.
+        """
         self.plan, self._log, self._clock = plan, log, clock
-        self._tidies_later = tidies_later
-        self._unneeded: list[Path] = []
         run_folder.sweep(plan.place.run)
         self.trials = Records(plan.place.run / "trials.jsonl")
         self.confirmations = Records(plan.place.run / "confirm.jsonl")
+        self.conclusions = Conclusions(plan, log, self.trials, self.confirmations)
+        self._weights = Weights(plan.place.run, log, self.confirmations, removes_later=tidies_later)
         started = run_folder.started(plan.place.run)
         asked = {job.number: job for job in started if not job.confirms}
         self._study = Study(
@@ -63,16 +69,14 @@ class Ledger:
         self._running: dict[tuple[int, int], tuple[Job, float]] = {}
         self._lost: Counter[tuple[int, int]] = Counter()
         self._ended: list[Trial] = []
-        self._kept: list[Trial] = []
-        # What depends on all trials is kept up with each line, so that a step of a long search costs no more
-        # than one of a short one.
+        # Updated with each line instead of computed from all trials, so that a step costs the same in a long search.
         self._ranking = Ranking()
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
-        for job in started:  # what a crash has left between an end and the clearing up after it
+        for job in started:  # a crash may have come between an end and the removal of its files
             if (ended := self._trial(job)) and not ended.open:
-                self._drop_files(job, ended)
+                self._weights.ended(job, ended)
         times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         times += [event["time"] for event in log.events("test")]
@@ -80,7 +84,7 @@ class Ledger:
         self._used = run_folder.seconds_used(earlier, [at for at in times if at < self._began])
         self._over = self._worked = False
         self.failure: str | None = None
-        """Why the search should stop by itself; None while it should not."""
+        """Why the search should stop by itself; None as long as it should go on."""
 
     def _records(self, job: Job) -> Records:
         return self.confirmations if job.confirms else self.trials
@@ -89,7 +93,7 @@ class Ledger:
         return self._records(job).get(*job.key)
 
     def _known(self, job: Job) -> Trial:
-        """The trial of a job with all that the sampler chose, also what the space has had since a later day."""
+        """The trial of a job with a value of every searched parameter, also of those added to the space later."""
         base = {name: getattr(self.plan.search.base, name) for name in self.plan.search.distributions}
         params = {**base, **parameters.sampled(job.params)}
         trial = self._trial(job) or unreported(job, self._clock())
@@ -103,17 +107,17 @@ class Ledger:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time that the search has taken, over all its sessions."""
+        """Wall-clock seconds of the search, over all its sessions."""
         return float(self._used + self._clock() - self._began)
 
     @property
     def took(self) -> float:
-        """Wall-clock time that the search has taken, without a session that only tells again what was found."""
-        return self.seconds if self._worked else float(self._used)
+        """Wall-clock seconds of the search, without a session that only shows the result again."""
+        return self.seconds if self._worked or self.conclusions.read_test_set else float(self._used)
 
     @property
     def running(self) -> int:
-        """Trainings that have a slot."""
+        """Number of trainings that have a slot."""
         return len(self._running)
 
     @property
@@ -122,10 +126,7 @@ class Ledger:
         return list(self._waiting)
 
     def expired(self) -> bool:
-        """Whether the time for trials is over; what is left of the time budget is for confirming the best.
-
-        At most half of the budget is kept back for that.
-        """
+        """True if the time for trials is over. The rest of the time budget, at most half of it, is for confirmation."""
         budget = self.plan.budget
         if budget.seconds is None or self._over:
             return self._over
@@ -141,7 +142,7 @@ class Ledger:
         return self._over
 
     def next_group(self) -> list[Job]:
-        """The next training, with others behind it where each takes milliseconds; none when there is none now.
+        """The next training; several if each takes milliseconds, none if there is none now.
 
         Raises:
             OSError: the disk is full.
@@ -154,20 +155,21 @@ class Ledger:
         return group
 
     def _headed(self, params: Mapping[str, Any]) -> str | None:
-        """The model of a training that runs no block at all, since the prefix cache has what its head needs."""
+        """The model of a training that runs no block, as the prefix cache has the inputs of its head; else None."""
         recipe = self.plan.recipe(params, self.plan.search.seed)
         return recipe.model if recipe.cached_layers == self.plan.search.models[recipe.model].blocks else None
 
     def _cost(self, params: Mapping[str, Any]) -> tuple[float, str]:
-        """What the random points of the start are sorted by: the part that trains; heads of one model together."""
+        """Sort key of the random points at the start: the share that trains, then the model, so that heads of one
+        model follow each other."""
         recipe = self.plan.recipe(params, self.plan.search.seed)
         return -recipe.frozen_layers / self.plan.search.models[recipe.model].blocks, recipe.model
 
     def next(self, only: Callable[[Mapping[str, Any]], bool] = lambda params: True) -> Job | None:
-        """The next training, None when there is none now: see `finished`.
+        """The next training; None if there is none now (see `finished`).
 
         Args:
-            only: of its parameters, whether it is wanted; it stays where it is if not.
+            only: tells by its parameters whether the training is wanted; otherwise it stays in the queue.
 
         Raises:
             OSError: the disk is full.
@@ -213,11 +215,11 @@ class Ledger:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing runs and nothing is left to run."""
+        """True if nothing runs and nothing is left to run."""
         return not (self._running or self._waiting or self.failure or self._more_trials() or self._next_confirmation())
 
     def task(self, job: Job) -> _task.Task:
-        """What the slot needs to know of a job."""
+        """The job as the slot is told it."""
         trial = self._trial(job)
         best = trial.best if trial else None
         recipe = self.plan.recipe(job.params, job.seed)
@@ -233,7 +235,7 @@ class Ledger:
     # --- what came of it ---------------------------------------------------------------------
 
     def report(self, job: Job, result: Mapping[str, Any]) -> Line | None:
-        """Record a report; None for one that is on record already.
+        """Record a report; returns None if it is on record already.
 
         Raises:
             OSError: the disk is full.
@@ -266,7 +268,7 @@ class Ledger:
         return line
 
     def end(self, job: Job, outcome: Outcome, reason: str = "") -> Line:
-        """Record how a training ended, and drop the files that nobody needs any more.
+        """Record how a training ended, and give up the files that are not needed any more.
 
         Raises:
             OSError: the disk is full.
@@ -303,11 +305,11 @@ class Ledger:
         self._ended.append(ended)
         self.failure = self.failure or hopeless(self._ended)
         if not ended.open:
-            self._drop_files(job, ended)
+            self._weights.ended(job, ended)
         return line
 
     def lose(self, job: Job, reason: str, counts: bool = True) -> Line | None:
-        """The training's process died, which is not the recipe's fault; its end where it does not go on.
+        """Record that a training's process died, which is not the recipe's fault; returns its end if it does not go on.
 
         It goes on from its last snapshot, before anything else, as often as the plan's `retries` says. After that it
         has failed.
@@ -315,7 +317,7 @@ class Ledger:
         Args:
             job: the training.
             reason: what happened, for the log.
-            counts: whether this is one of these times; not where its node is gone, which any recipe may meet often.
+            counts: whether it counts as a retry; False if the node is gone, which any recipe may meet often.
 
         Raises:
             OSError: the disk is full.
@@ -330,7 +332,7 @@ class Ledger:
         return None
 
     def settle(self, stopped: set[int]) -> list[Line]:
-        """End what had come to its end but for the record of it, when the last session broke off.
+        """Record the ends of trainings that were over when the last session broke off before it could record them.
 
         Args:
             stopped: trials that the scheduler stopped at their last report.
@@ -351,7 +353,7 @@ class Ledger:
         return lines
 
     def abandon(self) -> list[Line]:
-        """End what runs or waits when the search is interrupted.
+        """End all trainings that run or wait, because the search is interrupted.
 
         The files stay, and `--resume` goes on with these trainings.
         """
@@ -361,84 +363,30 @@ class Ledger:
         return lines
 
     def _learn(self, trial: Trial) -> None:
-        """A trial of the search has one line more."""
+        """Take in a trial of the search that has one line more."""
         self._ranking.put(trial)
         recipe = self.plan.recipe(trial.params, trial.seed)
-        what = recipe.model, recipe.frozen_layers
-        self._micro_batches[what] = fitting_micro_batches([trial], self._micro_batches.get(what))
-
-    def _drop_files(self, job: Job, ended: Trial) -> None:
-        run = self.plan.place.run
-        self._unneeded.append(_task.last_path(run, job.folder))
-        losers: list[Trial]
-        if job.confirms:  # of each recipe the best training
-            same = [run_ for run_ in self.confirmations if run_.number == job.number and not run_.open]
-            best = trial_records.winner(same)
-            losers = [other for other in same if best is None or other.key != best.key]
-        else:
-            before = [*self._kept, ended]
-            self._kept = trial_records.top(before, KEPT_CHECKPOINTS)
-            keys = {trial.key for trial in self._kept}
-            losers = [trial for trial in before if trial.key not in keys]
-        for loser in losers:
-            folder = run_folder.folder(loser.number, loser.seed if job.confirms else None)
-            self._unneeded.append(_task.best_path(run, folder))
-        if not self._tidies_later:
-            self.tidy()
+        key = recipe.model, recipe.frozen_layers
+        self._micro_batches[key] = fitting_micro_batches([trial], self._micro_batches.get(key))
 
     def tidy(self) -> None:
-        """Remove the files that nobody needs any more; what a crash leaves of them goes at the next start.
+        """Remove files that no later step needs.
 
         Raises:
             OSError: the disk can only be read.
         """
-        while self._unneeded:
-            self._log.remove(self._unneeded[0])
-            self._unneeded.pop(0)
-
-    # --- the winner ----------------------------------------------------------------------------
-
-    def confirmed(self) -> list[confirm.Confirmed]:
-        """The recipes that were trained again, best first; none where confirming is off."""
-        budget = self.plan.budget
-        if not (budget.confirm_recipes and budget.confirm_seeds):
-            return []
-        return confirm.confirmed(self.trials, self.confirmations, self.plan.search.metric)
-
-    def winner(self) -> tuple[Trial, str] | None:
-        """The training whose weights are exported, and its folder; None where nothing has a score.
-
-        With confirmation it is the best training of the recipe with the best mean, else the best trial.
-        """
-        best = confirm.winner(self.trials, self.confirmations, self.confirmed())
-        if best is None:
-            return None
-        return best, run_folder.folder(best.number, best.seed if best.confirms else None)
-
-    def test_of(self, folder: str) -> dict[str, Any] | None:
-        """What reading the test set with this training gave, if that has been done."""
-        reads = [event for event in self._log.events("test") if event["folder"] == folder]
-        return reads[-1] if reads else None
-
-    def add_test(self, best: Trial, folder: str, found: Mapping[str, Any]) -> None:
-        """Record that the test set was read with this training."""
-        self._log.append("test", number=best.number, seed=best.seed, folder=folder, **found)
-        self._worked = True
+        self._weights.tidy()
 
     def news(self) -> list[str]:
-        """What a user should know of where the run directory is kept.
+        """What a user should know about the storage of the run directory.
 
         Raises:
             TakenOverError: it was lost to another process.
         """
         return self._log.news()
 
-    def test_reads(self) -> int:
-        """How many times the test set has been read for this search."""
-        return len(self._log.events("test"))
-
     def close(self) -> None:
-        """Nothing is written after this."""
+        """Close the records. Nothing can be written afterwards."""
         self.trials.close()
         self.confirmations.close()
         self.tidy()

@@ -31,8 +31,8 @@ def summary(
     failure: str = "",
 ) -> dict[str, Any]:
     """What `summary.json` holds and `--json` prints."""
-    won, confirmed = ledger.winner(), ledger.confirmed()
-    test = ledger.test_of(won[1]) if won else None
+    won, confirmed = ledger.conclusions.winner(), ledger.conclusions.confirmed()
+    test = ledger.conclusions.test_of(won[1]) if won else None
     best = _best(plan, ledger, won[0]) if won else None
     recipe = plan.recipe(won[0].params, won[0].seed) if won else plan.search.base
     return {
@@ -52,7 +52,7 @@ def summary(
         "tied": [row.number for row in confirm.tied(confirmed)],
         "test": dict(test["metrics"]) if test else None,
         "test_interval": list(test["interval"]) if test else None,
-        "test_reads": ledger.test_reads(),
+        "test_reads": ledger.conclusions.test_reads(),
         "optimism": optimism(plan.search.metric, best["validation"], test["metrics"]) if best and test else None,
         "references": [dataclasses.asdict(row) for row in rows],
         "counts": trial_records.counts(ledger.trials),

@@ -241,12 +241,12 @@ class _Search:
         """What the tuner does after the last training."""
         if self.end == "interrupted":
             self.ledger.abandon()
-        won = self.ledger.winner()
+        won = self.ledger.conclusions.winner()
         if self.end == "finished" and won:
             score = round(won[0].objective - 0.02, 4)
             self.clock.now += 3
             measured = {"metrics": {"accuracy": score, "loss": 1 - score}, "interval": [score - 0.03, score + 0.03]}
-            self.ledger.add_test(*won, measured)
+            self.ledger.conclusions.add_test(*won, measured)
         self.ledger.close()
         if self.end != "running":
             rows = [Reference(name="majority class", validation=0.5, test=0.51)]

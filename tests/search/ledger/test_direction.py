@@ -166,9 +166,9 @@ def test_a_whole_search_confirms_and_keeps_the_same_trials(plan: Plan, clock: Cl
         assert ledger.task(job).best == objective
     assert ledger.finished
     assert asked == [(0, 0), (1, 0), (2, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
-    won: Any = ledger.winner()
+    won: Any = ledger.conclusions.winner()
     assert (won[0].key, won[1]) == ((2, 1), "confirm/00002-1")
-    assert [(row.number, row.mean) for row in ledger.confirmed()] == [
+    assert [(row.number, row.mean) for row in ledger.conclusions.confirmed()] == [
         (number, metric.value(*turned(metric, mean))) for number, mean in ((2, 0.75), (1, 0.59375))
     ]
     storage = JournalStorage(JournalFileBackend(str(plan.place.run / "study.journal")))

@@ -169,11 +169,13 @@ def test_killed_after_every_event_a_search_ends_as_if_nothing_had_happened(
         here = altered(plan, run=tmp_path_factory.mktemp("run"))
         driver = Driver(here, Clock(), dies_at, interrupted)
         ledger = driver.search()
-        won = ledger.winner()
+        won = ledger.conclusions.winner()
         assert won is not None
         weights = _task.best_path(here.place.run, won[1])
         assert weights.read_text() == str(won[0].objective), "the winner's weights are those of its best report"
-        found.append({"sessions": driver.sessions, "winner": won, "confirmed": ledger.confirmed(), **left(here)})
+        found.append(
+            {"sessions": driver.sessions, "winner": won, "confirmed": ledger.conclusions.confirmed(), **left(here)}
+        )
         ledger.close()
     alone, *others = found
     sessions = [each.pop("sessions") for each in found]

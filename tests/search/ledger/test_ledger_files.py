@@ -109,7 +109,7 @@ def test_of_each_confirmed_recipe_the_best_weights_stay(plan: Plan, clock: Clock
         weights(ledger, clock, taken(ledger), score, score)
     kept = sorted(str(path.parent.relative_to(plan.place.run)) for path in plan.place.run.glob("*/*/best.safetensors"))
     assert kept == ["confirm/00000-2", "confirm/00001-3", "trials/00000", "trials/00001"]
-    assert ledger.winner() is not None
+    assert ledger.conclusions.winner() is not None
 
 
 def test_what_a_crash_left_between_an_end_and_its_clearing_goes_at_the_next_start(plan: Plan, clock: Clock) -> None:

@@ -167,8 +167,8 @@ def test_confirming_can_be_turned_off(plan: Plan, clock: Clock, off: dict[str, i
     ledger = session(with_budget(plan, trials=2, **off), clock)
     all_of(ledger, clock, 0.6, 0.9)
     assert (ledger.next(), ledger.finished) == (None, True)
-    assert ledger.confirmed() == []
-    won = ledger.winner()
+    assert ledger.conclusions.confirmed() == []
+    won = ledger.conclusions.winner()
     assert won is not None
     assert (won[0].number, won[1]) == (1, "trials/00001")
 
@@ -201,7 +201,7 @@ def test_a_confirmation_that_failed_is_not_tried_again_and_one_that_died_goes_on
     assert taken(again) == second
     train(again, clock, second, 0.5, 0.6)
     assert again.finished
-    (row,) = again.confirmed()
+    (row,) = again.conclusions.confirmed()
     assert (row.seeds, row.failed) == ((2,), 1)
 
 
@@ -219,7 +219,7 @@ def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_con
     assert (job.number, job.confirms) == (3, True)
     train(more, clock, job, 0.4, 0.4)
     assert more.finished
-    won = more.winner()
+    won = more.conclusions.winner()
     assert won is not None
     assert won[0].key == (1, 1), "what was confirmed before stays in the comparison"
 
@@ -231,8 +231,8 @@ def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan:
     ledger = session(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=3), clock)
     all_of(ledger, clock, 0.8, 0.99, 0.85)
     all_of(ledger, clock, 0.70, 0.90, 0.65, 0.80, 0.82, 0.81)  # of trial 1, then of trial 2
-    assert [(row.number, row.found) for row in ledger.confirmed()] == [(2, 0.85), (1, 0.99)]
-    won = ledger.winner()
+    assert [(row.number, row.found) for row in ledger.conclusions.confirmed()] == [(2, 0.85), (1, 0.99)]
+    won = ledger.conclusions.winner()
     assert won is not None
     best, folder = won
     assert (best.number, best.seed, best.outcome, best.objective) == (2, 2, Outcome.COMPLETE, 0.82)
@@ -241,11 +241,11 @@ def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan:
 
 def test_before_anything_is_confirmed_the_best_trial_wins(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
-    assert ledger.winner() is None
+    assert ledger.conclusions.winner() is None
     train(ledger, clock, taken(ledger), reason="loss is nan")
-    assert ledger.winner() is None
+    assert ledger.conclusions.winner() is None
     all_of(ledger, clock, 0.6, 0.9)
-    won = ledger.winner()
+    won = ledger.conclusions.winner()
     assert won is not None
     assert (won[0].number, won[1]) == (2, "trials/00002")
 
@@ -255,7 +255,7 @@ def test_where_every_confirmation_failed_the_best_trial_wins(plan: Plan, clock: 
     all_of(ledger, clock, 0.6, 0.9)
     for _ in range(2):
         train(ledger, clock, taken(ledger), reason="loss is nan")
-    won = ledger.winner()
+    won = ledger.conclusions.winner()
     assert won is not None
     assert (won[0].number, won[1]) == (1, "trials/00001")
     assert ledger.finished
@@ -264,20 +264,20 @@ def test_where_every_confirmation_failed_the_best_trial_wins(plan: Plan, clock: 
 def test_the_test_set_is_read_once_for_a_winner_and_every_read_is_counted(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.6)
-    won = ledger.winner()
+    won = ledger.conclusions.winner()
     assert won is not None
-    assert (ledger.test_of(won[1]), ledger.test_reads()) == (None, 0)
-    ledger.add_test(*won, {"metrics": {"accuracy": 0.55}, "interval": (0.5, 0.6)})
+    assert (ledger.conclusions.test_of(won[1]), ledger.conclusions.test_reads()) == (None, 0)
+    ledger.conclusions.add_test(*won, {"metrics": {"accuracy": 0.55}, "interval": (0.5, 0.6)})
     again = session(plan, clock)
-    found = again.test_of(won[1])
+    found = again.conclusions.test_of(won[1])
     assert found is not None
     assert (found["metrics"], found["interval"]) == ({"accuracy": 0.55}, [0.5, 0.6])
     all_of(again, clock, 0.7)
-    later = again.winner()
+    later = again.conclusions.winner()
     assert later is not None
-    assert again.test_of(later[1]) is None, "another winner has not read it"
-    again.add_test(*later, {"metrics": {"accuracy": 0.65}, "interval": (0.6, 0.7)})
-    assert again.test_reads() == 2
+    assert again.conclusions.test_of(later[1]) is None, "another winner has not read it"
+    again.conclusions.add_test(*later, {"metrics": {"accuracy": 0.65}, "interval": (0.6, 0.7)})
+    assert again.conclusions.test_reads() == 2
 
 
 def test_a_training_and_the_one_that_confirms_it_are_told_apart(plan: Plan, clock: Clock) -> None:

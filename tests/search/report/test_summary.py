@@ -114,9 +114,9 @@ def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock:
     ledger = session(plan, clock)
     for score in (0.7, 0.9, 0.8, 0.6, 0.7, 0.82, 0.84):  # three trials, then trial 1 and trial 2 again
         train(ledger, clock, taken(ledger), score - 0.05, score)
-    won = ledger.winner()
+    won = ledger.conclusions.winner()
     assert won is not None
-    ledger.add_test(*won, {"metrics": {"accuracy": 0.8, "loss": 0.2}, "interval": (0.75, 0.85)})
+    ledger.conclusions.add_test(*won, {"metrics": {"accuracy": 0.8, "loss": 0.2}, "interval": (0.75, 0.85)})
     rows = [Reference(name="majority class", validation=0.5, test=0.5)]
     rows += references(ledger.trials, plan.search.metric)
     found = summaries.summary(plan, _family.load(plan.search.base.family), ledger, rows)

@@ -474,7 +474,7 @@ def test_files_are_removed_when_the_slot_that_fell_free_has_its_next_trial(
     tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tune gives a slot its next trial in the step after the one in which it fell free."""
-    tidied, tune.ledger._tidies_later = list[int](), True
+    tidied, tune.ledger._weights._removes_later = list[int](), True
     monkeypatch.setattr(tune.ledger, "tidy", lambda: tidied.append(step))
     trial = tune.start()
     for step in range(1, 6):

@@ -1,0 +1,56 @@
+"""The conclusions of a search: its confirmed recipes, its winner, and the readings of the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from frostline.search.ledger import confirm
+from frostline.search.plan.plan import Plan
+from frostline.search.records import folder as run_folder
+from frostline.search.records.folder import Log
+from frostline.search.records.trials import Records, Trial
+
+
+class Conclusions:
+    """What follows from the records of a search as they stand."""
+
+    def __init__(self, plan: Plan, log: Log, trials: Records, confirmations: Records) -> None:
+        self._plan, self._log, self._trials, self._confirmations = plan, log, trials, confirmations
+        self.read_test_set = False
+        """True once this process has recorded a reading of the test set."""
+
+    def confirmed(self) -> list[confirm.Confirmed]:
+        """The recipes that were trained again, best first; empty if confirmation is off."""
+        budget = self._plan.budget
+        if not (budget.confirm_recipes and budget.confirm_seeds):
+            return []
+        return confirm.confirmed(self._trials, self._confirmations, self._plan.search.metric)
+
+    def winner(self) -> tuple[Trial, str] | None:
+        """The training whose weights are exported, and its folder; None if no training has a score.
+
+        With confirmation it is the best training of the recipe with the best mean, else the best trial.
+        """
+        best = confirm.winner(self._trials, self._confirmations, self.confirmed())
+        if best is None:
+            return None
+        return best, run_folder.folder(best.number, best.seed if best.confirms else None)
+
+    def test_of(self, folder: str) -> dict[str, Any] | None:
+        """`metrics` and `interval` of this training on the test set; None if it has not been read with it."""
+        readings = [event for event in self._log.events("test") if event["folder"] == folder]
+        return readings[-1] if readings else None
+
+    def add_test(self, best: Trial, folder: str, measured: Mapping[str, Any]) -> None:
+        """Record that the test set was read with this training.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._log.append("test", number=best.number, seed=best.seed, folder=folder, **measured)
+        self.read_test_set = True
+
+    def test_reads(self) -> int:
+        """How often the test set has been read in this search."""
+        return len(self._log.events("test"))
