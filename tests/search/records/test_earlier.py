@@ -1,16 +1,24 @@
 """Records of version 0.1.0 and before read as those of today."""
 
+import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frostline.search.dashboard.server import Dashboard
+from frostline.search.plan.plan import of_json
 from frostline.search.records import earlier
+from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Line, Outcome, Records
-from tests.search.made import line
+from frostline.search.report import page, view
+from frostline.spaces import Metric
+from tests.search.altered import altered
+from tests.search.made import Clock, line, said, session, taken
 
 OLD: dict[str, Any] = {
     "number": 3,
@@ -165,3 +173,54 @@ def test_a_line_of_today_is_returned_as_it_is() -> None:
     assert earlier.upgraded(today, "accuracy") is today
     assert not earlier.is_earlier(today)
     assert Line.of(OLD, "loss").objective == 0.5
+
+
+# --- a whole run directory -----------------------------------------------------------------------
+
+WRITTEN = Path(__file__).with_name("version_0_1_0")
+"""A search over handwritten digits that version 0.1.0 ran: six trials, the best one confirmed with two seeds. Only the
+names of its machine and folders were changed."""
+
+
+@pytest.fixture
+def earlier_run(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(WRITTEN, tmp_path / "run"))
+
+
+def test_its_report_is_made_of_its_records(earlier_run: Path) -> None:
+    seen = view.read(earlier_run)
+    assert [row.state for row in seen.rows] == ["complete"] * 2 + ["stopped early"] * 4
+    assert seen.status == view.FINISHED
+    assert seen.metric == Metric(name="accuracy", is_share=True)
+    summary = json.loads((earlier_run / "summary.json").read_text())
+    assert seen.won is not None
+    assert seen.won.key == (summary["best"]["number"], summary["best"]["seed"])
+    assert seen.won.objective == summary["best"]["validation"]
+    assert seen.confirmed[0].mean == pytest.approx(summary["confirmed"][0]["mean"])
+    assert seen.test is not None
+    rows = {row.name: row for row in page.references_of(seen)}
+    assert [*rows] == [row["name"] for row in summary["references"]]
+    assert rows["majority class"].test == summary["references"][0]["test"]
+    assert f"{summary['best']['validation']:.4f}" in page.page(seen)
+
+
+def test_its_ledger_goes_on_and_its_study_knows_its_trials(earlier_run: Path) -> None:
+    plan = of_json(earlier_run, run_folder.read_plan(earlier_run))
+    more = dataclasses.replace(plan.budget, trials=7)
+    plan = altered(plan, base=dataclasses.replace(plan.search.base, budget=more))
+    ledger = session(plan, Clock())
+    assert len(ledger.trials) == 6
+    won = ledger.conclusions.winner()
+    assert won is not None
+    assert won[0].confirms
+    job = taken(ledger)
+    assert (job.number, job.confirms) == (6, False)
+    ledger.report(job, said(1, 0.99, 1_900_000_000.0))
+    ledger.end(job, Outcome.INTERRUPTED)
+    ledger.close()
+    newest = trial_records.read(earlier_run / "trials.jsonl")[-1]
+    assert (newest.number, newest.outcome, newest.objective) == (6, Outcome.INTERRUPTED, 0.99)
+
+
+def test_its_dashboard_opens(earlier_run: Path) -> None:
+    assert Dashboard(earlier_run)
