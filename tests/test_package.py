@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 FOLDERS = ("search", "spaces", "trainables")
 COMMANDS = {
     "console script": lambda target: [str(target / "bin" / "frostline")],
@@ -173,7 +175,7 @@ def test_an_installation_adds_one_name(installation: str, request: pytest.Fixtur
     target: Path = request.getfixturevalue(installation)
     files = installed(target, "frostline").files or []
     names = {file.parts[0] for file in files} - {"bin"}
-    assert {name.removesuffix(".py") for name in names} == {"frostline", "frostline-0.1.0.dist-info"}
+    assert {name.removesuffix(".py") for name in names} == {"frostline", f"frostline-{VERSION}.dist-info"}
     code = (
         "import sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
