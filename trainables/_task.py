@@ -1,10 +1,13 @@
-"""What a slot is told: plain values, without torch, so that the driver can write them down at once."""
+"""What goes into a slot (`Setup`, `Task`) and what comes out of it (`Told`): plain values, without torch.
+
+driver -> Setup, Task -> slot -> Told(Measured | Failed | DiskFull) -> driver
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,113 @@ class Task:
     """By device name, examples per forward pass that earlier trials frozen at this depth found to fit."""
     alone: bool = False
     """Only its head trains: of several workers the first one does it, which is faster than all of them together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What a slot says of a training; all kinds say where the training stands."""
+
+    epoch: float
+    """Passes over the training examples at the last report; 0 before the first one."""
+    samples: int
+    """Training examples seen by then."""
+    step: int
+    """Optimizer steps by then."""
+    seconds: float
+    """Seconds of training until now, earlier stays on a slot included."""
+    time: float
+    """Now, in seconds since 1970 by the slot's clock."""
+    pid: int
+    """Process id of the slot, or of its first worker."""
+    node: str
+    """Host name of that process's machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured(Message):
+    """A report: the model was measured on the validation examples."""
+
+    objective: float
+    """The metric that decides; larger is better."""
+    metrics: dict[str, float]
+    """Validation metrics, `train_loss`, and `peak_memory_mb` in megabytes."""
+    partial: bool
+    """Whether only the first of the validation examples were looked at, as at an early rung."""
+    final: bool
+    """Whether the training has used its whole budget."""
+    micro_batch: int
+    """Examples per forward pass."""
+    device: str
+    """`cpu`, or the GPU's name."""
+    cached_layers: int
+    """Blocks that were not run because the prefix cache holds their outputs."""
+    spent: dict[str, float]
+    """Seconds since the last report by activity: `training`, `evaluation`, `data`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed(Message):
+    """The end of a training whose recipe failed. The slot's process lives on."""
+
+    reason: str
+    """One line."""
+    infeasible: bool = False
+    """Whether the device's memory does not hold even one example."""
+    traceback: str = ""
+    """Of an error that the slot does not know; empty for a known one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskFull(Message):
+    """The end of a training on a slot whose disk takes no more data."""
+
+    number: int
+    """The system's error number."""
+    text: str
+    """The system's description of it."""
+    path: str
+    """The file that was being written; empty where the system names none."""
+
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Measured, Failed, DiskFull)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """One report of a slot to the driver, about one of its tasks."""
+
+    messages: tuple[Message, ...]
+    """At least one, in order."""
+    task: int = 0
+    """Place of the training in the list of tasks that the slot was given."""
+    whole: bool = False
+    """Whether these are all messages of the training: of several tasks, each is reported once, when it has ended."""
+    node_id: str = ""
+    """Ray's id of the machine, where the trial has several workers."""
+
+    @property
+    def last(self) -> Message:
+        """The newest message."""
+        return self.messages[-1]
+
+    def to_tune(self) -> dict[str, Any]:
+        """The dict for Tune's `report`: JSON values below one key, apart from what Tune adds."""
+        messages = [{"kind": type(message).__name__, **asdict(message)} for message in self.messages]
+        return {"told": {"messages": messages, "task": self.task, "whole": self.whole, "node_id": self.node_id}}
+
+    @classmethod
+    def of_tune(cls, result: Mapping[str, Any]) -> Told | None:
+        """Inverse of `to_tune`; None for a result of Tune's own, which reports nothing.
+
+        Raises:
+            TypeError: the slot runs another version of this program, whose messages have other fields.
+            KeyError: or other kinds.
+        """
+        if "told" not in result:
+            return None
+        told = dict(result["told"])
+        messages = [dict(fields) for fields in told.pop("messages")]
+        return cls(messages=tuple(_KINDS[fields.pop("kind")](**fields) for fields in messages), **told)
 
 
 def best_path(run: Path | str, folder: str) -> Path:

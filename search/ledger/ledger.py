@@ -234,14 +234,14 @@ class Ledger:
 
     # --- what came of it ---------------------------------------------------------------------
 
-    def report(self, job: Job, result: Mapping[str, Any]) -> Line | None:
+    def report(self, job: Job, measured: _task.Measured) -> Line | None:
         """Record a report; returns None if it is on record already.
 
         Raises:
             OSError: the disk is full.
         """
         trial = self._trial(job)
-        if trial and trial.reports and result["samples"] <= trial.reports[-1].samples:
+        if trial and trial.reports and measured.samples <= trial.reports[-1].samples:
             return None
         line = Line(
             number=job.number,
@@ -250,16 +250,20 @@ class Ledger:
             params=job.params,
             label=job.label,
             seed=job.seed,
-            **{
-                key: result[key]
-                for key in ("epoch", "samples", "step", "objective", "metrics", "seconds", "pid", "time")
-            },
-            micro_batch=result.get("micro_batch", 0),
-            device=result.get("device", ""),
-            node=result.get("node", ""),
-            partial=result.get("partial", False),
-            cached_layers=result.get("cached_layers", 0),
-            spent=result.get("spent", {}),
+            epoch=measured.epoch,
+            samples=measured.samples,
+            step=measured.step,
+            objective=measured.objective,
+            metrics=measured.metrics,
+            seconds=measured.seconds,
+            pid=measured.pid,
+            time=measured.time,
+            micro_batch=measured.micro_batch,
+            device=measured.device,
+            node=measured.node,
+            partial=measured.partial,
+            cached_layers=measured.cached_layers,
+            spent=measured.spent,
         )
         trial = self._records(job).append(line)
         if not job.confirms:

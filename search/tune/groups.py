@@ -20,7 +20,17 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from frostline.search.cluster import ray_private
-from frostline.trainables._task import GroupLostError, NodeError, NodeGoneError, PeerLostError, Setup
+from frostline.trainables._task import (
+    DiskFull,
+    Failed,
+    GroupLostError,
+    NodeError,
+    NodeGoneError,
+    PeerLostError,
+    Setup,
+    Task,
+    Told,
+)
 from frostline.trainables.slot.mailbox import Mailbox
 
 _SETTINGS = {
@@ -46,20 +56,20 @@ def run(config: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> 
         NodeGoneError: a worker's machine has gone.
         GroupLostError: workers have died.
     """
-    tasks = list(config["tasks"])
+    tasks = [Task(**task) for task in config["tasks"]]
     group = _given(config, tasks)
-    while (said := group.hear()) is not None:
+    while (told := group.hear()) is not None:
         try:
-            report(said)
+            report(told.to_tune())
         except BaseException:
             group.answer(goes_on=False)
             raise
         group.answer(goes_on=True)
-        if ("failed" in said or "disk_full" in said) and said.get("task", 0) == len(tasks) - 1:
+        if isinstance(told.last, (Failed, DiskFull)) and told.task == len(tasks) - 1:
             return  # whether the workers all come to that end is seen at the next trial
 
 
-def _given(config: Mapping[str, Any], tasks: list[dict[str, Any]]) -> _Group:
+def _given(config: Mapping[str, Any], tasks: list[Task]) -> _Group:
     """The slot's group, which has taken the tasks; a new one where the last has ended."""
     global _kept
     if _kept is not None:
@@ -104,16 +114,16 @@ class _Group:
         except BaseException as error:
             self._error = str(error)
 
-    def give(self, tasks: list[dict[str, Any]]) -> None:
+    def give(self, tasks: list[Task]) -> None:
         """Tasks for the workers, when they have done with those before."""
         self._ask("give", tasks)
 
-    def hear(self) -> dict[str, Any] | None:
+    def hear(self) -> Told | None:
         """The next report; None when all have been trained."""
-        said: dict[str, Any] | None = self._ask("hear")
-        if said is None and ray.get(self._mailbox.lost.remote()):
+        told: Told | None = self._ask("hear")
+        if told is None and ray.get(self._mailbox.lost.remote()):
             raise self._why()
-        return said
+        return told
 
     def answer(self, goes_on: bool) -> None:
         """To the report that was heard last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ray.tune import Callback
@@ -27,6 +27,7 @@ from frostline.search.tune.faults import Fault, cause_of, node_in
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from frostline.search.tune.reaper import Reaper
 from frostline.trainables import _task
+from frostline.trainables._task import DiskFull, Failed, Measured, Message, Told
 
 
 class SearchFailedError(Exception):
@@ -170,16 +171,18 @@ class Stopper(FIFOScheduler):
     @_guarded(default=TrialScheduler.CONTINUE)
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """STOP or CONTINUE. A training that confirms a recipe always runs to its end, and so do heads in a group."""
-        board, jobs = self._board, self._board.jobs[trial.trial_id]
-        place, stops = result.get("task", 0), False
-        for said in _said(result):
-            if "objective" in said:
-                stops = said["final"]
-                if not jobs[place].confirms:
-                    left_behind = board.rungs.stops(jobs[place].number, said["epoch"], said["objective"])
+        board, jobs, stops = self._board, self._board.jobs[trial.trial_id], False
+        if (told := Told.of_tune(result)) is None:
+            return str(TrialScheduler.CONTINUE)
+        job = jobs[told.task]
+        for message in told.messages:
+            if isinstance(message, Measured):
+                stops = message.final
+                if not job.confirms:
+                    left_behind = board.rungs.stops(job.number, message.epoch, message.objective)
                     stops = left_behind or board.ledger.expired()
-        if "said" in result:
-            stops = "objective" in result and place == max(jobs)
+        if told.whole:
+            stops = isinstance(told.last, Measured) and told.task == max(jobs)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,34 +249,37 @@ class Recorder(Callback):
         Raises:
             OSError: the slot's disk is full.
         """
-        board, jobs, place = self._board, self._board.jobs[trial.trial_id], result.get("task", 0)
-        if "node_id" in result:
-            board.nodes[trial.trial_id] = TrialNode(result["node_id"], result["node"])
+        board, jobs = self._board, self._board.jobs[trial.trial_id]
+        if (told := Told.of_tune(result)) is None:
+            return
+        if told.node_id:
+            board.nodes[trial.trial_id] = TrialNode(told.node_id, told.last.node)
         if node := board.nodes.get(trial.trial_id):
             board.health.works(node.id)
-        if "disk_full" in result:
-            raise OSError(*result["disk_full"])
-        for said in _said(result):
-            if "failed" not in said and (line := board.ledger.report(jobs[place], said)):
+        if isinstance(told.last, DiskFull):
+            raise OSError(told.last.number, told.last.text, told.last.path)
+        for message in told.messages:
+            if isinstance(message, Measured) and (line := board.ledger.report(jobs[told.task], message)):
                 for follower in board.followers:
                     follower.report(line)
-        if place < max(jobs):
-            self._end(jobs.pop(place), result)
+        if told.task < max(jobs):
+            self._end(jobs.pop(told.task), told.last)
 
     @_guarded()
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial finished, was stopped, or said why it failed."""
         self._board.freed = iteration
         self._board.nodes.pop(trial.trial_id, None)
+        told = Told.of_tune(trial.last_result)
         for job in self._board.jobs.pop(trial.trial_id).values():
-            self._end(job, trial.last_result)
+            self._end(job, told.last if told else None)
 
-    def _end(self, job: Job, result: Mapping[str, Any]) -> None:
-        board, (outcome, reason) = self._board, end_of(result)
+    def _end(self, job: Job, last: Message | None) -> None:
+        board, (outcome, reason) = self._board, end_of(last)
         if outcome == Outcome.PRUNED and board.ledger.expired():
             outcome = Outcome.OUT_OF_TIME
-        if "traceback" in result:
-            self._keep_error(job, result["traceback"])
+        if isinstance(last, Failed) and last.traceback:
+            self._keep_error(job, last.traceback)
         self._tell_end(board.ledger.end(job, outcome, reason))
 
     def _tell_end(self, line: Line) -> None:
@@ -311,21 +317,14 @@ class Recorder(Callback):
         return {}
 
 
-def _said(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The reports in what a slot has told: one, or all of a training that was one of a group."""
-    said: list[dict[str, Any]] = result.get("said", [result])
-    return said
+def end_of(last: Message | None) -> tuple[Outcome, str]:
+    """How a trial ended, and why, from its last message; None where it told nothing.
 
-
-def end_of(report: Mapping[str, Any]) -> tuple[Outcome, str]:
-    """How a trial ended, and why, from its last report.
-
-    FAILED: it reported a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
+    FAILED: it told a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
     PRUNED: it was stopped before.
     """
-    reason = str(report.get("failed", ""))
-    if report.get("infeasible"):
-        return Outcome.INFEASIBLE, reason
-    if reason or not math.isfinite(report.get("objective", math.nan)):
-        return Outcome.FAILED, reason or "it ended without a report"
-    return (Outcome.COMPLETE if report.get("final") else Outcome.PRUNED), ""
+    if isinstance(last, Failed):
+        return (Outcome.INFEASIBLE if last.infeasible else Outcome.FAILED), last.reason
+    if not isinstance(last, Measured) or not math.isfinite(last.objective):
+        return Outcome.FAILED, "it ended without a report"
+    return (Outcome.COMPLETE if last.final else Outcome.PRUNED), ""

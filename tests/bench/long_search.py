@@ -48,7 +48,7 @@ from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Recorder, Stopper, Switchboard
 from frostline.spaces import Recipe
-from frostline.trainables._task import Setup
+from frostline.trainables._task import Measured, Setup, Told
 from tests import tiny
 from tests.search.altered import altered
 
@@ -157,19 +157,24 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
 def said(recipe: str, epoch: int, pid: int = 0) -> dict[str, Any]:
     """What the trivial trainable reports: a score made of its learning rate."""
     score = 1 - 0.5 ** (random.Random(str(Recipe.from_json(recipe).learning_rate)).random() + epoch / 4)
-    return {
-        "objective": score,
-        "metrics": {"accuracy": score, "loss": 1 - score},
-        "epoch": float(epoch),
-        "samples": 320 * epoch,
-        "step": 40 * epoch,
-        "micro_batch": 8,
-        "device": "cpu",
-        "seconds": float(epoch),
-        "pid": pid,
-        "time": time.time(),
-        "final": epoch == EPOCHS,
-    }
+    measured = Measured(
+        objective=score,
+        metrics={"accuracy": score, "loss": 1 - score},
+        epoch=float(epoch),
+        samples=320 * epoch,
+        step=40 * epoch,
+        partial=False,
+        final=epoch == EPOCHS,
+        micro_batch=8,
+        device="cpu",
+        cached_layers=0,
+        spent={},
+        seconds=float(epoch),
+        time=time.time(),
+        pid=pid,
+        node="",
+    )
+    return Told(messages=(measured,)).to_tune()
 
 
 # --- without Ray ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from frostline.search.records.journal import Journal
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 from tests.search.altered import altered
+from tests.told import said
 
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
@@ -101,22 +102,6 @@ def taken(ledger: Ledger) -> Job:
     job = ledger.next()
     assert job is not None
     return job
-
-
-def said(epoch: float, score: float, now: float, **more: Any) -> dict[str, Any]:
-    """What a slot reports after an epoch."""
-    return {
-        "objective": score,
-        "epoch": epoch,
-        "samples": int(320 * epoch),
-        "step": int(40 * epoch),
-        "metrics": {"accuracy": score, "loss": 1 - score},
-        "final": False,
-        "seconds": 10 * epoch,
-        "pid": 1,
-        "time": now,
-        **more,
-    }
 
 
 def train(

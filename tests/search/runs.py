@@ -29,7 +29,8 @@ from frostline.search.report.references import Reference, references
 from frostline.search.tune.hooks import end_of
 from frostline.spaces import Budget, Data, Recipe
 from tests.search.altered import altered
-from tests.search.made import METRIC, Clock, said
+from tests.search.made import METRIC, Clock
+from tests.told import failed, said
 
 BEGAN = 1_795_000_000.0
 """When the searches here began, seconds since 1970."""
@@ -211,31 +212,36 @@ class _Search:
         if fails and job.number % 23 == 22:
             yield 1.0
             reason = "out of memory at step 0 with a micro-batch of 1"
-            self.ledger.end(job, *end_of({"failed": reason, "infeasible": True}))
+            self.ledger.end(job, *end_of(failed(reason, infeasible=True)))
             return
         for epoch in _POINTS:
             yield max(0.0, began + 0.4 + epoch_seconds * epoch - self.clock.now)
             if fails and job.number % 7 == 6 and epoch > 0.5:
-                self.ledger.end(job, *end_of({"failed": "loss is nan at step 60, learning rate 0.01"}))
+                self.ledger.end(job, *end_of(failed("loss is nan at step 60, learning rate 0.01")))
                 return
             score = round(min(0.99, max(0.5, good - 0.25 / (1 + 3 * epoch) + self.dice.gauss(0, 0.012))), 4)
-            values = said(epoch, score, self.clock.now, pid=100 + slot, device="cpu", final=epoch == 3)
-            values |= {
-                "partial": epoch < 1,
-                "seconds": self.clock.now - began,
-                "samples": int(800 * epoch),
-                "step": int(50 * epoch),
-            }
-            self.ledger.report(job, values)
+            measured = said(
+                epoch,
+                score,
+                self.clock.now,
+                pid=100 + slot,
+                device="cpu",
+                final=epoch == 3,
+                partial=epoch < 1,
+                seconds=self.clock.now - began,
+                samples=int(800 * epoch),
+                step=int(50 * epoch),
+            )
+            self.ledger.report(job, measured)
             if self.end != "finished" and job.number == self.count - 1 and epoch == 1.0:
                 return  # it stays open
             scores = self.seen.setdefault(epoch, [])
             scores.append(score)
             behind = len(scores) > 3 and score < sorted(scores)[len(scores) // 2]
             if not job.confirms and epoch < 3 and not (fails and job.number % 7 == 6) and behind:
-                self.ledger.end(job, *end_of(values))
+                self.ledger.end(job, *end_of(measured))
                 return
-        self.ledger.end(job, *end_of(values))
+        self.ledger.end(job, *end_of(measured))
 
     def conclude(self) -> None:
         """What the tuner does after the last training."""

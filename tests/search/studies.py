@@ -1,5 +1,6 @@
 """A run directory whose search has gone through every state that Optuna has for a trial."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from frostline.search.plan import resolve as planning
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Metric
 from tests.search.altered import altered
-from tests.search.made import METRIC, Clock, said, session, taken, with_budget
+from tests.search.made import METRIC, Clock, session, taken, with_budget
 from tests.search.runs import plan_of
+from tests.told import said
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
@@ -48,9 +50,9 @@ class Search:
         score = 0.5 + job.params["frozen_layers"] / 100 + job.params["batch_size"] / 100
         for epoch in () if outcome == Outcome.FAILED else (1.0, 2.0):
             self._clock.now += 10
-            result = said(epoch, score, self._clock.now)
-            value = result["metrics"][self._plan.search.metric.name]
-            self.ledger.report(job, {**result, "objective": self._plan.search.metric.objective(value)})
+            measured, metric = said(epoch, score, self._clock.now), self._plan.search.metric
+            objective = metric.objective(measured.metrics[metric.name])
+            self.ledger.report(job, dataclasses.replace(measured, objective=objective))
         if outcome != Outcome.RUNNING:
             self._clock.now += 1
             self.ledger.end(job, outcome, reason)

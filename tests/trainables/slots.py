@@ -1,4 +1,4 @@
-"""A slot without Tune, for the tests of `_worker.train`.
+"""A slot without Tune, for the tests of `slot.worker.train`.
 
 There is no Tune session in this process, so Tune's `report` is one of our own. That the real one takes the same
 reports, and ends a trial as ours does, is seen in tests/integration.
@@ -15,7 +15,7 @@ import ray.tune
 import torch
 
 from frostline.spaces import Recipe
-from frostline.trainables._task import ModelSetup, Setup, Task, best_path, last_path
+from frostline.trainables._task import ModelSetup, Setup, Task, Told, best_path, last_path
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training import training
 
@@ -25,7 +25,8 @@ STEPS = 16
 NEVER = 1e9
 """Seconds between two snapshots of a trial that writes none."""
 
-Told = list[dict[str, Any]]
+Messages = list[Any]
+"""`Measured`, `Failed` and `DiskFull`; a test reads the fields of the one that it expects."""
 
 
 class Slot:
@@ -33,10 +34,11 @@ class Slot:
 
     def __init__(self, setup: Setup, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
         self.setup, self.recipe = setup, recipe
-        self.told: Told = []
+        self.reports: list[Told] = []
+        """What was told to Tune."""
         self.steps: list[int] = []
         """Steps that were trained, by the number of those before."""
-        self.on_report: Callable[[dict[str, Any]], None] = lambda values: None
+        self.on_report: Callable[[Told], None] = lambda told: None
         """What else happens at a report; an error of it ends the trial."""
         monkeypatch.setattr(ray.tune, "report", self._report)
         step_on = training.Training.step_on
@@ -46,18 +48,26 @@ class Slot:
             lambda run, *given, **named: self.steps.append(run.step) or step_on(run, *given, **named),
         )
 
-    def _report(self, values: dict[str, Any]) -> None:
-        assert json.loads(json.dumps(values)) == values, "plain values"
-        self.told.append(values)
-        self.on_report(values)
+    def _report(self, result: dict[str, Any]) -> None:
+        assert json.loads(json.dumps(result)) == result, "plain values"
+        told = Told.of_tune(result)
+        assert told
+        assert told.to_tune() == result
+        self.reports.append(told)
+        self.on_report(told)
+
+    @property
+    def told(self) -> Messages:
+        """All messages, one after the other."""
+        return [message for told in self.reports for message in told.messages]
 
     def train(
         self, folder: str = "trials/00000", *, run: Path | None = None, every: float = NEVER, **task: Any
-    ) -> Told:
+    ) -> Messages:
         """One stay of a trial, in a process that is as good as new; returns what it told."""
         slot_worker._pretrained.cache_clear()
         torch.seed()
-        self.told, self.steps = [], []
+        self.reports, self.steps = [], []
         changes = {"checkpoint_every": every, **({"run": str(run)} if run else {})}
         (at := run or Path(self.setup.run)).mkdir(parents=True, exist_ok=True)
         (at / "plan.json").touch()  # the driver has claimed it
@@ -69,13 +79,13 @@ class Slot:
         try:
             slot_worker.train(json.loads(json.dumps(config)))
         finally:
-            self.on_report = lambda values: None
+            self.on_report = lambda told: None
         return self.told
 
-    def train_until(self, reports: int, **options: Any) -> Told:
+    def train_until(self, reports: int, **options: Any) -> Messages:
         """One stay that ends at so many reports, as Tune ends a trial."""
 
-        def stop(_: dict[str, Any]) -> None:
+        def stop(_: Told) -> None:
             if len(self.told) == reports:
                 raise SystemExit(0)
 
@@ -101,16 +111,16 @@ class Slot:
         return last_path(self.setup.run, folder)
 
 
-def core(told: Told) -> list[dict[str, Any]]:
-    """What of the reports does not depend on the machine or its speed."""
+def core(told: Messages) -> list[dict[str, Any]]:
+    """What the reports say that does not depend on the machine or its speed."""
     machine = {"seconds", "pid", "node", "time", "spent"}
     return [
-        {key: value for key, value in values.items() if key not in machine}
-        | {"metrics": {name: value for name, value in values["metrics"].items() if name != "peak_memory_mb"}}
-        for values in told
+        {key: value for key, value in dataclasses.asdict(message).items() if key not in machine}
+        | {"metrics": {name: value for name, value in message.metrics.items() if name != "peak_memory_mb"}}
+        for message in told
     ]
 
 
-def recorded(told: Told) -> dict[str, Any]:
+def recorded(told: Messages) -> dict[str, Any]:
     """What the ledger says of a trial that has told this."""
-    return {"samples": told[-1]["samples"], "best": max(values["objective"] for values in told)}
+    return {"samples": told[-1].samples, "best": max(message.objective for message in told)}

@@ -151,7 +151,7 @@ def test_a_trial_goes_on_elsewhere_and_says_again_what_nobody_has_recorded(
     again = slot.train(folder="trials/00007", every=NEVER, **recorded(recorded_until))
     assert core(again) == core(whole[1:])
     assert slot.steps[0] > 0, "from the snapshot"
-    assert again[0]["time"] == first[1]["time"], "said again, not trained again"
+    assert again[0].time == first[1].time, "said again, not trained again"
     assert not list((cache / "scratch").iterdir())
     store.get([here["best"]], cache)
     kept, best = checkpoints.load_file(cache / here["best"]), checkpoints.load_file(slot.best())

@@ -3,9 +3,9 @@
 Files are written in a thread while training goes on.
 """
 
+import dataclasses
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 
 from frostline.spaces import Recipe
 from frostline.trainables import _storage
-from frostline.trainables._task import Setup, Task, best_path, last_path
+from frostline.trainables._task import DiskFull, Failed, Measured, Message, Setup, Task, best_path, last_path
 from frostline.trainables.slot import node
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
@@ -34,7 +34,7 @@ class Attempt:
         task: Task,
         model: nn.Module,
         recipe: Recipe,
-        tell: Callable[[dict[str, Any]], None],
+        tell: Callable[[Message], None],
         peers: Peers = peer_group.ALONE,
         going: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -53,7 +53,7 @@ class Attempt:
         self._going = going
         self._best = task.best if task.best is not None else float("-inf")
         self._last, self._said = {"epoch": 0.0, "samples": 0, "step": 0}, task.samples
-        self._home, self._told = home_of(setup), list[dict[str, Any]]()
+        self._home, self._told = home_of(setup), list[Measured]()
         folder = self._home.path(Path(setup.run) / task.folder)
         for torn in folder.glob(".*.safetensors.*") if peers.leads else ():
             torn.unlink(missing_ok=True)  # a process that was killed while it wrote
@@ -68,7 +68,7 @@ class Attempt:
         self._writing: Future[None] | None = None
         """The one file that is being written: a snapshot, or during a report the weights that may be the best."""
         self.cached_layers = 0
-        self._spent: Counter[str] = Counter()
+        self._spent: dict[str, float] = {}
 
     def __enter__(self) -> "Attempt":
         return self
@@ -90,34 +90,45 @@ class Attempt:
             writing.result()
 
     def spends(self, seconds: Mapping[str, float]) -> None:
-        """So many seconds more have gone into this and that; said with the next report."""
-        self._spent.update(seconds)
+        """Add seconds per activity; told with the next report."""
+        for activity, more in seconds.items():
+            self._spent[activity] = self._spent.get(activity, 0.0) + more
 
-    def tell(self, **values: Any) -> None:
-        """Say it; where that is to Tune, this returns when it is recorded, or not at all when the trial is stopped."""
-        if "disk_full" not in values:
-            self._written_out()  # the trial may end here, and its files be removed
-        seconds = time.time() - self._started
-        here = {"seconds": seconds, "pid": os.getpid(), "node": node.name(), "time": time.time()}
-        said = {**self._last, **values, **here}
-        if "objective" in values:
-            self._told.append(said)
-        self._tell(said)
+    def _standing(self) -> dict[str, Any]:
+        """The fields that all messages have, as of now."""
+        now = time.time()
+        return {**self._last, "seconds": now - self._started, "time": now, "pid": os.getpid(), "node": node.name()}
+
+    def fail(self, reason: str, *, infeasible: bool = False, traceback: str = "") -> None:
+        """Tell that the recipe has failed.
+
+        Raises:
+            OSError: the last file could not be written: the disk is full.
+        """
+        self._written_out()  # the trial ends here, and its files may be removed
+        self._tell(Failed(**self._standing(), reason=reason, infeasible=infeasible, traceback=traceback))
+
+    def disk_full(self, error: OSError) -> None:
+        """Tell that the disk is full."""
+        number = error.errno or 0
+        path = str(error.filename or "")
+        self._tell(DiskFull(**self._standing(), number=number, text=os.strerror(number), path=path))
 
     def say_again(self) -> None:
-        """Say what the snapshot's process has said and nobody has recorded.
+        """Tell the reports of the snapshot's process that are not on record.
 
         In a folder everything is on record before training goes on. At a URL the records follow within seconds, and
         the driver's machine may be lost meanwhile.
         """
-        for said in self.snapshot.numbers.get("told", ()) if self.snapshot else ():
-            self._told.append(said)
-            if said["samples"] > self._said:
-                self._said = said["samples"]
-                self._last.update({name: said[name] for name in self._last})
-                if not said["partial"]:
-                    self._best = max(self._best, said["objective"])
-                self._tell(said)
+        for fields in self.snapshot.numbers.get("told", ()) if self.snapshot else ():
+            report = Measured(**fields)
+            self._told.append(report)
+            if report.samples > self._said:
+                self._said = report.samples
+                self._last = {"epoch": report.epoch, "samples": report.samples, "step": report.step}
+                if not report.partial:
+                    self._best = max(self._best, report.objective)
+                self._tell(report)
 
     def before_report(self, partial: bool) -> None:
         """Begin to write the weights, which stand still while they are measured."""
@@ -134,7 +145,7 @@ class Attempt:
         self.spends(report.spent)
         if report.samples <= self._said:
             return  # said before the trial was interrupted
-        self._last.update(epoch=report.epoch, samples=report.samples, step=report.step)
+        self._last = {"epoch": report.epoch, "samples": report.samples, "step": report.step}
         metric = self._setup.metric
         objective = metric.objective(report.metrics[metric.name])
         if not report.partial and objective > self._best:
@@ -144,18 +155,20 @@ class Attempt:
                 self._candidate.replace(self._home.path(best))
                 self._home.put(best)
         peak = self._peers.largest(devices.peak_memory_mb(self._setup.device), torch.device(self._setup.device))
-        metrics = {**report.metrics, "peak_memory_mb": peak}
-        spent, self._spent = dict(self._spent), Counter()
-        self.tell(
+        spent, self._spent = self._spent, {}
+        measured = Measured(
+            **self._standing(),
             objective=objective,
-            metrics=metrics,
+            metrics={**report.metrics, "peak_memory_mb": peak},
             partial=report.partial,
-            cached_layers=self.cached_layers,
             final=report.final,
             micro_batch=report.micro_batch,
             device=devices.name(self._setup.device),
+            cached_layers=self.cached_layers,
             spent=spent,
         )
+        self._told.append(measured)
+        self._tell(measured)  # does not return when Tune stops the trial
 
     def after_step(self, take: training.Take) -> None:
         """Copy a snapshot when it is time, or this machine's is running out, to be written while training goes on.
@@ -174,7 +187,7 @@ class Attempt:
         copied = {name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}
         numbers = {**snapshot.numbers, "seconds": time.time() - self._started}
         if self._setup.url:
-            numbers["told"] = list(self._told)
+            numbers["told"] = [dataclasses.asdict(report) for report in self._told]
         snapshot = checkpoints.Snapshot(tensors=copied, numbers=numbers)
         self._writing = self._thread.submit(self._keep, snapshot)
         self._written = time.monotonic()

@@ -5,9 +5,10 @@ and none is started. All waiting is done on the mailbox, which may take hours; t
 once, and give up after half an hour.
 """
 
+import dataclasses
 from typing import Any, Protocol
 
-from frostline.trainables._task import PeerLostError, Setup, Task
+from frostline.trainables._task import Failed, PeerLostError, Setup, Told
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training.peers import Peers
 
@@ -39,15 +40,15 @@ def serve(setup: Setup, rank: int, node: str, ask: Ask) -> None:
         slot_worker.group_nodes.update(nodes)
         failed, place = False, 0
 
-        def say(values: dict[str, Any]) -> None:
+        def report(told: Told) -> None:
             nonlocal failed, place
-            failed = failed or "failed" in values
+            failed = failed or isinstance(told.last, Failed)
             place += 1
-            if not ask("say", rank, place - 1, {**values, "node_id": node}):
+            if not ask("say", rank, place - 1, dataclasses.replace(told, node_id=node)):
                 raise SystemExit(0)  # as Tune ends a training
 
         try:
-            slot_worker.run(setup, [Task(**task) for task in tasks], say, peers)
+            slot_worker.run(setup, tasks, report, peers)
         except SystemExit:
             pass
         except Exception as error:

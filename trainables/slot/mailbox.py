@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+
+from frostline.trainables._task import DiskFull, Failed, Task, Told
 
 _PATIENCE = 10.0
 """Seconds that workers are given to come to the same end as one that has failed."""
@@ -18,8 +19,8 @@ class Mailbox:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._changed = asyncio.Condition()
-        self._number, self._tasks = 0, list[dict[str, Any]]()
-        self._said: list[dict[str, Any]] = []
+        self._number, self._tasks = 0, list[Task]()
+        self._said: list[Told] = []
         self._heard = 0
         self._answers: list[bool] = []
         self._done = dict.fromkeys(range(workers), 0)
@@ -41,7 +42,7 @@ class Mailbox:
 
     # --- the slot's side ---------------------------------------------------------------------
 
-    async def give(self, tasks: list[dict[str, Any]]) -> None:
+    async def give(self, tasks: list[Task]) -> None:
         """Tasks for the workers, when all of them are there and have done with the last ones."""
 
         def put() -> None:
@@ -54,7 +55,7 @@ class Mailbox:
     def _idle(self) -> bool:
         return all(done == self._number for done in self._done.values())
 
-    async def hear(self) -> dict[str, Any] | None:
+    async def hear(self) -> Told | None:
         """The next report; None when all workers have done."""
         await self._wait(lambda: len(self._said) > self._heard or self._idle() or bool(self._lost))
         if len(self._said) > self._heard:
@@ -76,24 +77,24 @@ class Mailbox:
 
     # --- a worker's side ---------------------------------------------------------------------
 
-    async def next(self, rank: int, node: str) -> tuple[list[dict[str, Any]], list[str]]:
+    async def next(self, rank: int, node: str) -> tuple[list[Task], list[str]]:
         """The next tasks of a worker that has done with those before, and the nodes of all workers."""
         done = self._done[rank]
         await self._tell(lambda: self._nodes.__setitem__(rank, node))
         await self._wait(lambda: self._number > done)
         return self._tasks, list(self._nodes.values())
 
-    async def say(self, rank: int, place: int, values: dict[str, Any]) -> bool:
-        """A worker's report, of each task's the so-manieth; returns whether the training goes on.
+    async def say(self, rank: int, place: int, told: Told) -> bool:
+        """Deliver report number `place` of the current tasks; return whether training goes on.
 
-        The first one's is passed on. Another one's is too if it says why the training has failed, and the first one
-        does not come to the same end.
+        The slot hears the reports of the first worker. It hears another worker's only where that one says why the
+        training has failed, and the first worker does not come to the same end.
         """
-        failed = "failed" in values or "disk_full" in values
+        failed = isinstance(told.last, (Failed, DiskFull))
         if rank > 0 and failed:
             await self._wait(lambda: len(self._said) > place, _PATIENCE)
         if len(self._said) <= place and (rank == 0 or failed):
-            await self._tell(lambda: self._said.append(values))
+            await self._tell(lambda: self._said.append(told))
         await self._wait(lambda: len(self._answers) > place)
         return self._answers[place]
 

@@ -8,7 +8,6 @@ import atexit
 import ctypes
 import functools
 import gc
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from frostline.spaces import Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._family import Examples, Family, load
-from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
+from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, Told
 from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import features
 from frostline.trainables.slot import node, ray_private
@@ -43,11 +42,10 @@ def train(config: dict[str, Any]) -> None:
 
     Heads read what the frozen body puts out from the prefix cache and take milliseconds an epoch, less than Tune
     needs between two trials; so those that wait are trained in one go, one after the other, each just as it would be
-    alone. Their reports are told together, as `said`.
+    alone. The messages of one training are told together.
 
-    A recipe that fails ends with a report that has `failed` and no `objective` (and `infeasible` where
-    it does not fit the device, `traceback` where the error is an unknown one); a full disk with one that
-    has `disk_full`. The process lives on. What is not the recipe's fault is raised.
+    A recipe that fails ends with a `Failed` message, a full disk with a `DiskFull`; the process lives on. What is not
+    the recipe's fault is raised.
 
     Args:
         config: the fields of a `Setup` as `setup` and of each `Task` in `tasks`.
@@ -60,9 +58,7 @@ def train(config: dict[str, Any]) -> None:
     run(Setup.of(config["setup"]), [Task(**task) for task in config["tasks"]], _report)
 
 
-def run(
-    setup: Setup, tasks: Sequence[Task], report: Callable[[dict[str, Any]], None], peers: Peers = peer_group.ALONE
-) -> None:
+def run(setup: Setup, tasks: Sequence[Task], report: Callable[[Told], None], peers: Peers = peer_group.ALONE) -> None:
     """As `train`; of several workers each is to be given the same.
 
     Args:
@@ -77,18 +73,22 @@ def run(
     for number, task in enumerate(tasks):
         if task.alone and not peers.leads:
             continue
-        said: list[dict[str, Any]] = []
-        _train(setup, task, report if len(tasks) == 1 else said.append, peer_group.ALONE if task.alone else peers)
-        if said:
-            report({**said[-1], "said": said, "task": number})
+        group = peer_group.ALONE if task.alone else peers
+        if len(tasks) == 1:
+            _train(setup, task, lambda message: report(Told(messages=(message,))), group)
+            continue
+        messages: list[Message] = []
+        _train(setup, task, messages.append, group)
+        if messages:
+            report(Told(messages=tuple(messages), task=number, whole=True))
 
 
-def _report(values: dict[str, Any]) -> None:
+def _report(told: Told) -> None:
     """Report to Tune; returns when the driver has recorded it, or not at all when it stops the trial."""
-    ray.tune.report(values)
+    ray.tune.report(told.to_tune())
 
 
-def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], peers: Peers) -> None:
+def _train(setup: Setup, task: Task, tell: Callable[[Message], None], peers: Peers) -> None:
     recipe = Recipe.from_json(task.recipe)
     entry = node.entry(setup, recipe, load(recipe.family))
     with (
@@ -120,20 +120,21 @@ def _train(setup: Setup, task: Task, tell: Callable[[dict[str, Any]], None], pee
             except (OSError, ray.exceptions.RayError, NodeError, PeerLostError):
                 raise
             except Exception as error:  # the recipe's or ours: said once and not tried again
-                attempt.tell(**_failure(error), final=True)
+                _tell_failure(attempt, error)
         except OSError as error:  # also of a file that was still being written when the recipe failed
             if error.errno not in DISK_FULL:
                 raise
-            attempt.tell(disk_full=[error.errno, os.strerror(error.errno), error.filename or ""], final=True)
+            attempt.disk_full(error)
 
 
-def _failure(error: Exception) -> dict[str, Any]:
-    """What is said of a failed training; of what nobody has foreseen, with its traceback."""
+def _tell_failure(attempt: Attempt, error: Exception) -> None:
+    """Tell why a training failed; with the traceback, where the error is not a known one."""
     if isinstance(error, devices.DoesNotFitError):
-        return {"failed": str(error), "infeasible": True}
-    if isinstance(error, training.NonFiniteLossError):
-        return {"failed": str(error)}
-    return {"failed": _last_line(error), "traceback": "".join(traceback.format_exception(error))}
+        attempt.fail(str(error), infeasible=True)
+    elif isinstance(error, training.NonFiniteLossError):
+        attempt.fail(str(error))
+    else:
+        attempt.fail(_last_line(error), traceback="".join(traceback.format_exception(error)))
 
 
 @contextmanager

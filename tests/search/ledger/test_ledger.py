@@ -15,7 +15,8 @@ from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _task
 from tests.search.altered import altered
-from tests.search.made import Clock, full_disk, said, session, taken, train, with_budget
+from tests.search.made import Clock, full_disk, session, taken, train, with_budget
+from tests.told import said
 
 
 def recorded(plan: Plan, name: str = "trials.jsonl") -> list[Trial]:

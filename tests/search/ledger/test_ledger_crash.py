@@ -22,7 +22,8 @@ from frostline.search.tune.asha import Rungs
 from frostline.spaces import Recipe
 from frostline.trainables import _task
 from tests.search.altered import altered
-from tests.search.made import Clock, said, session, with_budget
+from tests.search.made import Clock, session, with_budget
+from tests.told import said
 
 BAD = {3: (Outcome.FAILED, "loss is nan at step 3"), 4: (Outcome.INFEASIBLE, "out of memory")}
 FILES = ("trials.jsonl", "confirm.jsonl", run_folder.LOG)

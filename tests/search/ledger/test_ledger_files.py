@@ -8,7 +8,8 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records.folder import Job, Log
 from frostline.search.records.trials import Outcome
 from frostline.trainables import _task
-from tests.search.made import Clock, said, session, taken, train, with_budget
+from tests.search.made import Clock, session, taken, train, with_budget
+from tests.told import said
 
 
 def weights(ledger: Ledger, clock: Clock, job: Job, *scores: float) -> Path:

@@ -10,7 +10,8 @@ from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
-from tests.search.made import Clock, said, session, taken, train, with_budget
+from tests.search.made import Clock, session, taken, train, with_budget
+from tests.told import said
 
 
 def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:

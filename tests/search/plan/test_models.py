@@ -24,7 +24,8 @@ from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.sources import NotCachedError
 from tests import tiny
 from tests.search.altered import altered
-from tests.search.made import Clock, said, session, taken, train, with_budget
+from tests.search.made import Clock, session, taken, train, with_budget
+from tests.told import said
 
 
 def space_of(*models: Path) -> Space:

@@ -18,7 +18,8 @@ from frostline.search.records.trials import Line, Outcome, Records
 from frostline.search.report import page, view
 from frostline.spaces import Metric
 from tests.search.altered import altered
-from tests.search.made import Clock, line, said, session, taken
+from tests.search.made import Clock, line, session, taken
+from tests.told import said
 
 OLD: dict[str, Any] = {
     "number": 3,

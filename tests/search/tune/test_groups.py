@@ -9,10 +9,11 @@ from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
-from frostline.trainables._task import Task
+from frostline.trainables._task import Message, Task, Told
 from tests.search.altered import altered
-from tests.search.made import Clock, said, session, with_budget
+from tests.search.made import Clock, session, with_budget
 from tests.search.tune.test_hooks import Tune
+from tests.told import failed, said
 
 
 @pytest.fixture
@@ -70,12 +71,14 @@ def group(tune: Tune) -> Trial:
     return tune.start()
 
 
-def told(tune: Tune, trial: Trial, place: int, *scores: float, **more: object) -> bool:
-    """All reports of one training of a group, in one."""
-    reports = [said(e, s, tune.clock.now, final=e == len(scores)) for e, s in enumerate(scores, start=1)]
-    if more:
-        reports.append({"samples": 0, "final": True, **more})
-    return tune.result(trial, {**reports[-1], "said": reports, "task": place})
+def told(tune: Tune, trial: Trial, place: int, *scores: float, reason: str = "") -> bool:
+    """All messages of one training of a group, in one report; with a reason the last one says that it failed."""
+    messages: list[Message] = [
+        said(epoch, score, tune.clock.now, final=epoch == len(scores)) for epoch, score in enumerate(scores, start=1)
+    ]
+    if reason:
+        messages.append(failed(reason))
+    return tune.result(trial, Told(messages=tuple(messages), task=place, whole=True).to_tune())
 
 
 def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cached: Plan, clock: Clock) -> None:
@@ -108,10 +111,10 @@ def test_one_that_fails_is_followed_by_the_others(cached: Plan, clock: Clock) ->
     tune = Tune(cached, clock)
     trial = group(tune)
     last = len(trial.config["tasks"]) - 1
-    assert not told(tune, trial, 0, failed="loss is nan at step 3")
+    assert not told(tune, trial, 0, reason="loss is nan at step 3")
     for place in range(1, last):
         told(tune, trial, place, 0.5, 0.6)
-    assert not told(tune, trial, last, failed="loss is nan at step 5")
+    assert not told(tune, trial, last, reason="loss is nan at step 5")
     tune.over(trial)
     states = {t.number: (t.outcome, t.reason) for t in trial_records.read(cached.place.run / "trials.jsonl")}
     assert states[1] == (Outcome.FAILED, "loss is nan at step 3")

@@ -30,10 +30,11 @@ from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
 from frostline.search.tune.hooks import Asker, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.spaces import Recipe
-from frostline.trainables._task import Task
+from frostline.trainables._task import DiskFull, Message, Task, Told
 from tests.search.altered import altered
-from tests.search.made import Clock, said, session, train, with_budget
+from tests.search.made import Clock, session, train, with_budget
 from tests.search.tune.test_faults import DIED
+from tests.told import NOTHING_YET, failed, said
 
 
 class _Calm:
@@ -76,6 +77,10 @@ class Tune:
         self.recorder.on_trial_start(iteration=1, trials=[trial], trial=trial)
         return trial
 
+    def tell(self, trial: Trial, message: Message, **more: Any) -> bool:
+        """A message of the slot comes in; whether the trial stops."""
+        return self.result(trial, Told(messages=(message,), **more).to_tune())
+
     def result(self, trial: Trial, result: dict[str, Any]) -> bool:
         """A report comes in; whether the trial stops."""
         action = self.stopper.on_trial_result(None, trial, result)
@@ -85,9 +90,9 @@ class Tune:
             self.recorder.on_trial_complete(iteration=1, trials=[trial], trial=trial)
         return bool(action == TrialScheduler.STOP)
 
-    def report(self, trial: Trial, epoch: float, score: float, **more: Any) -> bool:
+    def report(self, trial: Trial, epoch: float, score: float, node_id: str = "", **more: Any) -> bool:
         final = epoch >= self.plan.budget.epochs
-        return self.result(trial, said(epoch, score, self.clock.now, final=final, **more))
+        return self.tell(trial, said(epoch, score, self.clock.now, final=final, **more), node_id=node_id)
 
     def over(self, trial: Trial) -> None:
         """The training function has returned."""
@@ -127,22 +132,28 @@ def tune(plan: Plan, clock: Clock) -> Tune:
 
 
 @pytest.mark.parametrize(
-    ("report", "outcome", "reason"),
+    ("last", "outcome", "reason"),
     [
-        ({}, Outcome.FAILED, "it ended without a report"),
-        ({"trial_id": "x", "done": True}, Outcome.FAILED, "it ended without a report"),
-        ({"objective": 0.5}, Outcome.PRUNED, ""),
-        ({"objective": 0.5, "final": False}, Outcome.PRUNED, ""),
-        ({"objective": 0.5, "final": True}, Outcome.COMPLETE, ""),
-        ({"objective": math.nan, "final": False}, Outcome.FAILED, "it ended without a report"),
-        ({"objective": math.inf, "final": True}, Outcome.FAILED, "it ended without a report"),
-        ({"failed": "loss is nan at step 3", "final": True}, Outcome.FAILED, "loss is nan at step 3"),
-        ({"objective": 0.5, "failed": "loss is nan at step 3", "final": True}, Outcome.FAILED, "loss is nan at step 3"),
-        ({"failed": "out of memory", "infeasible": True, "final": True}, Outcome.INFEASIBLE, "out of memory"),
+        (None, Outcome.FAILED, "it ended without a report"),
+        (said(1, 0.5, 0.0), Outcome.PRUNED, ""),
+        (said(1, 0.5, 0.0, final=True), Outcome.COMPLETE, ""),
+        (said(1, math.nan, 0.0), Outcome.FAILED, "it ended without a report"),
+        (said(1, math.inf, 0.0, final=True), Outcome.FAILED, "it ended without a report"),
+        (failed("loss is nan at step 3"), Outcome.FAILED, "loss is nan at step 3"),
+        (failed("KeyError: 'x'", traceback="Traceback"), Outcome.FAILED, "KeyError: 'x'"),
+        (failed("out of memory", infeasible=True), Outcome.INFEASIBLE, "out of memory"),
     ],
 )
-def test_how_a_trial_ended_is_read_from_its_last_report(report: dict[str, Any], outcome: Outcome, reason: str) -> None:
-    assert hooks.end_of(report) == (outcome, reason)
+def test_how_a_trial_ended_is_read_from_its_last_message(last: Message | None, outcome: Outcome, reason: str) -> None:
+    assert hooks.end_of(last) == (outcome, reason)
+
+
+@pytest.mark.parametrize("result", [{}, {"trial_id": "x", "done": True}])
+def test_a_result_of_tunes_own_reports_nothing(tune: Tune, result: dict[str, Any]) -> None:
+    trial = tune.start()
+    assert not tune.result(trial, result)
+    tune.over(trial)
+    assert tune.records == [(0, Outcome.FAILED, "it ended without a report")]
 
 
 # --- asked and stopped ---------------------------------------------------------------------------
@@ -222,9 +233,9 @@ def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> N
     ]
 
 
-@pytest.mark.parametrize("result", [{"failed": "x", "final": True}, {"disk_full": [28, "x"], "final": True}])
-def test_a_report_without_a_score_is_not_asked_about(tune: Tune, result: dict[str, Any]) -> None:
-    trial = tune.start()
+@pytest.mark.parametrize("message", [failed("x"), DiskFull(number=28, text="x", path="", **NOTHING_YET)])
+def test_a_message_without_a_score_is_not_asked_about(tune: Tune, message: Message) -> None:
+    trial, result = tune.start(), Told(messages=(message,)).to_tune()
     assert tune.stopper.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
     assert tune.board.error is None
 
@@ -234,17 +245,18 @@ def test_a_report_without_a_score_is_not_asked_about(tune: Tune, result: dict[st
 
 def test_the_last_report_may_come_twice(tune: Tune) -> None:
     trial = tune.start()
+    result = Told(messages=(said(1, 0.6, tune.clock.now),)).to_tune()
     for _ in range(2):
-        tune.recorder.on_trial_result(iteration=1, trials=[], trial=trial, result=said(1, 0.6, tune.clock.now))
+        tune.recorder.on_trial_result(iteration=1, trials=[], trial=trial, result=result)
     assert [len(trial.reports) for trial in tune.ledger.trials] == [1]
     assert len(tune.said) == 2
 
 
 def test_a_recipe_that_failed_leaves_its_reason_and_where_there_is_one_its_traceback(tune: Tune) -> None:
     known, unknown = tune.start(), tune.start()
-    tune.result(known, {"failed": "loss is nan at step 3", "samples": 0, "final": True})
+    tune.tell(known, failed("loss is nan at step 3"))
     tune.over(known)
-    tune.result(unknown, {"failed": "KeyError: 'x'", "traceback": "Traceback\n  KeyError: 'x'", "final": True})
+    tune.tell(unknown, failed("KeyError: 'x'", traceback="Traceback\n  KeyError: 'x'"))
     tune.over(unknown)
     assert tune.records == [(0, Outcome.FAILED, "loss is nan at step 3"), (1, Outcome.FAILED, "KeyError: 'x'")]
     folder = tune.plan.place.run / "trials"
@@ -254,7 +266,7 @@ def test_a_recipe_that_failed_leaves_its_reason_and_where_there_is_one_its_trace
 
 def test_a_recipe_that_does_not_fit_the_device_is_infeasible(tune: Tune) -> None:
     trial = tune.start()
-    tune.result(trial, {"failed": "one example needs more", "infeasible": True, "samples": 0, "final": True})
+    tune.tell(trial, failed("one example needs more", infeasible=True))
     tune.over(trial)
     assert tune.records == [(0, Outcome.INFEASIBLE, "one example needs more")]
 
@@ -396,7 +408,9 @@ def test_a_trial_that_dies_before_it_starts_is_recorded(plan: Plan, clock: Clock
 def test_an_error_in_a_hook_ends_the_search_at_the_next_step_and_nothing_is_recorded_after_it(tune: Tune) -> None:
     trial, other = tune.start(), tune.start()
     tune.step()
-    assert not tune.result(trial, {"objective": 0.5, "epoch": 1, "final": False})  # of a worker that lacks `samples`
+    result = Told(messages=(said(1, 0.5, tune.clock.now),)).to_tune()
+    del result["told"]["messages"][0]["samples"]  # a worker of another version
+    assert not tune.result(trial, result)
     before = (tune.plan.place.run / "trials.jsonl").read_bytes(), tune.text.getvalue()
     tune.over(trial)
     assert not tune.report(other, 2, 0.9)
@@ -404,7 +418,7 @@ def test_an_error_in_a_hook_ends_the_search_at_the_next_step_and_nothing_is_reco
     assert tune.asker.suggest("next") is None
     assert ((tune.plan.place.run / "trials.jsonl").read_bytes(), tune.text.getvalue()) == before
     for _ in range(2):
-        with pytest.raises(KeyError, match="samples"):
+        with pytest.raises(TypeError, match="samples"):
             tune.step()
 
 
@@ -429,7 +443,8 @@ def test_no_hook_lets_an_error_out(tune: Tune, hook: Callable[[Tune, Trial], obj
 
 def test_a_full_disk_of_a_slot_ends_the_search(tune: Tune) -> None:
     trial = tune.start()
-    tune.result(trial, {"disk_full": [errno.ENOSPC, "No space left on device: best.safetensors"], "final": True})
+    path = "trials/00000/best.safetensors"
+    tune.tell(trial, DiskFull(number=errno.ENOSPC, text="No space left on device", path=path, **NOTHING_YET))
     tune.over(trial)
     with pytest.raises(OSError, match=r"best\.safetensors") as caught:
         tune.step()
@@ -441,7 +456,7 @@ def test_trials_that_only_fail_end_the_search(tune: Tune) -> None:
     for _ in range(5):
         tune.step()
         trial = tune.start()
-        tune.result(trial, {"failed": "no such file", "samples": 0, "final": True})
+        tune.tell(trial, failed("no such file"))
         tune.over(trial)
     assert tune.asker.suggest("next") is None
     with pytest.raises(SearchFailedError, match="no such file"):

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from frostline.spaces import Metric
-from frostline.trainables._task import NodeError, PeerLostError, Setup, Task
+from frostline.trainables._task import Failed, NodeError, PeerLostError, Setup, Task, Told
 from frostline.trainables.slot import group as slot_group
 from frostline.trainables.slot import mailbox
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.slot.mailbox import Mailbox
 from frostline.trainables.training.peers import Peers
+from tests.told import failed, said
 
 SETUP = Setup(
     models={},
@@ -30,7 +31,21 @@ SETUP = Setup(
     workers=2,
 )
 
-Say = Callable[[dict[str, Any]], None]
+Report = Callable[[Told], None]
+
+
+def report(number: int, rank: int = 0) -> Told:
+    """A report with its number as the step, of the worker with this rank as the process."""
+    return Told(messages=(said(1, 0.5, 0.0, step=number, pid=rank),))
+
+
+def failure(reason: str) -> Told:
+    return Told(messages=(failed(reason),))
+
+
+def reason_of(told: Told) -> str:
+    assert isinstance(told.last, Failed)
+    return told.last.reason
 
 
 class Slot:
@@ -59,14 +74,14 @@ class Slot:
             self._pool.submit(slot_group.serve, SETUP, rank, f"node{rank}", self.ask) for rank in range(SETUP.workers)
         ]
 
-    def train(self, stop_at: int | None = None, name: str = "x") -> list[dict[str, Any]]:
+    def train(self, stop_at: int | None = None, name: str = "x") -> list[Told]:
         """One trial; what it says, stopped at its so-manieth report."""
-        self.ask("give", [{"folder": name, "recipe": ""}])
-        heard: list[dict[str, Any]] = []
-        while (said := self.ask("hear")) is not None:
-            heard.append(said)
+        self.ask("give", [Task(folder=name, recipe="")])
+        heard: list[Told] = []
+        while (told := self.ask("hear")) is not None:
+            heard.append(told)
             self.ask("answer", len(heard) != stop_at)
-            if len(heard) == stop_at or "failed" in said:
+            if len(heard) == stop_at or isinstance(told.last, Failed):
                 break
         return heard
 
@@ -86,7 +101,7 @@ def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
     made.close()
 
 
-def trains(monkeypatch: pytest.MonkeyPatch, how: Callable[[Task, Say, Peers], None]) -> None:
+def trains(monkeypatch: pytest.MonkeyPatch, how: Callable[[Task, Report, Peers], None]) -> None:
     monkeypatch.setattr(slot_worker, "run", lambda setup, tasks, report, peers: how(tasks[0], report, peers))
 
 
@@ -95,54 +110,54 @@ def test_the_first_workers_reports_are_told_and_the_answer_is_everyones(
 ) -> None:
     went: list[tuple[str, int, int]] = []
 
-    def how(task: Task, say: Say, peers: Peers) -> None:
+    def how(task: Task, say: Report, peers: Peers) -> None:
         for number in range(4):
             went.append((task.folder, peers.rank, number))
-            say({"number": number, "rank": peers.rank})
+            say(report(number, peers.rank))
 
     trains(monkeypatch, how)
     slot.start()
-    assert [(said["number"], said["rank"], said["node_id"]) for said in slot.train()] == [
+    assert [(told.last.step, told.last.pid, told.node_id) for told in slot.train()] == [
         (number, 0, "node0") for number in range(4)
     ]
-    assert [said["number"] for said in slot.train(stop_at=2, name="stopped")] == [0, 1]
-    assert [said["number"] for said in slot.train(name="next")] == [0, 1, 2, 3], "the workers have stayed"
+    assert [told.last.step for told in slot.train(stop_at=2, name="stopped")] == [0, 1]
+    assert [told.last.step for told in slot.train(name="next")] == [0, 1, 2, 3], "the workers have stayed"
     for rank in range(2):
         assert [number for name, of, number in went if (name, of) == ("stopped", rank)] == [0, 1]
     assert slot_worker.group_nodes == {"node0", "node1"}
 
 
 def test_a_failure_of_all_is_told_once_and_the_group_goes_on(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    trains(monkeypatch, lambda task, say, peers: say({"failed": f"by {peers.rank}"}))
+    trains(monkeypatch, lambda task, say, peers: say(failure(f"by {peers.rank}")))
     slot.start()
     for _ in range(2):
-        assert [said["failed"] for said in slot.train()] == ["by 0"]
+        assert [reason_of(told) for told in slot.train()] == ["by 0"]
     assert not any(worker.done() for worker in slot.workers)
 
 
 def test_a_failure_of_one_is_told_and_ends_the_group(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def how(task: Task, say: Say, peers: Peers) -> None:
+    def how(task: Task, say: Report, peers: Peers) -> None:
         if peers.rank == 1:
-            say({"failed": "out of memory"})
+            say(failure("out of memory"))
         else:
             threading.Event().wait(1.0)  # for the other one
 
     trains(monkeypatch, how)
     slot.start()
-    assert [said["failed"] for said in slot.train()] == ["out of memory"]
+    assert [reason_of(told) for told in slot.train()] == ["out of memory"]
     with pytest.raises(PeerLostError, match="worker 1 has failed, and the others have not"):
         slot.workers[1].result(5)
 
 
 def test_a_machine_that_cannot_train_says_so_and_which_it_is(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def how(task: Task, say: Say, peers: Peers) -> None:
+    def how(task: Task, say: Report, peers: Peers) -> None:
         if peers.rank == 1:
             raise NodeError("host: no run directory here")
-        say({"number": 0})
+        say(report(0))
 
     trains(monkeypatch, how)
     slot.start()
-    slot.ask("give", [{"folder": "x", "recipe": ""}])
+    slot.ask("give", [Task(folder="x", recipe="")])
     with pytest.raises(NodeError):
         slot.workers[1].result(5)
     while slot.ask("hear") is not None:

@@ -46,7 +46,7 @@ def test_the_data_is_prepared_once_by_whoever_comes_first(
 
 
 def test_a_trial_tells_there_what_it_tells_at_the_driver(slot: Slot, elsewhere: Slot) -> None:
-    assert elsewhere.train()[-1]["objective"] > 0.5
+    assert elsewhere.train()[-1].objective > 0.5
     assert entry(elsewhere).is_relative_to(_storage.cache_root())
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from frostline.trainables import _freezing, _storage
-from frostline.trainables._task import Task
+from frostline.trainables._task import Measured, Task
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation
@@ -19,23 +20,21 @@ from tests.trainables.slots import STEPS, Slot, core, recorded
 
 def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
     told = slot.train()
-    assert [values["step"] for values in told] == [4, 8, 13, STEPS]
-    assert [values["samples"] for values in told][1::2] == [60, 120]
-    assert [values["final"] for values in told] == [False, False, False, True]
-    for values in told:
-        assert set(values) == {
-            *("epoch", "samples", "step", "objective", "metrics", "partial", "cached_layers", "final"),
-            *("micro_batch", "device", "seconds", "pid", "node", "time", "spent"),
-        }
-        assert values["objective"] == values["metrics"]["accuracy"]
-        assert set(values["metrics"]) == {"accuracy", "macro_f1", "loss", "train_loss", "peak_memory_mb"}
-        assert 50 < values["metrics"]["peak_memory_mb"] < 20_000
-        assert (values["pid"], values["device"], values["micro_batch"]) == (os.getpid(), "cpu", 8)
-        assert values["epoch"] == values["samples"] / 60
-    seconds = [values["seconds"] for values in told]
+    assert [message.step for message in told] == [4, 8, 13, STEPS]
+    assert [message.samples for message in told][1::2] == [60, 120]
+    assert [message.final for message in told] == [False, False, False, True]
+    for message in told:
+        assert isinstance(message, Measured)
+        assert message.objective == message.metrics["accuracy"]
+        assert set(message.metrics) == {"accuracy", "macro_f1", "loss", "train_loss", "peak_memory_mb"}
+        assert 50 < message.metrics["peak_memory_mb"] < 20_000
+        assert (message.pid, message.device, message.micro_batch) == (os.getpid(), "cpu", 8)
+        assert (message.node, message.cached_layers) == (socket.gethostname(), 0)
+        assert message.epoch == message.samples / 60
+    seconds = [message.seconds for message in told]
     assert seconds == sorted(seconds)
     assert 0 < seconds[0] < seconds[-1] < 60
-    spent = [values["spent"] for values in told]
+    spent = [message.spent for message in told]
     assert all(set(parts) == {"training", "evaluation", "data"} and min(parts.values()) >= 0 for parts in spent)
     # The rest goes into the files, on a busy machine half of it all; nothing is counted twice.
     assert 0 < sum(sum(parts.values()) for parts in spent) <= seconds[-1] + 0.05
@@ -48,12 +47,12 @@ def test_the_weights_of_the_best_report_are_on_disk_before_it_is_told(slot: Slot
     kept: list[bytes] = []
     slot.on_report = lambda _: kept.append(slot.best().read_bytes())
     told = slot.train()
-    scores = [values["objective"] for values in told]
+    scores = [message.objective for message in told]
     assert scores != sorted(set(scores)), "not every report is a new best"
     best = float("-inf")
-    for i, values in enumerate(told):
-        if values["objective"] > best:
-            best = values["objective"]
+    for i, message in enumerate(told):
+        if message.objective > best:
+            best = message.objective
             assert not i or kept[i] != kept[i - 1]
             assert score(slot, kept[i]) == best
         else:
@@ -82,8 +81,8 @@ def test_no_snapshot_is_written_before_it_is_time(slot: Slot) -> None:
 
 def test_what_fits_this_device_is_known_from_earlier_trials(slot: Slot) -> None:
     told = slot.train(micro_batches={"cpu": 2, "NVIDIA H100": 5})
-    assert {values["micro_batch"] for values in told} == {2}
-    assert {values["micro_batch"] for values in slot.train(micro_batches={"NVIDIA H100": 5})} == {8}
+    assert {message.micro_batch for message in told} == {2}
+    assert {message.micro_batch for message in slot.train(micro_batches={"NVIDIA H100": 5})} == {8}
 
 
 # --- a trial that is interrupted
@@ -98,7 +97,7 @@ def test_interrupted_it_goes_on_from_its_snapshot_and_says_nothing_twice(slot: S
     snapshot = checkpoints.read(slot.last())
     assert snapshot
     step = snapshot.numbers["counters"][0]
-    assert 1 <= step <= before[-1]["step"]
+    assert 1 <= step <= before[-1].step
 
     after = slot.train(every=0, **recorded(before))
     assert slot.steps == list(range(step, STEPS)), "nothing before the snapshot is trained again"
@@ -108,7 +107,7 @@ def test_interrupted_it_goes_on_from_its_snapshot_and_says_nothing_twice(slot: S
 
 def test_interrupted_at_every_report_it_says_the_same(slot: Slot) -> None:
     whole, told = slot.train("trials/whole"), slot.train_until(1, every=0)
-    while not told[-1]["final"]:
+    while not told[-1].final:
         told = told + slot.train_until(1, every=0, **recorded(told))
     assert core(told) == core(whole)
     assert slot.best().read_bytes() == slot.best("trials/whole").read_bytes()
@@ -118,7 +117,7 @@ def test_what_the_driver_has_not_recorded_is_told_again(slot: Slot) -> None:
     """The process died after it wrote the weights, and before the driver wrote the report down."""
     whole, before = slot.train("trials/whole"), slot.train_until(3, every=0)
     after = slot.train(every=0, **recorded(before[:2]))
-    assert core(after) == core([values for values in whole[2:] if values["step"] > slot.steps[0]])
+    assert core(after) == core([message for message in whole[2:] if message.step > slot.steps[0]])
     slot.last().unlink()
     assert core(slot.train(every=0, **recorded(before[:2]))) == core(whole[2:])
 
@@ -142,11 +141,11 @@ def test_the_seconds_of_a_resumed_trial_go_on_counting(slot: Slot) -> None:
     before = slot.train_until(2, every=0)
     snapshot = checkpoints.read(slot.last())
     assert snapshot
-    assert 0 < snapshot.numbers["seconds"] < before[-1]["seconds"]
+    assert 0 < snapshot.numbers["seconds"] < before[-1].seconds
     snapshot.numbers["seconds"] += 1000.0
     checkpoints.write(snapshot, slot.last())
     after = slot.train(every=0, **recorded(before))
-    assert all(1000 < values["seconds"] < 1060 for values in after)
+    assert all(1000 < message.seconds < 1060 for message in after)
     written = checkpoints.read(slot.last())
     assert written
     assert written.numbers["seconds"] > 1000, "and of one resumed again"
@@ -160,8 +159,7 @@ def test_a_snapshot_of_another_recipe_or_version_is_none(slot: Slot) -> None:
     for numbers in ({}, {"seconds": 1.0}, {**snapshot.numbers, "recipe": "another"}):
         checkpoints.write(checkpoints.Snapshot(tensors=snapshot.tensors, numbers=numbers), slot.last())
         after = slot.train(every=1000, **recorded(before))
-        assert [said["metrics"]["accuracy"] for said in after] == [said["metrics"]["accuracy"] for said in whole[1:]]
-        assert not any("failed" in said for said in after)
+        assert [report.metrics["accuracy"] for report in after] == [report.metrics["accuracy"] for report in whole[1:]]
 
 
 def test_files_that_a_killed_process_left_half_written_are_removed(slot: Slot) -> None:
@@ -184,9 +182,9 @@ def test_what_was_measured_on_some_of_the_examples_keeps_no_weights(slot: Slot) 
     slot.setup = dataclasses.replace(slot.setup, validate_on=(5, 20, 20, 20))
     slot.on_report = lambda _: kept.append(slot.best().exists())
     told = slot.train()
-    assert [values["partial"] for values in told] == [True, False, False, False]
+    assert [message.partial for message in told] == [True, False, False, False]
     assert kept == [False, True, True, True]
-    assert (told[0]["metrics"]["accuracy"] * 5) % 1 == 0, "of five examples"
+    assert (told[0].metrics["accuracy"] * 5) % 1 == 0, "of five examples"
     slot.setup = dataclasses.replace(slot.setup, validate_on=())
     whole = slot.train("trials/whole")
     assert core(told[1:]) == core(whole[1:]), "and changes nothing of what follows"
@@ -196,12 +194,12 @@ def test_several_tasks_are_trained_one_after_the_other_each_as_it_would_be_alone
     recipes = [dataclasses.replace(slot.recipe, seed=seed, learning_rate=rate) for seed, rate in ((0, 5e-3), (1, 1e-3))]
     alone = [slot.train(f"alone/{n}", recipe=recipe) for n, recipe in enumerate(recipes)]
     tasks = [Task(folder=f"group/{n}", recipe=recipe.to_json()) for n, recipe in enumerate(recipes)]
-    slot.told = []
+    slot.reports = []
     slot_worker.train({"setup": dataclasses.asdict(slot.setup), "tasks": [dataclasses.asdict(task) for task in tasks]})
-    assert [values["task"] for values in slot.told] == [0, 1]
-    for values, expected in zip(slot.told, alone, strict=True):
-        assert core(values["said"]) == core(expected)
-        assert values["final"]
+    assert [(told.task, told.whole) for told in slot.reports] == [(0, True), (1, True)]
+    for told, expected in zip(slot.reports, alone, strict=True):
+        assert core(list(told.messages)) == core(expected)
+        assert told.messages[-1].final
     for n in range(2):
         assert slot.best(f"group/{n}").read_bytes() == slot.best(f"alone/{n}").read_bytes()
 
@@ -210,10 +208,10 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
     whole = slot.train("trials/whole")
     slot.change(boundaries=(1, 2), weights="w")
     found = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
-    assert [values["samples"] for values in found] == [values["samples"] for values in whole]
-    assert {values["cached_layers"] for values in found} == {1}
+    assert [message.samples for message in found] == [message.samples for message in whole]
+    assert {message.cached_layers for message in found} == {1}
     for one, other in zip(found, whole, strict=True):
-        assert one["metrics"]["loss"] == pytest.approx(other["metrics"]["loss"], rel=1e-3)
+        assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
     entries = list((_storage.cache_root() / "features").iterdir())
     assert len(entries) >= 2, "the pass filled both boundaries"
 
@@ -235,13 +233,13 @@ def test_of_several_workers_only_the_first_writes_and_does_what_is_for_one(slot:
     alone = Task(folder="trials/00000", recipe=slot.recipe.to_json(), alone=True)
     expected = core(slot.train())
     slot.best().unlink()
-    slot_worker.run(slot.setup, [alone], slot.told.append, Peers(1, 2))
+    slot_worker.run(slot.setup, [alone], slot.reports.append, Peers(1, 2))
     assert core(slot.told) == expected, "nothing more"
-    slot_worker.run(slot.setup, [alone], slot.told.append, Peers(0, 2))
+    slot_worker.run(slot.setup, [alone], slot.reports.append, Peers(0, 2))
     assert core(slot.told) == expected * 2
     assert slot.best().exists()
     slot.best().unlink()
     setup = dataclasses.replace(slot.setup, checkpoint_every=0.0)
-    slot_worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.told.append, NotTheFirst())
+    slot_worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.reports.append, NotTheFirst())
     assert core(slot.told) == expected * 3
     assert list(slot.best().parent.iterdir()) == []

@@ -2,10 +2,10 @@
 
 import dataclasses
 import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray.exceptions
@@ -13,7 +13,7 @@ import torch
 
 from frostline.trainables import _family
 from frostline.trainables._atomic import DISK_FULL
-from frostline.trainables._task import NodeError, best_path, last_path
+from frostline.trainables._task import DiskFull, Failed, NodeError, Told, best_path, last_path
 from frostline.trainables.slot import worker as slot_worker
 from frostline.trainables.training import checkpoint as checkpoints
 from tests.trainables.slots import FAMILY, NEVER, Slot, core, recorded
@@ -21,10 +21,10 @@ from tests.trainables.slots import FAMILY, NEVER, Slot, core, recorded
 
 def test_a_loss_that_is_not_finite_is_a_failure(slot: Slot) -> None:
     (told,) = slot.train(recipe=dataclasses.replace(slot.recipe, learning_rate=1e38, warmup=0.0))
-    assert re.fullmatch(r"loss is (nan|inf) at step [1-9], learning rate [\d.]+e\+3[78]", told["failed"])
-    assert told["final"]
-    assert not {"objective", "infeasible", "traceback", "disk_full"} & set(told)
-    assert {"epoch", "samples", "step", "seconds", "pid", "time"} <= set(told)
+    assert isinstance(told, Failed)
+    assert re.fullmatch(r"loss is (nan|inf) at step [1-9], learning rate [\d.]+e\+3[78]", told.reason)
+    assert (told.infeasible, told.traceback) == (False, "")
+    assert (told.epoch, told.samples, told.step, told.pid) == (0.0, 0, 0, os.getpid())
 
 
 def test_a_failure_leaves_the_process_as_it_was(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +55,10 @@ def test_what_does_not_fit_is_a_failure_and_infeasible(slot: Slot, monkeypatch: 
     """A CPU never raises this error by itself."""
     monkeypatch.setattr(_family.load(FAMILY), "logits", _raising(torch.OutOfMemoryError("out of memory"), 0))
     (told,) = slot.train()
-    assert told["failed"] == "out of GPU memory at step 0 with a micro-batch of 1"
-    assert told["infeasible"] is True
-    assert told["final"] is True
-    assert not {"objective", "traceback"} & set(told)
+    assert isinstance(told, Failed)
+    assert told.reason == "out of GPU memory at step 0 with a micro-batch of 1"
+    assert told.infeasible is True
+    assert told.traceback == ""
 
 
 def test_a_failure_after_reports_says_where_the_trial_stood(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,19 +67,18 @@ def test_a_failure_after_reports_says_where_the_trial_stood(slot: Slot, monkeypa
     told = slot.train()  # 8 steps, 3 evaluations of 2 batches
     assert core(told[:-1]) == core(whole[: len(told) - 1])
     assert len(told) > 1
-    assert told[-1]["failed"] == "half way"
-    assert {key: told[-1][key] for key in ("epoch", "samples", "step")} == {
-        key: told[-2][key] for key in ("epoch", "samples", "step")
-    }
+    failed, before = told[-1], told[-2]
+    assert failed.reason == "half way"
+    assert (failed.epoch, failed.samples, failed.step) == (before.epoch, before.samples, before.step)
 
 
 def test_a_depth_the_model_lacks_is_a_failure_with_its_traceback(slot: Slot) -> None:
     (told,) = slot.train(recipe=dataclasses.replace(slot.recipe, frozen_layers=99))
-    assert told["failed"] == "frozen_layers must be 0 to 3 for this model, got 99"
-    assert told["traceback"].startswith("Traceback (most recent call last):")
-    assert "in freeze" in told["traceback"]
-    assert told["final"] is True
-    assert not {"objective", "infeasible"} & set(told)
+    assert isinstance(told, Failed)
+    assert told.reason == "frozen_layers must be 0 to 3 for this model, got 99"
+    assert told.traceback.startswith("Traceback (most recent call last):")
+    assert "in freeze" in told.traceback
+    assert told.infeasible is False
 
 
 @pytest.mark.parametrize(
@@ -91,8 +90,8 @@ def test_an_unknown_error_is_one_line_and_a_traceback(
 ) -> None:
     monkeypatch.setattr(_family.load(FAMILY), "logits", _raising(error, 0))
     (told,) = slot.train()
-    assert told["failed"] == failed
-    assert type(error).__name__ in told["traceback"]
+    assert told.reason == failed
+    assert type(error).__name__ in told.traceback
 
 
 @pytest.mark.parametrize(("every", "file"), [(0, "last.safetensors"), (NEVER, ".best.safetensors.new")])
@@ -101,11 +100,10 @@ def test_a_full_disk_is_told_and_nothing_is_raised(
 ) -> None:
     run = small_disk("64k")
     (told,) = slot.train(run=run, every=every)
-    error = OSError(*told["disk_full"])  # as the driver makes it
+    assert isinstance(told, DiskFull)
+    error = OSError(told.number, told.text, told.path)  # as the driver makes it
     assert error.errno == errno.ENOSPC
     assert str(error) == f"[Errno 28] No space left on device: '{run}/trials/00000/{file}'"
-    assert told["final"] is True
-    assert not {"objective", "failed", "infeasible", "traceback"} & set(told)
     assert list((run / "trials" / "00000").iterdir()) == []
 
 
@@ -115,8 +113,8 @@ def test_a_full_disk_met_while_a_failure_is_said_is_what_is_said(
     """The snapshot of the first step is still being written when the second fails; the driver pauses for the disk."""
     monkeypatch.setattr(_family.load(FAMILY), "logits", _raising(RuntimeError("the second step"), 1))
     (told,) = slot.train(run=small_disk("64k"), every=0)
-    assert told["disk_full"][0] == errno.ENOSPC
-    assert not {"failed", "traceback"} & set(told)
+    assert isinstance(told, DiskFull)
+    assert told.number == errno.ENOSPC
 
 
 def test_a_disk_that_fills_up_leaves_the_older_snapshot_to_go_on_from(
@@ -125,7 +123,7 @@ def test_a_disk_that_fills_up_leaves_the_older_snapshot_to_go_on_from(
     for seed in range(10):
         slot.recipe = dataclasses.replace(slot.recipe, seed=seed)
         whole = slot.train(f"trials/{seed}")
-        if whole[1]["objective"] > whole[0]["objective"]:
+        if whole[1].objective > whole[0].objective:
             break
     else:
         pytest.fail("no second report writes new weights")
@@ -133,7 +131,7 @@ def test_a_disk_that_fills_up_leaves_the_older_snapshot_to_go_on_from(
     slot.on_report = lambda _: _fill(run) if len(slot.told) == 1 else None
     told = slot.train(run=run, every=0)
     assert len(told) == 2
-    assert told[-1]["disk_full"][0] == errno.ENOSPC
+    assert told[-1].number == errno.ENOSPC
     assert core(told[:-1]) == core(whole[: len(told) - 1])
     (run / "ballast").unlink()
     before = told[:-1]
@@ -167,7 +165,7 @@ def test_another_error_of_the_disk_is_raised(slot: Slot) -> None:
 
 
 def test_an_error_of_ray_is_no_fault_of_the_recipe(slot: Slot) -> None:
-    def lose(_: dict[str, Any]) -> None:
+    def lose(_: Told) -> None:
         raise ray.exceptions.RaySystemError("the driver has gone")
 
     slot.on_report = lose
