@@ -1,4 +1,4 @@
-"""What to search: one file a space, found by its path. Nothing here imports torch or Ray."""
+"""The spaces that can be searched, one file each, and the types they are made of. Nothing here imports torch or Ray."""
 
 from frostline.spaces._catalog import load, names
 from frostline.spaces._metric import Metric

@@ -23,7 +23,7 @@ class Recipe:
     family: str
     """File in `trainables/`."""
     model: str
-    """Where the pretrained weights come from, as in `Profile.model`."""
+    """Source of the pretrained weights, as in `Profile.model`."""
     data: Data
     budget: Budget
     learning_rate: float
@@ -33,16 +33,16 @@ class Recipe:
     frozen_layers: int = field(metadata={"unit": "blocks"})
     """Blocks, counted from the input, that stay fixed."""
     weight_decay: float
-    """Decoupled weight decay of AdamW; biases and norms have none."""
+    """Decoupled weight decay of AdamW. Biases and norms are not decayed."""
     augmentation: str = "none"
-    """What training does to its inputs at random: `none`, `light` (pictures: a random resized crop and a flip), or
-    `randaugment-<magnitude>` (also two random operations; Cubuk et al. 2019, arXiv:1909.13719)."""
+    """Random changes to training inputs: `none`, `light` (pictures: a random resized crop and a flip), or
+    `randaugment-<magnitude>` (two random operations more; Cubuk et al. 2019, arXiv:1909.13719)."""
     label_smoothing: float = field(default=0.0, metadata={"unit": "0 to 1"})
-    """Share of the target that goes to all classes alike (Szegedy et al. 2015, arXiv:1512.00567)."""
+    """Share of the target that is spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567)."""
     dropout: float | None = field(default=None, metadata={"unit": "0 to 1"})
-    """Of what the head reads; None leaves it as the pretrained model has it."""
+    """Dropout probability of the head's input; None keeps the pretrained model's own."""
     warmup: float = field(default=0.1, metadata={"unit": "0 to 1 of the steps"})
-    """Fraction of all steps over which the learning rate rises linearly; it falls linearly after."""
+    """Fraction of all steps over which the learning rate rises linearly. After them it falls linearly."""
     clip_norm: float = 1.0
     """Largest 2-norm of the gradient."""
     seed: int = 0
@@ -50,12 +50,12 @@ class Recipe:
     metric: str = "accuracy"
     """Validation metric that says which report of the trial is its best."""
     cached_layers: int = 0
-    """Of the frozen blocks, so many are not run: what they put out is computed once for all trials and read
-    from the prefix cache. Changes a score by rounding at most."""
+    """Number of frozen blocks that do not run: their outputs are computed once for all trials and read from the prefix
+    cache. It changes a score by rounding at most."""
     cache_dtype: str = "float32"
-    """How those outputs are stored."""
+    """Type in which these outputs are stored."""
     frozen_fraction: float | None = field(default=None, metadata={"unit": "0 to 1 of the blocks"})
-    """What `frozen_layers` was mapped from where the model is searched: a part of that model's blocks, 0 to 1."""
+    """The share of the model's blocks from which `frozen_layers` was computed; None if the model is not searched."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "clip_norm", "warmup"):
@@ -87,7 +87,7 @@ class Recipe:
 
     @property
     def deterministic_input(self) -> bool:
-        """Whether an example is the same input in every epoch, so that what frozen blocks make of it can be kept."""
+        """True if an example is the same input in every epoch, so that the outputs of frozen blocks can be cached."""
         return self.augmentation == "none"
 
     def to_json(self) -> str:
@@ -95,7 +95,7 @@ class Recipe:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def training(self) -> str:
-        """JSON of what decides its training: all but what a search may spend on other recipes."""
+        """JSON of everything that decides its training: all fields but the parts of the budget for other recipes."""
         fields = dataclasses.asdict(self)
         fields["budget"] = {"epochs": self.budget.epochs}
         return json.dumps(fields, sort_keys=True)
@@ -105,7 +105,7 @@ class Recipe:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: not JSON, or fields that a recipe does not have or lacks.
+            ValueError: not JSON, an unknown field, or a missing one.
         """
         try:
             fields = json.loads(text)
@@ -118,7 +118,7 @@ class Recipe:
         """This recipe at another point of the space.
 
         Raises:
-            ValueError: a parameter that is no field of a recipe.
+            ValueError: a parameter is not a field of a recipe.
         """
         unknown = set(params) - {f.name for f in dataclasses.fields(self)}
         if unknown:
@@ -133,9 +133,9 @@ _UNITS = {
     "loss": "nats",
     "train_loss": "nats",
 }
-"""Of the fields of a recipe and of the metrics of a training; what is not in here is a bare number or a name."""
+"""Units of the fields of a recipe and of the metrics of a training. Others are bare numbers or names."""
 
 
 def with_unit(name: str) -> str:
-    """The name of a parameter or a metric with its unit: `batch_size (examples)`; a bare number has none."""
+    """The name of a parameter or a metric, with its unit if it has one: `batch_size (examples)`."""
     return f"{name} ({_UNITS[name]})" if name in _UNITS else name

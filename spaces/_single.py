@@ -1,4 +1,4 @@
-"""The space of one point: a recipe that is trained again."""
+"""The space of a single recipe, to train it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_SEARCHED = {"family", "model", "data", "budget", "seed", "metric", "cached_
 
 
 def of_recipe(recipe: Recipe) -> Space:
-    """A space that holds this recipe and nothing else; its budget is one trial, trained to its end."""
+    """A space with this recipe alone. Its budget is one trial, trained to its end."""
     from optuna.distributions import CategoricalDistribution
 
     by_fraction = recipe.frozen_fraction is not None

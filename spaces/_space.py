@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # optuna takes a second to import; `--help` and error message
     from optuna.distributions import BaseDistribution
 
 ALL = "all"
-"""As a value of `frozen_layers`: every block of the model, so that only the head trains."""
+"""Value of `frozen_layers` that means every block of the model, so that only the head trains."""
 
 Value = float | int | str | bool
 
@@ -20,7 +20,7 @@ _ALWAYS_SEARCHED = ("learning_rate", "batch_size", "weight_decay")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Depth:
-    """A range of `frozen_layers`. `high=None` is resolved to the number of blocks the model has."""
+    """A range of `frozen_layers`. `high=None` becomes the number of blocks that the model has."""
 
     low: int = 0
     high: int | None = None
@@ -32,26 +32,26 @@ class Depth:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """Which examples a profile trains on, and how they are cut into three disjoint slices."""
+    """The examples of a profile, and how they are cut into three disjoint slices."""
 
     source: str
     """`package:<module>`, a hub name, a folder, or a CSV, Parquet or JSONL file."""
     text: str = "text"
-    """Name of the column with the input; of a tree of image folders it has no meaning."""
+    """Name of the column with the input. A tree of image folders has no columns."""
     label: str = "label"
-    """Name of the column with the class."""
+    """Name of the column with the class. A tree of image folders has no columns."""
     train: int | None = None
-    """Training examples; None takes all that the other slices leave."""
+    """Training examples; None takes all that are not in another slice."""
     validation: int | None = None
     """Validation examples; None takes the source's own split, or a tenth of the training rows."""
     test: int | None = None
     """Test examples; None takes the source's own split, or a tenth of the rows."""
     max_length: int = 512
-    """Tokens a text is cut to, special tokens counted in."""
+    """Largest number of tokens of a text, special tokens included; a longer text is cut."""
     truncation_side: str = "right"
-    """Which end of a longer text is cut off, in transformers' words: `left` keeps its last tokens."""
+    """The end of a longer text that is cut off, in transformers' words: `left` keeps the last tokens."""
     image_size: int | None = None
-    """Pixels of each side of a picture as the model sees it; None is what its weights were trained with."""
+    """Pixels of each side of a picture as the model sees it; None takes the size that its weights were trained with."""
     seed: int = 0
     """Seed of the shuffle before the cut; not the seed of the search."""
 
@@ -70,7 +70,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a search may spend, where ASHA may stop a trial, and how the winner is confirmed."""
+    """The cost of a search at most, where ASHA may stop a trial, and how the winner is confirmed."""
 
     trials: int | None
     """Number of recipes tried; None leaves it to `seconds`."""
@@ -79,13 +79,13 @@ class Budget:
     first_rung: float
     """Epochs before a trial may be stopped."""
     reduction_factor: float = 2.0
-    """One in so many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
+    """One trial in this many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
     seconds: float | None = None
     """Wall-clock time of the trials and their confirmation, over all sessions of the search; None is no limit."""
     confirm_recipes: int = 3
-    """Best recipes that are trained again before one of them wins; 0 takes the best trial as it is."""
+    """Best recipes that are trained again before one of them wins; 0 takes the best trial as the winner."""
     confirm_seeds: int = 3
-    """Fresh seeds for each of them."""
+    """Fresh seeds for each of these recipes."""
 
     def __post_init__(self) -> None:
         if self.trials is None and self.seconds is None:
@@ -110,33 +110,35 @@ class Profile:
     """One scale at which a space can run: `full` (published model and data) or `small` (offline)."""
 
     model: str
-    """`package:<module>`, a hub name, or a folder that `from_pretrained` loads; where the model is searched, that of
-    the recipes tried first."""
+    """`package:<module>`, a hub name, or a folder that `from_pretrained` loads. If the model is searched, the recipes
+    tried first use this one."""
     data: Data
     budget: Budget
     models: tuple[str, ...] = ()
-    """All models of a search over models, each as `model`; none where the model is not searched."""
+    """All models of a search over models, written as `model` is; empty if the model is not searched."""
 
     def __post_init__(self) -> None:
         if self.models and (self.model not in self.models or len({*self.models}) < len(self.models)):
-            raise ValueError(f"models must differ, and {self.model!r} be one of them, got {', '.join(self.models)}")
+            raise ValueError(
+                f"models must differ, and {self.model!r} must be one of them, got {', '.join(self.models)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """What is searched. One file in `spaces/` holds one, as `SPACE`."""
+    """The recipes that a search may try. A file in `spaces/` holds one, as `SPACE`."""
 
     name: str
     """Name of the file, and of the space on the command line."""
     summary: str
     """One line for `--list`."""
     family: str
-    """File in `trainables/` that trains it."""
+    """Name of the file in `trainables/` that trains it."""
     parameters: Mapping[str, BaseDistribution | Depth]
-    """Distribution of each parameter that is searched; the names are fields of `Recipe`. Where the profiles have
-    models to search, the frozen depth is `frozen_fraction`, a part of a model's blocks, else `frozen_layers`."""
+    """Distribution of each parameter that is searched; the names are fields of `Recipe`. The frozen depth is
+    `frozen_layers`, or, if the profiles have models to search, `frozen_fraction`, a share of a model's blocks."""
     recipes: Mapping[str, Mapping[str, Value]]
-    """Recipes of the literature, tried first and in this order; each gives every parameter."""
+    """Recipes of the literature, tried first and in this order. Each gives a value for every parameter."""
     full: Profile
     small: Profile
     metric: str = ""
@@ -144,7 +146,7 @@ class Space:
 
     def __post_init__(self) -> None:
         if "model" in self.parameters:
-            raise ValueError(f"the models that {self.name} searches stand in its profiles, not in its parameters")
+            raise ValueError(f"the models that {self.name} searches belong in its profiles, not in its parameters")
         for profile in (self.full, self.small):
             depth = "frozen_fraction" if profile.models else "frozen_layers"
             if {"frozen_fraction", "frozen_layers"} & set(self.parameters) - {depth}:

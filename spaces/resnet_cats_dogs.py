@@ -5,8 +5,8 @@ Full profile (2 x 12,500 pictures of the hub, 1 GPU): not run yet:
     python search/run.py --space resnet_cats_dogs --profile full
     python search/run.py --space resnet_cats_dogs --profile full --dataset FOLDER     # train/ and val/, or classes
 
-Small profile: no pictures of cats and dogs come as a package, so without --dataset it is a small model on 1,797
-digits, to see that everything runs:
+Small profile: no package holds pictures of cats and dogs, so without --dataset it trains a small model on 1,797 digits,
+to show that everything runs:
 
     python search/run.py --space resnet_cats_dogs
 """
@@ -31,7 +31,7 @@ SPACE = Space(
         "dropout": FloatDistribution(0.0, 0.5),
     },
     recipes={
-        # What tutorials of transfer learning begin with: a new head on a frozen body, Adam, 1e-4.
+        # Tutorials of transfer learning begin with a new head on a frozen body, Adam, 1e-4.
         "default": {"learning_rate": 1e-4, "batch_size": 32, "frozen_layers": ALL, **_REST},
         "linear probe": {"learning_rate": 1e-3, "batch_size": 32, "frozen_layers": ALL, **_REST},
     },

@@ -28,13 +28,13 @@ def test_its_depth_is_a_fraction_and_only_its() -> None:
     one = bert_imdb.SPACE.full
     with pytest.raises(ValueError, match="is searched as frozen_layers"):
         space(full=one)
-    with pytest.raises(ValueError, match="stand in its profiles"):
+    with pytest.raises(ValueError, match="belong in its profiles"):
         space("model", "frozen_fraction")
 
 
 @pytest.mark.parametrize("models", [("b",), ("a", "a")])
 def test_the_model_is_one_of_its_models_and_they_differ(models: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="models must differ, and 'a' be one of them"):
+    with pytest.raises(ValueError, match="models must differ, and 'a' must be one of them"):
         dataclasses.replace(BOTH, models=models)
 
 

@@ -1,17 +1,21 @@
 """Every family in the folder keeps the contract, on a tiny model that `tests/tiny.py` makes for it."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import frostline
 from frostline.spaces import Budget, Recipe
 from frostline.trainables import _family, _freezing
 from frostline.trainables.data.batches import by_length
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation, loop, training
+from frostline.trainables.vision.pictures import Picture, decode
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -177,8 +181,6 @@ def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_
 
 
 def test_the_prepared_entry_is_found_again_and_another_setting_is_another(case: Case) -> None:
-    import dataclasses
-
     assert case.family.prepare(case.model_folder, case.data, case.corpus) == case.entry
     smaller = dataclasses.replace(case.data, max_length=8, image_size=24)
     assert case.family.prepare(case.model_folder, smaller, case.corpus) != case.entry
@@ -193,4 +195,38 @@ def test_an_export_is_complete(case: Case, tmp_path: Path) -> None:
     assert "MODEL_FOLDER" in case.family.usage()
     code = case.family.usage().replace("MODEL_FOLDER", str(tmp_path / "out"))
     exec(compile(code, "usage", "exec"), {})  # the lines that the model card shows
-    assert callable(case.family.load_export(tmp_path / "out"))
+
+
+def _sample(case: Case, value: Any) -> Any:
+    """An example as a user gives it to a loaded model: a text, or a `PIL.Image`."""
+    return decode(value.read()) if isinstance(value, Picture) else value
+
+
+def _probabilities(answer: Any) -> dict[str, float]:
+    """Class -> probability, from the answer of transformers' pipeline or of our own classifier."""
+    return {entry["label"]: entry["score"] for entry in answer} if isinstance(answer, list) else answer
+
+
+def test_an_export_loads_with_one_line_and_gives_the_same_scores(case: Case, tmp_path: Path) -> None:
+    model, out = case.build().eval(), tmp_path / "best"
+    recipe = dataclasses.replace(case.recipe(), family=case.name)
+    case.family.export(model, case.model_folder, case.data, case.corpus.classes, out)
+    (out / "recipe.json").write_text(recipe.to_json())
+    examples = case.family.open(case.entry, "test")
+    count = len(case.corpus.inputs["test"])
+    with torch.inference_mode():
+        expected = case.family.logits(model, examples.batch(np.arange(count))).softmax(1)
+    classify = frostline.load(out)
+    options = {"top_k": None} if case.family.library_name == "transformers" else {}
+    for value, row in zip(case.corpus.inputs["test"], expected, strict=True):
+        probabilities = _probabilities(classify(_sample(case, value), **options))
+        scores = [probabilities[name] for name in case.corpus.classes]
+        torch.testing.assert_close(torch.tensor(scores), row, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [None, "not json", "{}"], ids=["none", "not json", "another object"])
+def test_a_folder_without_a_recipe_is_no_export(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(ValueError, match=r"is not the best/ of a run directory: "):
+        frostline.load(tmp_path)

@@ -1,1 +1,1 @@
-"""From a source of data to batches: read, cut into slices, kept prepared on disk."""
+"""From a source of data to batches: read, cut into slices, prepared once, dealt in batches."""

@@ -15,6 +15,9 @@ Array = npt.NDArray[Any]
 
 SPLITS = ("train", "validation", "test")
 
+_MOST_FRACTIONS = 0.1
+"""Different labels a row from which on labels that are fractions are a quantity, not classes."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
@@ -23,12 +26,12 @@ class Rows:
     inputs: list[Any]
     labels: list[str]
     skipped: tuple[str, ...] = ()
-    """Names of inputs that cannot be read and were left out."""
+    """Names of inputs that were left out because they cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """The three disjoint slices a search works on, before the family turns them into arrays."""
+    """The three disjoint slices of a search, before the family turns them into arrays."""
 
     inputs: Mapping[str, list[Any]]
     """Raw inputs by split name."""
@@ -37,9 +40,9 @@ class Corpus:
     classes: tuple[str, ...]
     """Class names; a label is an index into them."""
     duplicates: int
-    """Rows left out because their input stands elsewhere already."""
+    """Rows that were left out because another row has the same input."""
     skipped: tuple[str, ...]
-    """Names of rows left out because their input cannot be read."""
+    """Names of rows that were left out because their input cannot be read."""
     fingerprint: str
     """Hash of every input, label and class name, in order."""
 
@@ -48,7 +51,7 @@ class Corpus:
         return {split: len(self.labels[split]) for split in SPLITS}
 
     def head(self, count: int) -> "Corpus":
-        """The first `count` examples of each split, to look at before all are prepared."""
+        """The first `count` examples of each split, for a try before all are prepared."""
         return Corpus(
             inputs={split: rows[:count] for split, rows in self.inputs.items()},
             labels={split: labels[:count] for split, labels in self.labels.items()},
@@ -60,20 +63,24 @@ class Corpus:
 
 
 def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corpus:
-    """The slices of a source that `read_rows` has read.
+    """Cut the rows of a source into slices.
 
-    Duplicate inputs are removed first, across all splits (an official test split keeps its rows), so
-    that no example stands in two slices. The cut is stratified: every slice has the classes' shares.
+    Duplicate inputs are removed first, across all splits (an official test split keeps its rows), so that no example
+    is in two slices. The cut is stratified: every slice has the class shares of its pool.
+
+    Args:
+        data: the sizes of the slices and the seed of the cut.
+        rows: the rows of each split that the source has; `train` is one of them.
+        largest_batch: examples of the largest batch that may be tried.
 
     Raises:
-        ValueError: the source has one class only, or fewer rows than the slices need, or the train
-            slice fewer than `largest_batch`.
+        ValueError: the source has one class only, labels that are a quantity, or fewer rows than the slices need; or
+            the train slice has fewer rows than `largest_batch`.
     """
-    given = {split: _strip(split_rows) for split, split_rows in rows.items()}
-    classes = _class_order({label for split_rows in given.values() for label in split_rows.labels})
-    if len(classes) < 2:
-        raise ValueError(f"data set {data.source} has one class only ({classes[0]!r}); classification needs two")
-    unique, duplicates = _without_duplicates(given)
+    stripped = {split: _strip(split_rows) for split, split_rows in rows.items()}
+    classes = _class_order({label for split_rows in stripped.values() for label in split_rows.labels})
+    _check_classes(data, classes, sum(len(split_rows.labels) for split_rows in stripped.values()))
+    unique, duplicates = _without_duplicates(stripped)
     pools = {
         split: _stratified(split_rows, np.random.default_rng([data.seed, number]))
         for number, (split, split_rows) in enumerate(unique.items())
@@ -101,8 +108,31 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corp
     )
 
 
+def _check_classes(data: Data, classes: tuple[str, ...], rows: int) -> None:
+    """Check that labels name classes.
+
+    Raises:
+        ValueError: there is one class only, or the labels are numbers with fractions and nearly all different.
+    """
+    if len(classes) < 2:
+        raise ValueError(f"data set {data.source} has one class only ({classes[0]!r}); classification needs two")
+    if len(classes) > _MOST_FRACTIONS * rows and _are_fractions(classes):
+        raise ValueError(
+            f"data set {data.source}: column {data.label!r} holds {len(classes)} different numbers in {rows} rows, "
+            f"such as {classes[0]}; classification needs classes"
+        )
+
+
+def _are_fractions(names: tuple[str, ...]) -> bool:
+    """True if all names are numbers and one of them is not a whole number."""
+    try:
+        return any(not float(name).is_integer() for name in names)
+    except ValueError:
+        return False
+
+
 def _class_order(names: set[str]) -> tuple[str, ...]:
-    """Names sorted, as numbers where all are numbers ("2" before "10")."""
+    """Names sorted; as numbers ("2" before "10") if all are whole numbers."""
     return tuple(sorted(names, key=int if all(name.lstrip("-").isdigit() for name in names) else str))
 
 
@@ -111,12 +141,15 @@ def _strip(rows: Rows) -> Rows:
     return Rows(inputs=stripped, labels=rows.labels)
 
 
-def _without_duplicates(given: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:
-    """Each input once: the test split's rows are kept before validation's, those before train's."""
+def _without_duplicates(splits: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:
+    """Each input once, and the number of rows dropped.
+
+    Of rows with equal inputs the one in test stays, else the one in validation, else the first one in train.
+    """
     seen: set[Any] = set()
     unique, dropped = {}, 0
-    for split in (name for name in ("test", "validation", "train") if name in given):
-        rows, kept = given[split], []
+    for split in (name for name in ("test", "validation", "train") if name in splits):
+        rows, kept = splits[split], []
         for i, value in enumerate(rows.inputs):
             if value in seen:
                 dropped += 1
@@ -128,7 +161,7 @@ def _without_duplicates(given: Mapping[str, Rows]) -> tuple[dict[str, Rows], int
 
 
 def _stratified(rows: Rows, rng: np.random.Generator) -> list[int]:
-    """A shuffled order of the rows in which every stretch has about the classes' shares."""
+    """A shuffled order of the rows in which every stretch has about the class shares of the whole."""
     order = rng.permutation(len(rows.labels))
     labels = np.array(rows.labels)[order]
     place = np.empty(len(order))
@@ -139,14 +172,14 @@ def _stratified(rows: Rows, rng: np.random.Generator) -> list[int]:
 
 
 def cut(data: Data, available: Mapping[str, int]) -> dict[str, tuple[str, int, int]]:
-    """Which rows become which slice: for each slice its pool and the range [start, stop) in it.
+    """The pool of each slice, and its range [start, stop) in that pool.
 
-    A split that the source has is the pool of its slice; the others come from the train pool, test
-    first. Sizes that `data` leaves open: all of an own split, else a tenth of the train pool; the
-    train slice takes what is left.
+    A split that the source has is the pool of its slice. The other slices are taken from the train pool, test first.
+    A size that `data` leaves open is all of the source's own split, else a tenth of the train pool; train takes the
+    rest.
 
     Raises:
-        ValueError: the pools hold fewer rows than asked for.
+        ValueError: a pool holds fewer rows than asked for.
     """
     slices: dict[str, tuple[str, int, int]] = {}
     taken, pool = 0, available["train"]

@@ -113,6 +113,8 @@ def _rows(table: Any, data: Data, split: str) -> Rows:
     missing = sum(value is None or label is None for value, label in zip(inputs, labels, strict=True))
     if missing:
         raise ValueError(f"{where} has {missing} rows without a {data.text} or a {data.label}")
+    if isinstance(inputs[0], list | dict):
+        raise ValueError(f"{where}: column {data.text!r} holds a {type(inputs[0]).__name__} in each row, not one text")
     return Rows(inputs=inputs, labels=[str(label) for label in labels])
 
 

@@ -1,1 +1,1 @@
-"""What families of text models share."""
+"""Parts that families of text models share."""

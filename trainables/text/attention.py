@@ -1,9 +1,9 @@
 """Attention with dropout on a CPU: PyTorch has no fused kernel for it there, and its plain path is slow.
 
-That path goes over whole [examples, heads, length, length] tensors of scores a dozen times, and draws each element of
-the mask by itself. Here a few heads at a time are done while their scores stay in a core's cache, as in FlashAttention
-(Dao et al., 2022), all that is kept of them for the backward pass is the mask, one bit each, and that comes from a fast
-bit generator. tests/bench/README.md has the time that it saves in a training step.
+The plain path goes over whole [examples, heads, length, length] tensors of scores a dozen times and draws each element
+of the mask by itself. This module works on a few heads at a time while their scores are in a core's cache, as in
+FlashAttention (Dao et al., 2022). For the backward pass it keeps only the mask, one bit an element, drawn by a fast bit
+generator. tests/bench/README.md gives the time that it saves in a training step.
 """
 
 import math
@@ -19,25 +19,26 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "sdpa_cpu_dropout"
-"""Of this attention in transformers' registry; it is in no file that a model is saved to."""
+"""Name of this attention in transformers' registry. No file of a saved model holds it."""
 
 KEYS_FROM = "keys_from"
-"""Named argument of `attention`: hidden states [examples, keys, width of the model] to make keys and values of."""
+"""Named argument of `attention`: hidden states [examples, keys, width of the model] from which it makes keys and
+values."""
 
 _PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"))
-"""What models call those of keys and values."""
+"""Names that models give the projections of keys and of values."""
 
 _TILE = 2**18
-"""Scores worked on at once: 1 MB in float32, which measured best at 128, 256 and 512 tokens (512 kB of L2 cache)."""
+"""Scores in work at once: 1 MB in float32, the fastest size at 128, 256 and 512 tokens (512 kB of L2 cache)."""
 
 _STEPS = 2**16
-"""A mask element is decided by 16 random bits, so probabilities are multiples of 1/65536."""
+"""16 random bits decide an element of a mask, so probabilities are multiples of 1/65536."""
 
 
 def speed_up(model: nn.Module) -> None:
-    """Let a transformers model train with `attention` where it would use SDPA; other models are left as they are.
+    """Let a transformers model that uses SDPA train with `attention`. Other models are not changed.
 
-    Weights, their names and what is saved stay the same.
+    Weights, their names and the saved files stay the same.
     """
     AttentionInterface.register(_NAME, attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
@@ -51,12 +52,12 @@ def speed_up(model: nn.Module) -> None:
 
 
 def kept(p: float) -> float:
-    """The probability with which an element is kept where one is dropped with `p`: 1 - p to within 1/131072, not 0."""
+    """The probability that an element is kept if it is dropped with `p`: 1 - p to within 1/131072, and never 0."""
     return max(1, round((1 - p) * _STEPS)) / _STEPS
 
 
 class Masks:
-    """Masks drawn one after another; the same seed draws the same ones. Of numpy's generators SFC64 is the fastest."""
+    """Masks drawn one after another; a seed always draws the same ones. SFC64 is the fastest of numpy's generators."""
 
     def __init__(self, seed: int, keep: float) -> None:
         self._bits, self._last = np.random.SFC64(seed), round(keep * _STEPS) - 1
@@ -69,12 +70,12 @@ class Masks:
 
 
 def new_seed() -> int:
-    """Drawn from torch's generator of the CPU: whoever sets or restores that gets the same masks."""
+    """A seed from torch's CPU generator: if that is set or restored, the masks are the same."""
     return int(torch.randint(2**63 - 1, ()))
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` that draws its mask from `Masks` on a CPU: with its backward pass 5 times as fast."""
+    """`nn.Dropout` that draws its mask from `Masks` on a CPU, 5 times as fast with its backward pass."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not 0 < self.p < 1 or self.inplace or not _by_numpy(input):
@@ -94,7 +95,7 @@ def attention(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls: SDPA, but for attention with dropout on a CPU.
+    """The function that transformers calls: SDPA, except for attention with dropout on a CPU.
 
     Args:
         module: the attention layer.
@@ -104,9 +105,9 @@ def attention(
         attention_mask: bool, True where a query sees a key, or a float added to the scores;
             shape [examples or 1, heads or 1, queries, keys].
         dropout: probability with which a weight is dropped.
-        scaling: of the scores; None for 1 / sqrt(width).
-        more: handed on to SDPA; with a meaning for the scores, all of it is SDPA's. But for `KEYS_FROM`: with it, the
-            queries are those of the first tokens, and the keys and values given are not looked at.
+        scaling: factor of the scores; None for 1 / sqrt(width).
+        more: passed on to SDPA, which also does the whole call if one of them changes the scores. Except `KEYS_FROM`:
+            with it, the queries are those of the first tokens, and `key` and `value` are replaced.
 
     Returns:
         Shape [examples, queries, heads, width of the output].
@@ -131,10 +132,10 @@ def attention(
 
 
 def _projections(module: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Those of an attention layer's keys and values.
+    """The projections of an attention layer's keys and values.
 
     Raises:
-        AttributeError: they have names that are not known here.
+        AttributeError: their names are not known here.
     """
     key, value = next((names for names in _PROJECTIONS if hasattr(module, names[0])), _PROJECTIONS[0])
     return getattr(module, key), getattr(module, value)
@@ -154,9 +155,9 @@ def _numpy_type(tensor: Tensor) -> npt.DTypeLike:
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:
-    """What is added to the scores of `_Tiles`: shape [examples or 1, heads or 1, queries or 1, keys].
+    """The term added to the scores of `_Tiles`: shape [examples or 1, heads or 1, queries or 1, keys].
 
-    Not minus infinity: a query that sees nothing must not make NaN of it.
+    The lowest number instead of minus infinity, else a query that sees no key would give NaN.
     """
     lowest = torch.finfo(like.dtype).min
     if mask.dtype != torch.bool:
@@ -167,13 +168,13 @@ def _bias(mask: Tensor, like: Tensor) -> Tensor:
 
 
 class DroppingAttention(torch.autograd.Function):
-    """softmax(scale * query key^T + bias), dropped out, times value; a few heads at a time."""
+    """dropout(softmax(scale * query key^T + bias)) value, a few heads at a time."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, keep: float, scale: float, seed: int
     ) -> Tensor:
-        """Shapes as of `attention`, `bias` as of `_bias`; returns [examples, heads, queries, width]."""
+        """Shapes as in `attention`, `bias` as from `_bias`; returns [examples, heads, queries, width]."""
         q, k, v = (tensor.flatten(0, 1) for tensor in (query, key, value))
         output = q.new_empty(*q.shape[:2], v.shape[2])
         logsumexp = q.new_empty(*q.shape[:2], 1)
@@ -194,13 +195,13 @@ class DroppingAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The weights are made again. With P the weights, M the mask over `keep`, O the output and dO its gradient:
+        """The weights are computed again. With P the weights, M the mask / `keep`, O the output and dO its gradient:
         dV = (M P)^T dO, dS = P (M (dO V^T) - rowsum(dO O)), dQ = dS K, dK = dS^T Q (FlashAttention, appendix B).
         """
         q, k, v, bias, output, logsumexp = ctx.saved_tensors
         keep, scale, packed = ctx.constants
         shape, g = gradient.shape[:2], gradient.flatten(0, 1)
-        mean = (g * output).sum(-1, keepdim=True).mul_(keep)  # what is divided by `keep` is so at the end
+        mean = (g * output).sum(-1, keepdim=True).mul_(keep)  # the division by `keep` comes at the end
         dq = torch.empty_like(q)
         dk, dv = (tensor.new_empty(tensor.mT.shape) for tensor in (k, v))  # [heads, width, keys]: faster to multiply
         tiles = _Tiles(q, k, bias, scale)
@@ -218,7 +219,7 @@ class DroppingAttention(torch.autograd.Function):
 
 
 class _Tiles:
-    """The scores of a few heads at a time, over the logarithm of 2: `exp2` is twice as fast as `exp`, or more."""
+    """The scores of a few heads at a time, divided by log(2), since `exp2` is at least twice as fast as `exp`."""
 
     def __init__(self, query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> None:
         heads, queries, keys = *query.shape[:2], key.shape[1]
@@ -230,7 +231,7 @@ class _Tiles:
         self._nothing = query.new_zeros(1, 1, 1)
 
     def scores(self, rows: slice, logsumexp: Tensor | None = None) -> Tensor:
-        """Of these heads, shape [heads, queries, keys], less `logsumexp`; they stand until the next call."""
+        """Scores of these heads minus `logsumexp`, shape [heads, queries, keys]; valid until the next call."""
         query, key = self._query[rows], self._key[rows]
         start = self._nothing if logsumexp is None else -logsumexp[rows]
         scores = self._scores[: len(query)]
@@ -241,7 +242,7 @@ class _Tiles:
         return scores
 
     def floats(self, mask: npt.NDArray[Any]) -> Tensor:
-        """A mask of these heads as 0 and 1; it stands until the next call."""
+        """A mask of these heads as 0.0 and 1.0; valid until the next call."""
         room = self._floats[: len(mask)]
         np.copyto(room.numpy(), mask)
         return room

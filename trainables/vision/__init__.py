@@ -1,1 +1,1 @@
-"""What families of vision models share."""
+"""Parts that families of vision models share."""

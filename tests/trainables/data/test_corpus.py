@@ -50,6 +50,25 @@ def test_one_class_only(tmp_path: Path) -> None:
         tiny.corpus(_csv(tmp_path, [(text, "pos") for text, _ in tiny.rows(40)]), 8)
 
 
+@pytest.mark.parametrize(
+    ("labels", "refused"),
+    [
+        ([f"{number / 7:.3f}" for number in range(40)], True),
+        (["1.5", *["2"] * 19, *["3"] * 20], False),
+        ([str(number % 8) for number in range(40)], False),
+        ([f"v{number}.5" for number in range(20)] * 2, False),
+    ],
+    ids=["a quantity", "a few fractions", "whole numbers", "names"],
+)
+def test_a_quantity_is_not_taken_for_classes(tmp_path: Path, labels: list[str], refused: bool) -> None:
+    data = _csv(tmp_path, [(f"text {number}", label) for number, label in enumerate(labels)])
+    if refused:
+        with pytest.raises(ValueError, match=r"column 'label' holds 40 different numbers in 40 rows, such as 0\."):
+            tiny.corpus(data, 8)
+    else:
+        assert len(tiny.corpus(data, 8).classes) == len(set(labels))
+
+
 def test_fewer_rows_than_a_batch(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leaves 10 training rows, fewer than a batch of 32"):
         tiny.corpus(_csv(tmp_path, tiny.rows(12)), 32)

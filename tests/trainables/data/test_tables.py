@@ -61,6 +61,7 @@ def test_class_names_of_the_library_are_used_and_unlabelled_rows_refused(tmp_pat
         ("a.parquet", "not parquet", "cannot be read"),
         ("a.csv", "text,label\na,b,c\n", "cannot be read"),
         ("a.jsonl", '{"text": "a", "label": null}\n{"text": "b", "label": "x"}\n', "1 rows without"),
+        ("a.jsonl", '{"text": ["a", "b"], "label": "x"}\n', "column 'text' holds a list in each row, not one text"),
         ("a.xlsx", "?", r"must end in .csv, .parquet, .jsonl"),
     ],
 )
