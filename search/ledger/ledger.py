@@ -16,6 +16,7 @@ from typing import Any
 
 from frostline.search.ledger import confirm
 from frostline.search.ledger.conclusions import Conclusions
+from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.ledger.rules import fitting_micro_batches, hopeless
 from frostline.search.ledger.study import Study
 from frostline.search.ledger.weights import Weights
@@ -243,28 +244,7 @@ class Ledger:
         trial = self._trial(job)
         if trial and trial.reports and measured.samples <= trial.reports[-1].samples:
             return None
-        line = Line(
-            number=job.number,
-            outcome=Outcome.RUNNING,
-            confirms=job.confirms,
-            params=job.params,
-            label=job.label,
-            seed=job.seed,
-            epoch=measured.epoch,
-            samples=measured.samples,
-            step=measured.step,
-            objective=measured.objective,
-            metrics=measured.metrics,
-            seconds=measured.seconds,
-            pid=measured.pid,
-            time=measured.time,
-            micro_batch=measured.micro_batch,
-            device=measured.device,
-            node=measured.node,
-            partial=measured.partial,
-            cached_layers=measured.cached_layers,
-            spent=measured.spent,
-        )
+        line = report_line(job, measured)
         trial = self._records(job).append(line)
         if not job.confirms:
             self._learn(trial)
@@ -281,26 +261,7 @@ class Ledger:
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
-        line = Line(
-            number=job.number,
-            outcome=outcome,
-            confirms=job.confirms,
-            params=job.params,
-            label=job.label,
-            seed=job.seed,
-            epoch=last.epoch if last else 0.0,
-            samples=last.samples if last else 0,
-            step=last.step if last else 0,
-            objective=last.objective if last else None,
-            metrics=last.metrics if last else {},
-            seconds=(last.seconds if last else 0.0) + now - max(since, min(now, last.time if last else since)),
-            pid=last.pid if last else 0,
-            time=now,
-            reason=reason,
-            micro_batch=last.micro_batch if last else 0,
-            device=last.device if last else "",
-            node=last.node if last else "",
-        )
+        line = end_line(job, outcome, reason, last, since, now)
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)
         if not job.confirms:

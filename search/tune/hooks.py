@@ -1,7 +1,7 @@
-"""Tune's side of the ledger: a searcher that asks, a scheduler that stops, a callback that records.
+"""Ray Tune's hooks: a searcher that asks the ledger, a scheduler that stops trials, a callback that records.
 
-Nothing is decided here. An error in one of Tune's hooks would be logged and turned into a failed trial, so
-each hook leaves its error for the next step, where it ends the search.
+Nothing is decided here. Tune would log an error in one of its hooks and turn it into a failed trial. So each hook
+keeps its error for the beginning of the next step, where it ends the search.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from frostline.trainables._task import DiskFull, Failed, Measured, Message, Told
 
 
 class SearchFailedError(Exception):
-    """The search has stopped by itself: something is wrong with more than the recipes."""
+    """The search has stopped by itself, because something is wrong with more than the recipes."""
 
 
 class Follower(Protocol):
-    """Is told what happens on the slots, and decides nothing."""
+    """Is told about the events on the slots, and decides nothing."""
 
     def begin(self, job: Job) -> None:
         """A training has been given a slot."""
@@ -47,48 +47,44 @@ class Follower(Protocol):
         """A training has lost its process and will go on."""
 
     def note(self, text: str) -> None:
-        """Something went wrong that is no training's."""
+        """Something went wrong that concerns no single training."""
 
     def end(self, line: Line) -> None:
         """A training has ended."""
 
 
 class Switchboard:
-    """What the three wires share: the ledger, the rungs, and what should end the search."""
+    """The state that the three hooks share: the ledger, the rungs, and a reason to end the search."""
 
     def __init__(self, ledger: Ledger, rungs: Rungs, followers: Sequence[Follower], stop: list[int]) -> None:
         self.ledger, self.rungs, self.followers, self.stop = ledger, rungs, followers, stop
         self.error: BaseException | None = None
         self.watch = Watch(ledger.plan.place.address is not None)
         self.jobs: dict[str, dict[int, Job]] = {}
-        """What Tune's trials still have to train, by trial id and by place in the group that a slot was given."""
+        """Jobs that Tune's trials have still to train, by trial id and by place in the group that a slot was given."""
         self.nodes: dict[str, TrialNode] = {}
         """On a cluster, the nodes of the trials that have started, by Tune's trial id."""
         several = ledger.plan.resources.need.workers > 1
         self.health, self.waiting = Health(), Waiting(patience=PATIENCE_OF_WORKERS if several else PATIENCE)
         self.reaper = Reaper() if several else None
-        """Clears up after worker groups, where there are any."""
+        """Frees the resources of ended worker groups; None without any."""
         self.freed = -1
-        """Tune's step in which a slot last fell free."""
+        """Tune's step in which a slot last became free."""
 
     def note(self, text: str) -> None:
-        """Tell the followers what went wrong that is no training's."""
+        """Tell the followers that something went wrong that concerns no single training."""
         for follower in self.followers:
             follower.note(text)
 
     @property
     def places(self) -> int:
-        """Trials that may have been asked for and not have ended: see `capacity.asked_for`."""
-        plan, offer = self.ledger.plan, self.watch.offer
-        return (
-            capacity.asked_for(*capacity.fit(offer, plan.resources.need), plan.resources.most)
-            if offer
-            else plan.resources.slots
-        )
+        """Limit of the trials that were asked for and have not ended: see `capacity.asked_for`."""
+        resources, offer = self.ledger.plan.resources, self.watch.offer
+        return capacity.asked_for(*capacity.fit(offer, resources.need), resources.most) if offer else resources.slots
 
     @property
     def room(self) -> int:
-        """Trials that fit on what is there now."""
+        """Trials that fit on the machines that are there now."""
         plan, offer = self.ledger.plan, self.watch.offer
         return capacity.fit(offer, plan.resources.need)[0] if offer else plan.resources.slots
 
@@ -100,7 +96,7 @@ class Switchboard:
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A hook that keeps its error for `on_step_begin`; after one, nothing is asked or recorded any more."""
+    """Decorate a hook: it keeps its error for `on_step_begin`. After an error nothing is asked or recorded."""
 
     def wrap(hook: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(hook)
@@ -109,7 +105,7 @@ def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[...
             if board.error is None:
                 try:
                     return hook(self, *args, **kwargs)
-                except Exception as error:  # whatever it is, it must not become a failed trial
+                except Exception as error:  # no error may become a failed trial
                     board.error = error
             return default
 
@@ -119,7 +115,7 @@ def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[...
 
 
 class Asker(Searcher):
-    """Hands Tune the ledger's jobs."""
+    """Gives Tune the ledger's jobs."""
 
     def __init__(self, board: Switchboard) -> None:
         super().__init__(metric="objective", mode="max")
@@ -127,7 +123,7 @@ class Asker(Searcher):
 
     @_guarded()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job as a trial's configuration; None while there is none, FINISHED when there will be none."""
+        """Configuration of the next trial; None while there is no job, FINISHED when there will be none."""
         board, ledger = self._board, self._board.ledger
         if len(board.jobs) >= board.places:
             return None
@@ -138,21 +134,21 @@ class Asker(Searcher):
         return {"tasks": [dataclasses.asdict(ledger.task(job)) for job in jobs]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the recorder tells the ledger."""
+        """Do nothing: the recorder tells the ledger."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher, and the ledger is on disk already."""
+        """Return nothing: Tune pickles its searcher, and the ledger is on disk already."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save, for the same reason."""
+        """Save nothing: the ledger is on disk already."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore, for the same reason."""
+        """Restore nothing: the ledger is on disk already."""
 
 
 class Stopper(FIFOScheduler):
-    """Stops a trial at a report: when ASHA says so, when it is over, when the time for trials is."""
+    """Stops a trial at a report: when ASHA decides so, when its budget is used up, when the time for trials is over."""
 
     def __init__(self, board: Switchboard) -> None:
         super().__init__()
@@ -160,17 +156,18 @@ class Stopper(FIFOScheduler):
 
     @_guarded()
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Which waiting trial is the first to be given a process that has fallen free; None: the newest.
+        """The waiting trial that gets a process that has become free: the oldest, or None for the newest.
 
-        The oldest, where some wait for room. Else a process is being started for it, perhaps on a node that has just
-        joined: it would be thrown away, and where trials are shorter than such a start, no such node ever be used.
+        It is the oldest if trials wait for room. Otherwise a process is already being started for the oldest, perhaps
+        on a node that has just joined. Tune would throw that process away, and if trials are shorter than such a
+        start, the node would never be used.
         """
         board = self._board
         return super().choose_trial_to_run(tune_controller) if len(board.jobs) > board.room else None
 
     @_guarded(default=TrialScheduler.CONTINUE)
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """STOP or CONTINUE. A training that confirms a recipe always runs to its end, and so do heads in a group."""
+        """STOP or CONTINUE. A training that confirms a recipe always runs to its end, and so does a group of heads."""
         board, jobs, stops = self._board, self._board.jobs[trial.trial_id], False
         if (told := Told.of_tune(result)) is None:
             return str(TrialScheduler.CONTINUE)
@@ -186,25 +183,25 @@ class Stopper(FIFOScheduler):
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for the searcher."""
+        """Return nothing: the ledger is on disk already."""
         return {}
 
 
 class Recorder(Callback):
-    """Tells the ledger and the followers what happens on the slots."""
+    """Tells the ledger and the followers about the events on the slots."""
 
     def __init__(self, board: Switchboard) -> None:
         self._board = board
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End the search here, between two of Tune's steps, where no record is half written.
+        """End the search here if there is a reason: between two of Tune's steps no record is half written.
 
         Raises:
-            KeyboardInterrupt: someone asked for the end.
-            SearchFailedError: trials only fail.
+            KeyboardInterrupt: a user asked for the end.
+            SearchFailedError: all trials fail.
             ClusterLostError: Ray has gone.
             TakenOverError: another process works in the run directory.
-            Exception: what a hook raised.
+            Exception: the error that a hook raised.
         """
         board = self._board
         board.watch.poll()
@@ -224,17 +221,16 @@ class Recorder(Callback):
         if board.watch.offer and (since := board.waiting.poll(bool(board.nodes) or board.ledger.finished)):
             why = capacity.lacking(board.watch.offer, board.ledger.plan.resources.need)
             board.note(f"No trial runs, since {since}: {why}")
-        # A slot that fell free has its next trial by now, and need not wait while files are removed (91 MB: 45 ms).
+        # Files are removed one step after a slot became free, when it has its next trial (91 MB take 45 ms).
         if iteration > board.freed + 1:
             board.ledger.tidy()
 
     @_guarded()
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A slot has taken the trial."""
-        alone = (
-            self._board.ledger.plan.resources.need.workers == 1
-        )  # else the slot's process is not where it is trained
-        if alone and (node := self._board.watch.node_of(ray_private.actor_of(trial))):
+        workers = self._board.ledger.plan.resources.need.workers
+        # With several workers the slot's process is not the one that trains.
+        if workers == 1 and (node := self._board.watch.node_of(ray_private.actor_of(trial))):
             self._board.nodes[trial.trial_id] = node
         for job in self._board.jobs[trial.trial_id].values():
             for follower in self._board.followers:
@@ -244,7 +240,7 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """One line per report; in a group a training has ended when it has said all.
+        """Record one line per report. In a group, a training has ended when it has told all its reports.
 
         Raises:
             OSError: the slot's disk is full.
@@ -267,7 +263,7 @@ class Recorder(Callback):
 
     @_guarded()
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial finished, was stopped, or said why it failed."""
+        """Record the end: the trial finished, was stopped, or told why it failed."""
         self._board.freed = iteration
         self._board.nodes.pop(trial.trial_id, None)
         told = Told.of_tune(trial.last_result)
@@ -288,12 +284,12 @@ class Recorder(Callback):
 
     @_guarded()
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial's process died, or raised what is not the recipe's fault."""
+        """The trial's process died, or raised an error that is not the recipe's fault."""
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
         text = ray_private.error_of(trial)
         node = board.nodes.pop(trial.trial_id, None) or node_in(text)
         reason, fault = cause_of(text, announced=node is not None and node.id in board.watch.announced)
-        for job in reversed(jobs.values()):  # the first of them is to be the first again
+        for job in reversed(jobs.values()):  # each goes to the front of the queue, so the first one goes last
             if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
                 for follower in board.followers:
                     follower.lose(job, reason)
@@ -313,12 +309,12 @@ class Recorder(Callback):
         path.write_text(f"{text.strip()}\n", encoding="utf-8")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks, and the records are on disk already."""
+        """Return nothing: Tune pickles its callbacks, and the records are on disk already."""
         return {}
 
 
 def end_of(last: Message | None) -> tuple[Outcome, str]:
-    """How a trial ended, and why, from its last message; None where it told nothing.
+    """How a trial ended, and why, by its last message; None if it told nothing.
 
     FAILED: it told a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
     PRUNED: it was stopped before.
