@@ -202,13 +202,13 @@ def planned(
     check(values, run, space)
     options = options_of(values, run)
     if isinstance(run, str):
-        from frostline.search.records import remote
+        from frostline.search.records import working_copy
 
-        run = remote.fetch(run, lambda text: print(text, file=sys.stderr))
+        run = working_copy.fetch(run, lambda text: print(text, file=sys.stderr))
     elif run is not None and starts:
-        from frostline.search.records import folder as run_folder
+        from frostline.search.records.log import check_free
 
-        run_folder.check_free(run)  # before torch is imported
+        check_free(run)  # before torch is imported
     from frostline.search.plan import resolve as planning
 
     return planning.resolve(options, space) if run is None else planning.resume(run, options, space)

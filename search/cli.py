@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from frostline.search.dashboard import server as dashboard_server
 
             if isinstance(arguments.dashboard, str):
-                from frostline.search.records import reading_copy
+                from frostline.search.records.reading_copy import ReadingCopy
 
-                seen = reading_copy.Look(arguments.dashboard, "--dashboard")
+                seen = ReadingCopy(arguments.dashboard, "--dashboard")
                 seen.follow()
                 dashboard_server.serve(seen.folder, arguments.dashboard)
             else:
@@ -125,10 +125,11 @@ def _report(run: Path | str, argv: Sequence[str]) -> int:
     from frostline.search.report import page
 
     if isinstance(run, str):
-        from frostline.search.records import reading_copy, remote
+        from frostline.search.records.reading_copy import ReadingCopy
+        from frostline.search.records.storage import answer_of
 
-        seen = reading_copy.Look(run, "--report")
-        remote.asked(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
+        seen = ReadingCopy(run, "--report")
+        answer_of(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
         print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
     else:
         print(f"Report: {page.write(run)}")

@@ -22,9 +22,8 @@ from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
-from frostline.search.records import folder as run_folder
 from frostline.search.records import remote
-from frostline.search.records.folder import Log
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
@@ -34,6 +33,7 @@ from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.search.tune.reaper import Reaper
 from frostline.search.tune.trial import run_trial
+from frostline.trainables import _atomic
 from frostline.trainables._family import load
 from frostline.trainables._task import ModelSetup, Setup
 from frostline.trainables.data.corpus import Corpus
@@ -61,7 +61,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         ClusterLostError: the cluster has gone, or a private one keeps dying. All records are whole.
     """
     with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
-        run_folder.put(plan.place.run / "plan.json", plan.to_json())
+        _atomic.write(plan.place.run / "plan.json", plan.to_json())
         family = load(plan.search.base.family)
         setup = Setup(
             models={
@@ -116,7 +116,7 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
         if plan.wandb.artifact and (won := ledger.conclusions.winner()) and publish.is_of(plan, won[0]):
             tracker.publish(won[0], plan.place.run / "best")
         summary = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
-        run_folder.put(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
+        _atomic.write(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
         _write_page(plan, console)
         return summary
 
@@ -131,8 +131,6 @@ def _write_page(plan: Plan, console: Console) -> None:
 
     try:
         page.write(plan.place.run)
-    except FileNotFoundError:
-        pass  # --report in another process has just written it
     except OSError:
         raise
     except Exception as error:

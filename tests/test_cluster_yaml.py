@@ -4,9 +4,11 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest
 
 from tests.cluster_file import ROOT, alternative, read
 from tests.metadata import Amazon
+from tests.test_package import build, checkout_spaces, install, listed
 
 
 def _provider_keys() -> set[str]:
@@ -160,6 +163,23 @@ def test_only_what_a_node_needs_travels_and_it_is_there() -> None:
     packages = {name for name in ("search", "trainables", "spaces") if (ROOT / name).is_dir()}
     assert packages <= set(mounted)
     assert not {".", ".venv", ".git", "runs"} & {os.path.normpath(local) for local in mounted}
+
+
+@pytest.mark.parametrize("kind", ["editable", "wheel"])
+def test_an_installation_needs_nothing_but_the_mounted_files(kind: str, tmp_path: Path) -> None:
+    """`uv sync` on a node builds from these files; the build hook reads some that pyproject.toml does not name."""
+    node = tmp_path / "frostline"
+    for remote, local in read()["file_mounts"].items():
+        if not local.startswith("~"):
+            path = node / Path(remote).relative_to("~/frostline")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / local).is_dir() else shutil.copy)(ROOT / local, path)
+    wheel = build(kind, node, tmp_path / "wheel")
+    if kind == "wheel":
+        whole = build(kind, ROOT, tmp_path / "whole")
+        assert zipfile.ZipFile(wheel).namelist() == zipfile.ZipFile(whole).namelist()
+    install(tmp_path / "target", wheel)
+    assert listed(tmp_path / "target", tmp_path) == checkout_spaces()
 
 
 def test_what_tells_of_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def application(run: Path) -> bottle.Bottle:
             t for kind in ("trials", "confirm") for t in trial_records.read(run / f"{kind}.jsonl") if t.number == number
         ]
         folders = [run / run_folder.folder(number), *sorted(run.glob(f"confirm/{number:05d}-*"))]
-        named = [path for folder in folders for path in run_folder.found(folder, "*")]
+        named = [path for folder in folders for path in run_folder.matching(folder, "*")]
         files = _listed(run, [*named, run / "trials.jsonl", run / "confirm.jsonl"])
         lines = [_said(t) for t in found] or ["It has not reported yet."]
         return _page(f"Trial {number}", lines, [_reports(t) for t in found if t.reports], files)
@@ -72,7 +72,7 @@ def application(run: Path) -> bottle.Bottle:
             return bottle.HTTPError(404, "no such file in the run directory")
         if place.is_dir():
             name = "Files of the search" if place == run else str(place.relative_to(run))
-            return _page(name, [], [], _listed(run, run_folder.found(place, "*")))
+            return _page(name, [], [], _listed(run, run_folder.matching(place, "*")))
         # A page among the files may run its own scripts, but has no part in this one.
         headers = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
         text = {".json", ".jsonl", ".md", ".txt", ".journal", ".yaml"}

@@ -8,7 +8,7 @@ from typing import Any
 from frostline.search.ledger import confirm
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
-from frostline.search.records.folder import Log
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Records, Trial
 
 

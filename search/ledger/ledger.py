@@ -23,7 +23,7 @@ from frostline.search.ledger.weights import Weights
 from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
-from frostline.search.records.folder import Job, Log, unreported
+from frostline.search.records.log import Job, Log, seconds_used, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Ranking, Records, Trial
 from frostline.trainables import _task
 
@@ -46,12 +46,12 @@ class Ledger:
             tidies_later: whether files that are not needed any more stay until `tidy` is called.
         """
         self.plan, self._log, self._clock = plan, log, clock
-        run_folder.sweep(plan.place.run)
+        run_folder.delete_leftovers(plan.place.run)
         self.trials = Records(plan.place.run / "trials.jsonl")
         self.confirmations = Records(plan.place.run / "confirm.jsonl")
         self.conclusions = Conclusions(plan, log, self.trials, self.confirmations)
         self._weights = Weights(plan.place.run, log, self.confirmations, removes_later=tidies_later)
-        started = run_folder.started(plan.place.run)
+        started = started_jobs(plan.place.run)
         asked = {job.number: job for job in started if not job.confirms}
         self._study = Study(
             plan.place.run / "study.journal",
@@ -82,7 +82,7 @@ class Ledger:
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         times += [event["time"] for event in log.events("test")]
         *earlier, self._began = [event["time"] for event in log.events("session")]
-        self._used = run_folder.seconds_used(earlier, [at for at in times if at < self._began])
+        self._used = seconds_used(earlier, [at for at in times if at < self._began])
         self._over = self._worked = False
         self.failure: str | None = None
         """Why the search should stop by itself; None as long as it should go on."""

@@ -25,9 +25,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
+from frostline.trainables import _atomic
 
 
 class Study:
@@ -167,7 +167,7 @@ def _rewrite(
         study.add_trial(_frozen(trial, distributions, metric))
     for params, label in first:
         study.enqueue_trial(dict(params), user_attrs={"recipe": label} if label else None)
-    run_folder.put(path, "".join(json.dumps(line) + "\n" for line in backend.lines))
+    _atomic.write(path, "".join(json.dumps(line) + "\n" for line in backend.lines))
     # A process that was killed while it appended has left its lock; Optuna would wait 30 s for it.
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 

@@ -26,7 +26,9 @@ from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search,
 from frostline.search.plan.prefix import Caching
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import folder as run_folder
-from frostline.search.records import remote
+from frostline.search.records import remote, storage
+from frostline.search.records.log import started_jobs
+from frostline.search.records.working_copy import copy_of
 from frostline.spaces import Profile, Recipe, Space
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
         ValueError: anything a user got wrong, as one line with the value and the choices.
     """
     if options.url:
-        remote.check(options.url)
+        storage.check(options.url)
     offer = machines.offer(options.address, options.storage.expanduser(), options.url)
     if options.retrain is None:
         space = space or spaces.load(options.space)
@@ -104,7 +106,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     profile = adjusted(space.profile(name), options)
     run_name = options.name or run_folder.default_name(space.name, datetime.datetime.now(datetime.UTC))
     url = remote.locate(options.url, run_name) if options.url else ""
-    run = remote.copy_of(url) if url else run_folder.locate(options.storage, run_name)
+    run = copy_of(url) if url else run_folder.locate(options.storage, run_name)
     wandb = wandb_mode.resolve(options.wandb, None, options.wandb_artifact)
     if wandb.artifact and wandb.mode == "off":
         raise ValueError(f"--wandb-artifact: W&B is off: {wandb.reason}")
@@ -175,7 +177,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     )
     plan, corpus = _plan(request)
     began.check(plan)
-    for job in run_folder.started(run):
+    for job in started_jobs(run):
         base_values = {name: getattr(plan.search.base, name) for name in plan.search.distributions}
         values = {**base_values, **parameters.sampled(job.params)}
         parameters.check_recipe(f"of trial {job.number}", values, plan.search.distributions)

@@ -1,4 +1,4 @@
-"""Who writes a run directory at a URL: an object that only one process can make, and keeps fresh while it works."""
+"""Who writes a run directory at a URL: a lock file that only one process can create, and renews while it works."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from pathlib import Path
 from frostline.trainables._storage import Store
 
 NAME = "lock.json"
-EVERY, LIMIT = 30.0, 120.0
-"""Seconds after which its holder makes it new, and without a sign of life for which another may take it."""
+EVERY = 30.0
+"""Seconds after which the holder renews the lock."""
+LIMIT = 120.0
+"""Seconds without a renewal after which another process may take the lock."""
 
 
 class TakenOverError(Exception):
@@ -26,24 +28,25 @@ class TakenOverError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """What stands in the lock."""
+    """The content of the lock file: the process that holds it."""
 
     id: str
+    """Unique to this lease."""
     pid: int
     host: str
     boot: str
-    """Of the host, since it was last started: by it a process number means something."""
+    """Id of the host's last start; a process number means something only until the next one."""
     time: float
-    """When it was first held, seconds since 1970."""
+    """When the lock was first taken, seconds since 1970."""
 
     def __str__(self) -> str:
-        """For a message, as that of a folder's holder."""
+        """For a message, in the same form as for a folder's holder."""
         since = datetime.datetime.fromtimestamp(self.time).strftime("%Y-%m-%d %H:%M:%S")
         return f"process {self.pid} on {self.host} since {since}"
 
 
 def this_process() -> Holder:
-    """As it would hold a lock from now on."""
+    """This process as the holder of a lock from now on."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return Holder(
         id=uuid.uuid4().hex,
@@ -55,7 +58,7 @@ def this_process() -> Holder:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this machine has such a process."""
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -70,9 +73,9 @@ def is_free(holder: Holder, age: float, here: Holder, alive: Callable[[int], boo
 
     Args:
         holder: of the lock.
-        age: seconds since it was made new, by the storage's clock.
-        here: who wants it.
-        alive: tells of a process of this machine whether it is there.
+        age: seconds since it was renewed, by the storage's clock.
+        here: the process that wants it.
+        alive: whether this machine has a process of that number.
     """
     if age >= LIMIT:
         return True
@@ -81,34 +84,34 @@ def is_free(holder: Holder, age: float, here: Holder, alive: Callable[[int], boo
 
 
 class Lease:
-    """The lock of one run directory, as this process has it or wants it."""
+    """The lock of one run directory, for a process that wants it or has it."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._me = store, this_process()
 
     def check_free(self) -> Holder | None:
-        """Who held it, and may be relieved of it; None where nobody does.
+        """The holder from whom this process may take the lock; None if there is none, or it is this process.
 
         Raises:
-            ValueError: somebody works there; the message says who.
+            ValueError: another process works there; the message names it.
             StorageError: the storage does not answer.
         """
-        found = self._holder()
-        if found is None or found.id == self._me.id:
+        holder = self._holder()
+        if holder is None or holder.id == self._me.id:
             return None
         age = self._age()
-        if age is None or is_free(found, age, self._me):
-            return found
+        if age is None or is_free(holder, age, self._me):
+            return holder
         raise ValueError(
-            f"{self._store.url} is in use by {found}, last heard of {age:.0f} s ago; after {LIMIT:.0f} s without a "
+            f"{self._store.url} is in use by {holder}, last heard of {age:.0f} s ago; after {LIMIT:.0f} s without a "
             "sign of life it is free"
         )
 
     def take(self) -> None:
-        """Hold it from now on.
+        """Take the lock.
 
         Raises:
-            ValueError: somebody else works there.
+            ValueError: another process works there.
             StorageError: the storage does not answer.
         """
         before = self.check_free()
@@ -119,40 +122,40 @@ class Lease:
         except FileExistsError:
             raise ValueError(f"{self._store.url} was taken by {self._holder() or 'another process'} just now") from None
         if before is not None:
-            time.sleep(1)  # another that found it free as well may have removed ours
+            time.sleep(1)  # a second process that found it free too may have removed ours
             self._confirm()
 
     def _confirm(self) -> None:
-        found = self._holder()
-        if found is None or found.id != self._me.id:
-            raise ValueError(f"{self._store.url} was taken by {found or 'another process'} just now")
+        holder = self._holder()
+        if holder is None or holder.id != self._me.id:
+            raise ValueError(f"{self._store.url} was taken by {holder or 'another process'} just now")
 
     def renew(self) -> None:
         """Give a sign of life.
 
         Raises:
-            TakenOverError: somebody else holds it now.
+            TakenOverError: another process holds the lock now.
             StorageError: the storage does not answer.
         """
-        found = self._holder()
-        if found is None:
+        holder = self._holder()
+        if holder is None:
             try:
                 self._store.write(NAME, self._text(), new=True)
                 return
             except FileExistsError:
-                found = self._holder()
-        if found is None or found.id != self._me.id:
-            raise TakenOverError(f"{self._store.url} was taken over by {found or 'another process'}")
+                holder = self._holder()
+        if holder is None or holder.id != self._me.id:
+            raise TakenOverError(f"{self._store.url} was taken over by {holder or 'another process'}")
         self._store.write(NAME, self._text())
 
     def release(self) -> None:
-        """Let go of it, if it is still held.
+        """Remove the lock, if this process still holds it.
 
         Raises:
             StorageError: the storage does not answer.
         """
-        found = self._holder()
-        if found is not None and found.id == self._me.id:
+        holder = self._holder()
+        if holder is not None and holder.id == self._me.id:
             self._store.remove(NAME)
 
     def _text(self) -> bytes:
@@ -168,7 +171,7 @@ class Lease:
             return Holder(id="", pid=0, host="an unknown host", boot="", time=0.0)
 
     def _age(self) -> float | None:
-        """Seconds since the lock was made new, by the storage's own clock; None where it is gone."""
+        """Seconds since the lock was renewed, by the storage's own clock; None if it is gone."""
         mark = f".clock-{self._me.id}"
         self._store.write(mark, b"")
         try:

@@ -1,7 +1,7 @@
-"""Carries a run directory's working copy to its URL while a search works in it, file by file, each as a whole.
+"""Uploads a run directory's working copy to its URL while a search works in it, one whole file at a time.
 
-Records go first and what they no longer need is removed after that, so that at every moment what is there is a search
-that can go on. Storage that does not answer for a while is waited for, and the search is not.
+Journals are uploaded first, and files that they no longer need are removed after that. So at every moment the URL holds
+a search that can go on. If the storage does not answer for a while, the uploads wait and the search does not.
 """
 
 from __future__ import annotations
@@ -16,41 +16,47 @@ from frostline.search.records.lease import EVERY, Lease, TakenOverError
 from frostline.trainables._storage import StorageError, Store
 
 RECORDS = ("log.jsonl", "trials.jsonl", "confirm.jsonl")
-"""Journals, which only grow. In the order in which they go up: what has ended has begun, and is in the log."""
+"""Journals, which only grow, in the order of their upload: a training that has ended has begun, and is in the log."""
 
 RECIPE = "best/recipe.json"
-"""The last file of `best/`: it is whole where this is."""
+"""The last file of `best/`: if it is there, the folder is whole."""
 
 _SHARE = 20.0
-"""A file goes up again after so many times the seconds that this took last, and a second at least."""
+"""A file is uploaded again after this many times the seconds of its last upload, and after a second at least."""
 
 _PATIENCE = 60.0
 """Seconds without progress after which the end of a search no longer waits."""
 
 _SLOWEST = 0.5e6
-"""Bytes per second that count as progress where a file goes up in one piece."""
+"""Bytes per second that count as progress for a file that is uploaded in one piece."""
 
 Stamp = tuple[int, int, int]
+"""A file's modification time in ns, its size in bytes and its inode: if they are the same, so is the file."""
 
 
 def again_at(done: float, took: float) -> float:
-    """When what took so many seconds may be done again, so that it takes a twentieth of the time at most."""
+    """When an upload may be repeated, so that it takes a twentieth of the time at most.
+
+    Args:
+        done: when it ended, in seconds.
+        took: how long it took, in seconds.
+    """
     return done + max(1.0, _SHARE * took)
 
 
 def is_recorded(needed: Mapping[str, int], sent: Mapping[str, int]) -> bool:
-    """Whether the journals have gone up at least as far as they were long when a file was no longer needed."""
+    """Whether the uploaded journals are at least as long as they were when a file was no longer needed."""
     return all(sent.get(name, 0) >= size for name, size in needed.items())
 
 
 def files(run: Path) -> Iterator[tuple[str, Stamp]]:
-    """What of a working copy is to be at the URL: name and stamp of each file but the records and `best/`.
+    """Name and stamp of each file of a working copy that belongs to the URL, except the journals and `best/`.
 
-    Not what is half written, Tune's own records, weights (the slots put those), and links.
+    Left out are half-written files, Tune's own records, weights (slots upload those), and links.
     """
     for folder, folders, names in os.walk(run):
-        here = Path(folder).relative_to(run)
-        top = here == Path()
+        relative = Path(folder).relative_to(run)
+        top = relative == Path()
         folders[:] = [
             name
             for name in folders
@@ -59,18 +65,18 @@ def files(run: Path) -> Iterator[tuple[str, Stamp]]:
         for name in names:
             if name.startswith(".") or name.endswith((".part", ".lock")) or (top and name in RECORDS):
                 continue
-            if here.parts[:1] in {("trials",), ("confirm",)} and name.endswith(".safetensors"):
+            if relative.parts[:1] in {("trials",), ("confirm",)} and name.endswith(".safetensors"):
                 continue
             if (stamp := _stamp(Path(folder, name))) is not None:
-                yield (here / name).as_posix(), stamp
+                yield (relative / name).as_posix(), stamp
 
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
-    return None if path.is_symlink() else (found.st_mtime_ns, found.st_size, found.st_ino)
+    return None if path.is_symlink() else (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _size(path: Path) -> int:
@@ -78,28 +84,38 @@ def _size(path: Path) -> int:
 
 
 def whole_lines(path: Path) -> bytes:
-    """A journal as far as its last line is whole."""
+    """A journal up to its last whole line."""
     data = path.read_bytes() if path.exists() else b""
     return data[: data.rfind(b"\n") + 1]
 
 
 class Mirror:
-    """One thread that carries; made by the process that holds the lease."""
+    """Two threads of the process that holds the lease: one uploads, one renews the lease."""
 
     def __init__(self, store: Store, run: Path, lease: Lease, sent: Mapping[str, int]) -> None:
-        """`sent`: names and sizes of the files that are at the URL as they are here."""
+        """Start both threads.
+
+        Args:
+            store: the storage of the run directory.
+            run: the working copy.
+            lease: the lock, which this process has taken.
+            sent: sizes of the files at the URL that are the same as here, by name.
+        """
         self._store, self._run, self._lease = store, run, lease
-        self._records = {name: sent[name] for name in RECORDS if name in sent}
-        self._known = {name: stamp for name, stamp in files(run) if sent.get(name) == stamp[1]}
-        self._best = _stamp(run / RECIPE) if RECIPE in sent else None
-        self._looked: dict[str, int] = {}
-        """How long the journals were when they were last carried."""
+        self._sent_records = {name: sent[name] for name in RECORDS if name in sent}
+        """Bytes of each journal at the URL."""
+        self._sent_files = {name: stamp for name, stamp in files(run) if sent.get(name) == stamp[1]}
+        self._sent_best = _stamp(run / RECIPE) if RECIPE in sent else None
+        self._polled_sizes: dict[str, int] = {}
+        """Bytes of each journal here when the journals were last uploaded."""
         self._unneeded: list[tuple[str, dict[str, int]]] = []
+        """Files to remove at the URL, each with the lengths that the journals must have there first."""
         self._next: dict[str, float] = {}
+        """When each file may be uploaded again, by the monotonic clock."""
         self._notes: list[str] = []
         self._taken: TakenOverError | None = None
         self._failing: dict[str, str] = {}
-        """What of the two threads fails now, and why."""
+        """Reason of failure by activity (`uploads`, `lease`), for those that fail now."""
         self._progress, self._closing = time.monotonic(), threading.Event()
         self._lock, self._done = threading.Lock(), False
         self._ended = threading.Event()
@@ -108,19 +124,19 @@ class Mirror:
         self._keeper.start()
         self._thread.start()
 
-    # --- the search's side -----------------------------------------------------------------------
+    # --- called by the search --------------------------------------------------------------------
 
     def remove(self, path: Path) -> None:
-        """A file that nobody needs any more, by its path in the working copy; it goes when the records say so."""
+        """Remove a file at the URL, once the journals there say that nobody needs it. `path`: in the working copy."""
         needed = {name: _size(self._run / name) for name in RECORDS}
         with self._lock:
             self._unneeded.append((path.relative_to(self._run).as_posix(), needed))
 
     def news(self) -> list[str]:
-        """What has happened since the last time that a user should know.
+        """Messages for the user since the last call.
 
         Raises:
-            TakenOverError: another process works at the URL; nothing goes there any more from here.
+            TakenOverError: another process works at the URL; nothing more is uploaded from here.
         """
         if self._taken is not None:
             raise self._taken
@@ -129,7 +145,11 @@ class Mirror:
         return notes
 
     def close(self, patience: float = _PATIENCE) -> str:
-        """Wait until everything is there, and let go of the lease; else why not, after so long without progress."""
+        """Upload the rest and release the lease; returns why that failed, empty if it did not.
+
+        Args:
+            patience: seconds without progress after which it gives up.
+        """
         self._progress = time.monotonic()
         self._closing.set()
         try:
@@ -143,7 +163,7 @@ class Mirror:
             return str(self._taken)
         return "" if self._done else next(iter([*self._failing.values()]), f"no progress for {patience:.0f} s")
 
-    # --- the thread's side -----------------------------------------------------------------------
+    # --- the threads -----------------------------------------------------------------------------
 
     def _work(self) -> None:
         wait = 0.25
@@ -152,16 +172,16 @@ class Mirror:
             try:
                 if self._taken is not None or self._ended.is_set():
                     return
-                if self._carry(closing) and closing:
+                if self._upload(closing) and closing:
                     self._ended.set()
                     self._keeper.join()
                     self._lease.release()
                     self._done = True
                     return
-                self._said("carrying")
+                self._note("uploads")
                 wait = 0.25
-            except Exception as error:  # the storage's, or this disk's: what is not carried now is carried later
-                self._said("carrying", str(error) or type(error).__name__)
+            except Exception as error:  # of the storage or of this disk: what is not uploaded now is uploaded later
+                self._note("uploads", str(error) or type(error).__name__)
                 wait = min(max(1.0, 2 * wait), 2.0 if closing else 30.0)
             (self._ended if closing else self._closing).wait(wait)
 
@@ -170,95 +190,96 @@ class Mirror:
         while not self._ended.wait(wait):
             try:
                 self._lease.renew()
-                self._said("lease")
+                self._note("lease")
                 wait = EVERY
             except TakenOverError as error:
                 self._taken = error
                 return
-            except Exception as error:  # as above; who does not renew it loses it
-                self._said("lease", str(error) or type(error).__name__)
+            except Exception as error:  # of the storage; a lease that is not renewed is lost to another process
+                self._note("lease", str(error) or type(error).__name__)
                 wait = 2.0
 
-    def _said(self, doing: str, reason: str = "") -> None:
-        """Note that something begins to fail, or that nothing does any more."""
+    def _note(self, activity: str, failure: str = "") -> None:
+        """Record whether an activity fails now, and tell the user when the first begins to or none does any more."""
         with self._lock:
             before = bool(self._failing)
-            self._failing.pop(doing, None)
-            if reason:
-                self._failing[doing] = reason
+            self._failing.pop(activity, None)
+            if failure:
+                self._failing[activity] = failure
             if before == bool(self._failing):
                 return
             self._notes.append(
-                f"Storage {self._store.url}: {reason}. The search goes on, and all is kept in {self._run} meanwhile"
-                if reason
+                f"Storage {self._store.url}: {failure}. The search goes on, and all is kept in {self._run} meanwhile"
+                if failure
                 else f"Storage {self._store.url} answers again"
             )
 
     def _moves(self) -> None:
         self._progress = time.monotonic()
 
-    def _carry(self, closing: bool) -> bool:
-        """Carry what is to be carried now; whether nothing is left."""
-        whole = self._carry_records(closing)
-        self._carry_removals()
-        if not self._due("", closing):
+    def _upload(self, closing: bool) -> bool:
+        """Upload what is due; True if nothing is left."""
+        whole = self._upload_records(closing)
+        self._remove_unneeded()
+        if not self._is_due("", closing):
             return False
         began = time.monotonic()
-        found = dict(files(self._run))
-        self._paced("", began)
-        for name, stamp in found.items():
-            if self._known.get(name) != stamp:
-                whole &= self._carry_file(name, stamp, closing)
-        for name in self._known.keys() - found.keys():
+        current = dict(files(self._run))
+        self._postpone("", began)
+        for name, stamp in current.items():
+            if self._sent_files.get(name) != stamp:
+                whole &= self._upload_file(name, stamp, closing)
+        for name in self._sent_files.keys() - current.keys():
             self._store.remove(name)
-            del self._known[name]
-        return self._carry_best() and whole and not self._unneeded
+            del self._sent_files[name]
+        return self._upload_best() and whole and not self._unneeded
 
-    def _due(self, name: str, closing: bool) -> bool:
+    def _is_due(self, name: str, closing: bool) -> bool:
+        """Whether a file may be uploaded now; `records` are the journals, "" the list of all files."""
         return closing or time.monotonic() >= self._next.get(name, 0.0)
 
-    def _paced(self, name: str, began: float) -> None:
+    def _postpone(self, name: str, began: float) -> None:
         now = time.monotonic()
         self._next[name] = again_at(now, now - began)
 
-    def _carry_records(self, closing: bool) -> bool:
-        if not self._due("records", closing):
+    def _upload_records(self, closing: bool) -> bool:
+        if not self._is_due("records", closing):
             return False
         began, sizes = time.monotonic(), {name: _size(self._run / name) for name in RECORDS}
-        if sizes == self._looked:
+        if sizes == self._polled_sizes:
             return True
-        # Read from the last to the first, put from the first to the last: the log is never behind the others.
-        read = {name: whole_lines(self._run / name) for name in reversed(RECORDS)}
-        changed = [name for name in RECORDS if len(read[name]) != self._records.get(name, 0)]
+        # Read from the last to the first, uploaded from the first to the last: the log is never behind the others.
+        journals = {name: whole_lines(self._run / name) for name in reversed(RECORDS)}
+        changed = [name for name in RECORDS if len(journals[name]) != self._sent_records.get(name, 0)]
         for name in changed:
-            self._store.write(name, read[name])
-            self._records[name] = len(read[name])
+            self._store.write(name, journals[name])
+            self._sent_records[name] = len(journals[name])
             self._moves()
-        self._looked = sizes
+        self._polled_sizes = sizes
         if changed:
-            self._paced("records", began)
+            self._postpone("records", began)
         return True
 
-    def _carry_removals(self) -> None:
+    def _remove_unneeded(self) -> None:
         with self._lock:
-            ready = [one for one in self._unneeded if is_recorded(one[1], self._records)]
-        for one in ready:
-            self._store.remove(one[0])
+            ready = [entry for entry in self._unneeded if is_recorded(entry[1], self._sent_records)]
+        for entry in ready:
+            self._store.remove(entry[0])
             self._moves()
             with self._lock:
-                self._unneeded.remove(one)
+                self._unneeded.remove(entry)
 
-    def _carry_file(self, name: str, stamp: Stamp, closing: bool) -> bool:
-        if not self._due(name, closing):
+    def _upload_file(self, name: str, stamp: Stamp, closing: bool) -> bool:
+        if not self._is_due(name, closing):
             return False
         began = time.monotonic()
         if self._put(name):
-            self._known[name] = stamp
-            self._paced(name, began)
+            self._sent_files[name] = stamp
+            self._postpone(name, began)
         return True
 
     def _put(self, name: str) -> bool:
-        """Put a file; False where it has gone meanwhile."""
+        """Upload a file; False if it has gone meanwhile."""
         path = self._run / name
         try:
             if not self._failing:
@@ -271,17 +292,17 @@ class Mirror:
         self._moves()
         return True
 
-    def _carry_best(self) -> bool:
-        """`best/`, if it is another: not there first, then all of it but the recipe, then that."""
-        now = _stamp(self._run / RECIPE)
-        if now == self._best or now is None:
+    def _upload_best(self) -> bool:
+        """Upload `best/` if it is new: remove the recipe at the URL, upload all other files, then the recipe."""
+        stamp = _stamp(self._run / RECIPE)
+        if stamp == self._sent_best or stamp is None:
             return True
         self._store.remove(RECIPE)
-        best = ((Path(folder).relative_to(self._run), names) for folder, _, names in os.walk(self._run / "best"))
-        here = {(folder / name).as_posix() for folder, names in best for name in names}
-        for name in self._store.files("best").keys() - here:
+        folders = ((Path(folder).relative_to(self._run), names) for folder, _, names in os.walk(self._run / "best"))
+        current = {(folder / name).as_posix() for folder, names in folders for name in names}
+        for name in self._store.files("best").keys() - current:
             self._store.remove(name)
-        if not all(self._put(name) for name in sorted(here - {RECIPE})) or not self._put(RECIPE):
+        if not all(self._put(name) for name in sorted(current - {RECIPE})) or not self._put(RECIPE):
             return False
-        self._best = now
-        return _stamp(self._run / RECIPE) == now
+        self._sent_best = stamp
+        return _stamp(self._run / RECIPE) == stamp

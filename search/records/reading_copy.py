@@ -1,4 +1,4 @@
-"""A run directory at a URL, looked at: a copy that is kept as new as it is there, and nothing is changed."""
+"""A copy of a run directory at a URL for `--report`, `--dashboard` and `--retrain`; nothing at the URL is changed."""
 
 from __future__ import annotations
 
@@ -11,74 +11,78 @@ from pathlib import Path
 
 from frostline.search.records.folder import recipe_of
 from frostline.search.records.mirror import RECIPE
-from frostline.search.records.remote import asked, copies, get, is_elsewhere, store, told
+from frostline.search.records.storage import answer_of, one_line, open_store
+from frostline.search.records.working_copy import copies, fetch_files, stays_at_url
 from frostline.spaces import Recipe
+from frostline.trainables import _atomic
 from frostline.trainables._storage import Entry, StorageError
 
-_FOLLOW = 3.0
-"""Seconds between two looks."""
+_EVERY = 3.0
+"""Seconds between two refreshes."""
 
 
-class Look:
-    """A copy to look at, of all but weights; a search that runs or goes on is followed, and nothing is changed."""
+class ReadingCopy:
+    """A copy of all files but weights. It can follow a search that runs or goes on."""
 
     def __init__(self, url: str, option: str) -> None:
-        """Fetch it.
+        """Fetch the copy.
 
         Raises:
             ValueError: there is no run directory at the URL, or the storage cannot be read.
         """
-        self.store = store(url, option)
+        self.store = open_store(url, option)
         self.folder = copies().absolute() / "looked-at" / hashlib.sha256(url.encode()).hexdigest()[:12]
         self.folder /= url.rpartition("/")[2]
-        self._seen: dict[str, Entry] = {}
+        self._fetched: dict[str, Entry] = {}
         what = f"cannot read {url}"
-        if "plan.json" not in asked(self.store.files, what):
+        if "plan.json" not in answer_of(self.store.files, what):
             raise ValueError(f"{url} is not a run directory: it has no plan.json")
         shutil.rmtree(self.folder, ignore_errors=True)
-        with told(what):
+        with one_line(what):
             self.refresh()
 
     def refresh(self) -> None:
-        """Fetch what has changed.
+        """Fetch the files that have changed.
 
         Raises:
             StorageError: the storage does not answer.
         """
-        names = self.store.files()
         changed = {
             name: entry
-            for name, entry in names.items()
-            if self._seen.get(name) != entry and not is_elsewhere(name) and not name.endswith(".safetensors")
+            for name, entry in self.store.files().items()
+            if self._fetched.get(name) != entry and not stays_at_url(name) and not name.endswith(".safetensors")
         }
-        grown = {name for name in changed if name.endswith((".jsonl", ".journal")) and (self.folder / name).exists()}
-        get(self.store, {name: entry for name, entry in changed.items() if name not in grown}, self.folder)
-        for name in grown:
-            _grow(self.folder / name, self.store.read(name) or b"")
-        self._seen |= changed
+        journals = {name for name in changed if name.endswith((".jsonl", ".journal")) and (self.folder / name).exists()}
+        fetch_files(self.store, {name: entry for name, entry in changed.items() if name not in journals}, self.folder)
+        for name in journals:
+            update_journal(self.folder / name, self.store.read(name) or b"")
+        self._fetched |= changed
 
     def follow(self) -> None:
-        """Refresh every few seconds from now on."""
+        """Refresh every few seconds from now on, in a thread."""
 
-        def again() -> None:
+        def refresh_for_ever() -> None:
             while True:
-                time.sleep(_FOLLOW)
+                time.sleep(_EVERY)
                 with contextlib.suppress(StorageError):
                     self.refresh()
 
-        threading.Thread(target=again, daemon=True).start()
+        threading.Thread(target=refresh_for_ever, daemon=True).start()
 
 
-def _grow(path: Path, now: bytes) -> None:
-    """Make a journal what it is now: longer, so that who reads on in it goes on, or another file."""
+def update_journal(path: Path, data: bytes) -> None:
+    """Append in place if the journal only grew, so that open readers keep their position; otherwise replace the file.
+
+    Args:
+        path: the journal.
+        data: what it is to hold.
+    """
     before = path.read_bytes()
-    if now.startswith(before):
+    if data.startswith(before):
         with path.open("ab") as file:
-            file.write(now[len(before) :])
+            file.write(data[len(before) :])
     else:
-        aside = path.with_name(f".{path.name}.new")
-        aside.write_bytes(now)
-        aside.replace(path)
+        _atomic.write(path, data)
 
 
 def recipe(url: str) -> Recipe:
@@ -87,8 +91,8 @@ def recipe(url: str) -> Recipe:
     Raises:
         ValueError: there is none, or the storage cannot be read.
     """
-    there = store(url, "--retrain")
-    text = asked(lambda: there.read(RECIPE), f"cannot read {url}")
+    store = open_store(url, "--retrain")
+    text = answer_of(lambda: store.read(RECIPE), f"cannot read {url}")
     if text is None:
         raise ValueError(f"{url} holds no {RECIPE}: has the search in it finished?")
     return recipe_of(text.decode(errors="replace"), f"{url}/{RECIPE}")

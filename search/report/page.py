@@ -33,6 +33,7 @@ from frostline.search.report.timeline import Stretch, Use
 from frostline.search.report.view import Row, View
 from frostline.search.words import duration, plural, score, short_models, value
 from frostline.spaces import RETRAIN
+from frostline.trainables import _atomic
 
 NAME = "report.html"
 _HERE = Path(__file__).parent
@@ -86,7 +87,7 @@ def write(run: Path) -> Path:
     """
     seen = view.read(run)
     path = seen.run / NAME
-    run_folder.put(path, page(seen))
+    _atomic.write(path, page(seen))
     return path
 
 

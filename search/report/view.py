@@ -21,8 +21,8 @@ from frostline.search.ledger.confirm import Confirmed
 from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import unreported
 from frostline.search.records.journal import read_lines
+from frostline.search.records.log import LOG, seconds_used, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 
@@ -138,7 +138,7 @@ class View:
     @property
     def seconds(self) -> float:
         """Wall-clock time that the search has taken, over all its sessions."""
-        return run_folder.seconds_used([event["time"] for event in self.sessions], self.times)
+        return seconds_used([event["time"] for event in self.sessions], self.times)
 
     @property
     def times(self) -> list[float]:
@@ -174,10 +174,10 @@ def read(run: Path, now: float | None = None) -> View:
     fields = run_folder.read_plan(run)
     plan = of_json(run, fields)
     versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
-    events = tuple(e for e in read_lines(run / run_folder.LOG) if isinstance(e.get("time"), int | float))
+    events = tuple(e for e in read_lines(run / LOG) if isinstance(e.get("time"), int | float))
     known = trial_records.read(run / "trials.jsonl")
     again = trial_records.read(run / "confirm.jsonl")
-    begun = {(job.confirms, *job.key): job for job in run_folder.started(run)}
+    begun = {(job.confirms, *job.key): job for job in started_jobs(run)}
     for confirms, trials in ((False, known), (True, again)):
         there = {trial.key for trial in trials}
         trials += [

@@ -42,7 +42,7 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import hold
+from frostline.search.records.log import hold
 from frostline.search.records.trials import Records
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs

@@ -284,10 +284,10 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
 def test_a_run_directory_in_use_is_refused_with_the_name_of_its_process(
     searches: Searches, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from frostline.search.records import folder as run_folder
+    from frostline.search.records.log import hold
 
     found = searches.start("busy", trials=2, concurrent=1)
-    with run_folder.hold(Path(found["run"])):
+    with hold(Path(found["run"])):
         code = cli.main(["--resume", found["run"]])
     err = capsys.readouterr().err
     assert code == 2

@@ -16,8 +16,9 @@ import pytest
 
 from frostline.search.ledger.study import optuna_state
 from frostline.search.records import folder as run_folder
-from frostline.search.records import remote
 from frostline.search.records import trials as trial_records
+from frostline.search.records import working_copy
+from frostline.search.records.journal import read_lines
 from frostline.search.records.mirror import RECORDS
 from frostline.search.records.trials import Outcome
 from frostline.trainables._storage import Store
@@ -81,7 +82,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
             first,
         )
         with pytest.raises(ValueError, match=f"^{url} is in use by process {running.pid} on "):
-            remote.fetch(url, print)
+            working_copy.fetch(url, print)
     finally:
         running.kill()
         running.wait()
@@ -111,7 +112,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     there, here = tmp_path / "there", next(second.cache.glob("runs/*/run"))
     assert all((there / each).read_bytes() == (here / each).read_bytes() for each in RECORDS if each != "confirm.jsonl")
     assert (there / "trials.jsonl").read_bytes().splitlines()[: len(before)] == before
-    lines = list(run_folder.read_lines(there / "trials.jsonl"))
+    lines = list(read_lines(there / "trials.jsonl"))
     ends = Counter(fields["number"] for fields in lines if fields["outcome"] != Outcome.RUNNING)
     assert ends == dict.fromkeys(range(6), 1), "every trial has ended, and once"
     told = Counter((fields["number"], fields["samples"]) for fields in lines if fields["outcome"] == Outcome.RUNNING)

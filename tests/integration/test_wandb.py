@@ -18,7 +18,7 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import hold
+from frostline.search.records.log import hold
 from frostline.search.records.trials import Outcome, Records
 from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Limits, Tracker

@@ -9,8 +9,8 @@ from typing import Any
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
+from frostline.search.records.log import LOG, Job, Log
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 from tests.search.altered import altered

@@ -22,8 +22,7 @@ from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.wandb_mode import WandbMode
-from frostline.search.records import folder as run_folder
-from frostline.search.records.folder import Job
+from frostline.search.records.log import Job, hold
 from frostline.search.report import summary as summaries
 from frostline.search.report.references import Reference, references
 from frostline.search.tune.hooks import end_of
@@ -146,7 +145,7 @@ def write(
     run.mkdir(parents=True)
     (run / "plan.json").write_text(plan.to_json(), encoding="utf-8")
     clock = Clock(BEGAN)
-    with _quick(clock, count), run_folder.hold(run, "frostline") as log:
+    with _quick(clock, count), hold(run, "frostline") as log:
         search = _Search(plan, Ledger(plan, log, clock), clock, count, end, fails, random.Random(seed))
         search.run()
         search.conclude()

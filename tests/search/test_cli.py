@@ -14,7 +14,7 @@ from frostline import spaces
 from frostline.search import cli
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.plan import Plan
-from frostline.search.records import folder as run_folder
+from frostline.search.records.log import hold
 from tests import tiny
 from tests.search.made import NOTHING, summary
 
@@ -136,7 +136,7 @@ def test_a_file_is_no_run_directory(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_a_search_that_runs_does_not_go_on_elsewhere(capsys: pytest.CaptureFixture[str], plan: Plan) -> None:
     planning.claim(plan)
-    with run_folder.hold(plan.place.run):
+    with hold(plan.place.run):
         code, _, err = run(capsys, "--resume", str(plan.place.run))
         assert run(capsys, "--resume", str(plan.place.run), "--dry-run")[0] == 0, "looking does no harm"
     assert code == 2
@@ -234,8 +234,8 @@ def test_how_a_search_ended_is_said_and_is_its_exit_code(found: dict[str, Any], 
 
 
 def test_what_could_not_be_sent_is_said_last_and_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    found = summary(run="s3://bucket/r", copy="/cache/r", unsent="not everything has come to s3://bucket/r: away")
+    found = summary(run="s3://bucket/r", copy="/cache/r", unsent="not everything was sent to s3://bucket/r: away")
     assert cli._close(found, Console(width=200)) == cli.FAILED
     told = capsys.readouterr()
     assert "Model: s3://bucket/r/best" in told.out
-    assert told.err == "frostline: not everything has come to s3://bucket/r: away\n"
+    assert told.err == "frostline: not everything was sent to s3://bucket/r: away\n"

@@ -9,8 +9,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.plan.plan import Plan
-from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
+from frostline.search.records.log import LOG, Log, started_jobs
 from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _task
@@ -40,7 +40,7 @@ def test_the_recipes_are_tried_first_and_every_start_is_on_disk(plan: Plan, cloc
         (2, "", 0, False),
     ]
     assert [job.params for job in jobs[:2]] == list(plan.search.recipes.values())
-    assert run_folder.started(plan.place.run) == jobs
+    assert started_jobs(plan.place.run) == jobs
     assert ledger.running == 3
 
 
@@ -154,9 +154,9 @@ def test_a_full_disk_changes_nothing(plan: Plan, clock: Clock) -> None:
 
 def test_a_start_that_does_not_fit_on_the_disk_never_was(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
-    with full_disk((plan.place.run / run_folder.LOG).stat().st_size + 10), pytest.raises(OSError):
+    with full_disk((plan.place.run / LOG).stat().st_size + 10), pytest.raises(OSError):
         ledger.next()
-    assert run_folder.started(plan.place.run) == []
+    assert started_jobs(plan.place.run) == []
     assert taken(session(plan, clock)).number == 0
 
 
@@ -184,7 +184,7 @@ def test_a_training_whose_process_died_goes_on_next_and_fails_after_its_retries(
         assert ledger.lose(job, "its process died") is None
         assert ledger.unfinished == [job]
         assert taken(ledger) == job, "the same number, before any new one"
-    assert [event["number"] for event in run_folder.Log(plan.place.run).events("lost")] == [0, 0]
+    assert [event["number"] for event in Log(plan.place.run).events("lost")] == [0, 0]
     line = ledger.lose(job, "its process died")
     assert line is not None
     assert (line.outcome, line.reason) == (Outcome.FAILED, "its process died (3 times)")

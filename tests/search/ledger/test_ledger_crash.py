@@ -13,10 +13,9 @@ from optuna.storages.journal import JournalFileBackend
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
-from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import Job
 from frostline.search.records.journal import read_lines
+from frostline.search.records.log import LOG, Job, started_jobs
 from frostline.search.records.trials import Outcome, Trial
 from frostline.search.tune.asha import Rungs
 from frostline.spaces import Recipe
@@ -26,7 +25,7 @@ from tests.search.made import Clock, session, with_budget
 from tests.told import said
 
 BAD = {3: (Outcome.FAILED, "loss is nan at step 3"), 4: (Outcome.INFEASIBLE, "out of memory")}
-FILES = ("trials.jsonl", "confirm.jsonl", run_folder.LOG)
+FILES = ("trials.jsonl", "confirm.jsonl", LOG)
 GARBAGE = b'{"number": 0, "outcome": "complete", "par'
 
 
@@ -148,7 +147,7 @@ def left(plan: Plan) -> dict[str, Any]:
         "trials": [told(trial) for trial in trial_records.read(plan.place.run / "trials.jsonl")],
         "confirmations": [told(trial) for trial in trial_records.read(plan.place.run / "confirm.jsonl")],
         "study": [(t.number, t.state.name, t.params, t.intermediate_values, t.constraints) for t in study.trials],
-        "jobs": run_folder.started(plan.place.run),
+        "jobs": started_jobs(plan.place.run),
         "files": {
             str(path.relative_to(plan.place.run)): path.read_text()
             for path in plan.place.run.glob("*/*/*")

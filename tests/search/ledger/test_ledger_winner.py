@@ -4,10 +4,9 @@ import pytest
 
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
-from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import LOG, Job, Log
 from frostline.search.records.journal import Journal
+from frostline.search.records.log import LOG, Job, Log, started_jobs
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 from tests.search.made import Clock, session, taken, train, with_budget
@@ -284,7 +283,7 @@ def test_the_test_set_is_read_once_for_a_winner_and_every_read_is_counted(plan: 
 def test_a_training_and_the_one_that_confirms_it_are_told_apart(plan: Plan, clock: Clock) -> None:
     ledger = session(with_budget(plan, trials=1, confirm_recipes=1, confirm_seeds=1), clock)
     all_of(ledger, clock, 0.9, 0.8)
-    started = run_folder.started(ledger.plan.place.run)
+    started = started_jobs(ledger.plan.place.run)
     assert [job.folder for job in started] == ["trials/00000", "confirm/00000-1"]
     assert isinstance(started[0], Job)
     assert [trial.key for trial in ledger.trials] == [(0, 0)]

@@ -15,7 +15,7 @@ from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
-from frostline.search.records.folder import Job, Log
+from frostline.search.records.log import Job, Log
 from frostline.spaces import Recipe, bert_imdb
 from frostline.trainables import _family
 from frostline.trainables._family import ModelInfo

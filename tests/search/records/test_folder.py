@@ -1,23 +1,14 @@
-import dataclasses
 import datetime
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frostline.search.records import folder as run_folder
-from frostline.search.records.folder import Job, Log
 from frostline.spaces import Budget, Data, Recipe
-from tests.search.made import PARAMS, full_disk
 
 NOW = datetime.datetime(2026, 11, 23, 12, 30, 5, tzinfo=datetime.UTC)
 ROOT = Path(run_folder.__file__).resolve().parents[2]
@@ -159,159 +150,7 @@ def test_a_link_inside_the_run_directory_is_none_of_our_business(tmp_path: Path)
     assert run_folder.read_plan(tmp_path)["seed"] == 0
 
 
-# --- one process at a time -----------------------------------------------------------------------
-
-_HOLDER = """
-import sys, time
-from pathlib import Path
-from frostline.search.records import folder as run_folder
-with run_folder.hold(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
-
-@contextmanager
-def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works in the run directory."""
-    command = [sys.executable, "-c", _HOLDER, str(run)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
-    with holder(tmp_path) as other:
-        who = f"{tmp_path} is in use by process {other.pid} on {socket.gethostname()} since 20"
-        with pytest.raises(ValueError) as caught, run_folder.hold(tmp_path):
-            pass
-        assert str(caught.value).startswith(who)
-        with pytest.raises(ValueError) as caught:
-            run_folder.check_free(tmp_path)
-        assert str(caught.value).startswith(who)
-        assert len(Log(tmp_path).events("session")) == 1, "the refused one has left nothing"
-
-
-def test_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
-    with holder(tmp_path) as other:
-        other.send_signal(signal.SIGKILL)
-        other.wait()
-        run_folder.check_free(tmp_path)
-        with run_folder.hold(tmp_path) as log:
-            sessions = log.events("session")
-    assert [session["pid"] for session in sessions] == [other.pid, os.getpid()]
-    assert sessions[-1]["time"] == pytest.approx(time.time(), abs=60)
-
-
-def test_a_directory_nobody_has_worked_in_is_free(tmp_path: Path) -> None:
-    run_folder.check_free(tmp_path)
-    run_folder.check_free(tmp_path / "nowhere")
-    assert list(tmp_path.iterdir()) == [], "looking leaves nothing"
-
-
-def test_the_lock_is_let_go_of_when_the_work_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), run_folder.hold(tmp_path):
-        raise KeyError
-    run_folder.check_free(tmp_path)
-
-
-# --- what has happened ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sessions", "times", "used"),
-    [
-        ([], [], 0),
-        ([], [5, 6], 0),  # of this session
-        ([100], [], 0),
-        ([100], [100, 130, 160], 60),
-        ([100], [160, 130], 60),  # in any order
-        ([100, 1000], [160, 1010, 1040], 60 + 40),
-        ([100, 1000], [1040], 40),  # the first one recorded nothing
-        ([100, 1000], [160], 60),
-        ([100, 1000], [1000], 0),  # the moment of a start is of that session
-        ([100], [50], 0),  # a clock that was set back
-    ],
-)
-def test_a_session_lasted_until_the_last_thing_it_recorded(
-    sessions: list[float], times: list[float], used: float
-) -> None:
-    assert run_folder.seconds_used(sessions, times) == used
-
-
-JOB = Job(number=3, seed=0, params=PARAMS, label="default", confirms=False)
-
-
-def test_what_was_started_reads_back(tmp_path: Path) -> None:
-    again = dataclasses.replace(JOB, seed=1, confirms=True)
-    log = Log(tmp_path)
-    log.append("session", pid=1, host="here")
-    for job in (JOB, again):
-        log.append("start", **dataclasses.asdict(job))
-    log.append("lost", number=3, seed=0, reason="its process died")
-    assert run_folder.started(tmp_path) == [JOB, again]
-    assert [event["event"] for event in log.events("session", "lost")] == ["session", "lost"]
-    assert run_folder.started(tmp_path / "nowhere") == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"number": -1},
-        {"number": "0"},
-        {"number": "../../x"},
-        {"number": 0.0},
-        {"number": True},
-        {"number": None},
-        {"seed": "/etc"},
-        {"seed": None},
-        {"event": "started"},
-        {"event": ["start"]},
-        {"params": "abc"},
-        {"params": [1, 2]},
-        {"params": 7},
-    ],
-    ids=str,
-)
-def test_an_event_that_cannot_be_ours_starts_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
-    log, fields = Log(tmp_path), {"event": "start", **dataclasses.asdict(JOB)}
-    with (tmp_path / run_folder.LOG).open("a") as file:
-        file.write(f"{json.dumps({**fields, **change})}\n{json.dumps([fields])}\n{json.dumps(fields)[:30]}\n")
-    log.append("start", **dataclasses.asdict(JOB))
-    assert run_folder.started(tmp_path) == [JOB]
-
-
 # --- files ---------------------------------------------------------------------------------------
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "plan.json"
-    run_folder.put(path, "old")
-    assert path.read_text() == "old"
-    with full_disk(100), pytest.raises(OSError):
-        run_folder.put(path, "new" * 100)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path], "what could not be written whole is gone"
-    run_folder.put(path, "new" * 100)
-    assert path.read_text() == "new" * 100
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("job", "folder"),
-    [
-        (JOB, "trials/00003"),
-        (dataclasses.replace(JOB, seed=8, confirms=True), "confirm/00003-8"),
-        (dataclasses.replace(JOB, number=123456), "trials/123456"),
-    ],
-)
-def test_each_training_has_a_folder_of_its_own(job: Job, folder: str) -> None:
-    assert job.folder == folder
-    assert job.key == (job.number, job.seed)
 
 
 def test_a_folder_goes_with_its_last_file(tmp_path: Path) -> None:
@@ -336,7 +175,7 @@ def test_trainings_that_were_broken_off_are_counted_by_their_snapshots(tmp_path:
     assert run_folder.snapshots(tmp_path) == 2
 
 
-def test_what_killed_processes_left_half_written_is_swept_away(tmp_path: Path) -> None:
+def test_what_killed_processes_left_half_written_is_deleted(tmp_path: Path) -> None:
     kept = ["plan.json", "trials.jsonl", "trials/00000/best.safetensors", "confirm/00000-1/last.safetensors", "best/x"]
     torn = [
         "trials/00000/.best.safetensors.12-34",
@@ -345,20 +184,26 @@ def test_what_killed_processes_left_half_written_is_swept_away(tmp_path: Path) -
         "tune/x/y",
         "best.part/model.safetensors",
         "plan.json.part",
+        ".plan.json.1234",
+        ".summary.json.99",
         "study.journal.part",
     ]
     for name in (*kept, *torn):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    run_folder.sweep(tmp_path)
+    run_folder.delete_leftovers(tmp_path)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
     assert not (tmp_path / "trials" / "00001").exists(), "an empty folder says nothing"
-    run_folder.sweep(tmp_path / "nowhere")
+    run_folder.delete_leftovers(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
     ("look", "gone"),
-    [(run_folder.read_plan, "trials/00000"), (run_folder.snapshots, "trials"), (run_folder.sweep, "trials/00000")],
+    [
+        (run_folder.read_plan, "trials/00000"),
+        (run_folder.snapshots, "trials"),
+        (run_folder.delete_leftovers, "trials/00000"),
+    ],
 )
 def test_folders_that_another_process_removes_meanwhile_do_no_harm(
     tmp_path: Path, vanishing: Callable[[Path], None], look: Callable[[Path], object], gone: str

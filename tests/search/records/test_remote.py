@@ -11,10 +11,11 @@ import pytest
 
 from frostline.search import cli
 from frostline.search.plan.options import place
-from frostline.search.records import folder as run_folder
-from frostline.search.records import reading_copy, remote
+from frostline.search.records import reading_copy, remote, storage
+from frostline.search.records.journal import read_lines
 from frostline.search.records.lease import Lease
-from frostline.search.records.remote import Newer, newer
+from frostline.search.records.reading_copy import ReadingCopy
+from frostline.search.records.working_copy import Newer, copy_of, fetch, newer
 from frostline.trainables._storage import Store
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
 
@@ -52,10 +53,10 @@ def test_a_place_is_a_folder_or_a_url() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("foo://x/y", "--storage foo://x/y: no such kind of storage as foo; here are folders and s3"),
-        ("gs://x/y", "--storage gs://x/y needs one package more: pip install gcsfs"),
+        ("foo://x/y", "--storage foo://x/y: foo is not a kind of storage; there are folders and s3"),
+        ("gs://x/y", "--storage gs://x/y needs one more package: pip install gcsfs"),
         ("s3://", "--storage s3://: the name of a bucket is missing"),
-        ("memory://x", "--storage memory://x: no other process sees this one's memory"),
+        ("memory://x", "--storage memory://x: other processes cannot see the memory of this one"),
         ("s3://no-such-bucket/y", "--storage s3://no-such-bucket/y: The specified bucket does not exist"),
     ],
 )
@@ -67,7 +68,7 @@ def test_storage_that_cannot_be_is_one_line(s3: S3, given: str, said: str, capsy
 def test_storage_that_does_not_answer_is_one_line(
     monkeypatch: pytest.MonkeyPatch, s3: S3, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(remote, "_ANSWER", 1.0)
+    monkeypatch.setattr(storage, "_LIMIT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as listens:  # takes what it is asked, and says nothing
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listens.getsockname()[1]}")
         fsspec.filesystem("s3").clear_instance_cache()
@@ -83,10 +84,10 @@ def silent(text: str) -> None:
 def begun(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The working copy of a search that was claimed and had one session."""
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "one"))
-    remote.claim(url, remote.copy_of(url), '{"seed": 0}')
-    with remote.hold(url, remote.copy_of(url), "typed", silent) as log:
+    remote.claim(url, copy_of(url), '{"seed": 0}')
+    with remote.hold(url, copy_of(url), "typed", silent) as log:
         log.append("start", number=0, seed=0, params={}, label="", confirms=False)
-    return remote.copy_of(url)
+    return copy_of(url)
 
 
 def test_one_search_has_a_url_and_another_is_told(begun: Path, url: str, store: Store) -> None:
@@ -111,19 +112,19 @@ def test_another_machine_goes_on_and_the_first_one_follows(
     store.write("best.part/model.safetensors", b"half an export")
     store.write("wandb/frostline.jsonl", b"{}\n")
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "two"))
-    there = remote.fetch(url, silent)
+    there = fetch(url, silent)
     assert there.is_relative_to(tmp_path / "two")
     assert {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()} == {
         *("plan.json", "log.jsonl", "wandb/frostline.jsonl")
     }
     with remote.hold(url, there, "typed", silent) as log:
         with pytest.raises(ValueError, match=f"is in use by process {os.getpid()} on "):
-            remote.fetch(url, silent)
+            fetch(url, silent)
         log.remove(there / "trials/00000/last.safetensors")
     assert store.files().keys() == {"plan.json", "log.jsonl", "wandb/frostline.jsonl"}, "no strays"
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "one"))
-    assert remote.fetch(url, silent) == begun
-    assert [event["event"] for event in run_folder.read_lines(begun / "log.jsonl")] == ["session", "start", "session"]
+    assert fetch(url, silent) == begun
+    assert [event["event"] for event in read_lines(begun / "log.jsonl")] == ["session", "start", "session"]
 
 
 def test_what_was_never_sent_goes_on_or_is_kept(
@@ -131,11 +132,11 @@ def test_what_was_never_sent_goes_on_or_is_kept(
 ) -> None:
     sent = (begun / "log.jsonl").read_bytes()
     (begun / "log.jsonl").write_bytes(sent + B)
-    assert remote.fetch(url, silent) == begun
+    assert fetch(url, silent) == begun
     assert (begun / "log.jsonl").read_bytes() == sent + B
     store.write("log.jsonl", sent + C)
     said: list[str] = []
-    assert remote.fetch(url, said.append) == begun
+    assert fetch(url, said.append) == begun
     assert (begun / "log.jsonl").read_bytes() == sent + C
     [kept] = (path for path in begun.parent.iterdir() if path != begun)
     assert said == [
@@ -165,9 +166,9 @@ def test_storage_that_stays_away_is_said_with_where_all_is(
         s3.stop()
         log.append("test")
     s3.start()
-    assert log.unsent.startswith(f"not everything has come to {url}: ")
+    assert log.unsent.startswith(f"not everything was sent to {url}: ")
     assert log.unsent.endswith(f"; it is kept in {begun}; to send it: frostline --resume {url}")
-    assert remote.fetch(url, silent) == begun, "and that is what it does"
+    assert fetch(url, silent) == begun, "and that is what it does"
 
 
 def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store) -> None:
@@ -175,7 +176,7 @@ def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store
     store.write("trials/00000/last.safetensors", b"weights")
     store.write("best/model.safetensors", b"weights")
     before = store.files()
-    seen = reading_copy.Look(url, "--dashboard")
+    seen = ReadingCopy(url, "--dashboard")
     assert {path.name for path in seen.folder.rglob("*") if path.is_file()} == {
         "plan.json",
         "log.jsonl",
@@ -191,7 +192,7 @@ def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store
     assert (seen.folder / "study.journal").read_bytes() == b"quite another\n"
     assert store.files().keys() == before.keys()
     with pytest.raises(ValueError, match=r"is not a run directory: it has no plan\.json"):
-        reading_copy.Look(f"{url}/best", "--report")
+        ReadingCopy(f"{url}/best", "--report")
 
 
 def test_the_winner_s_recipe_is_read_from_the_url(begun: Path, url: str, store: Store) -> None:

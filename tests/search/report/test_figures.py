@@ -11,7 +11,7 @@ import pytest
 
 from frostline.search import words
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import unreported
+from frostline.search.records.log import unreported
 from frostline.search.records.trials import Outcome
 from frostline.search.report import figures, importance, landscape, page, timeline, view
 from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT

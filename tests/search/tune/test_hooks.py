@@ -22,8 +22,8 @@ from frostline.search.cluster.watch import TrialNode
 from frostline.search.console.progress import Progress
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.folder import Log
 from frostline.search.records.lease import TakenOverError
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome
 from frostline.search.tune import hooks
 from frostline.search.tune.asha import Rungs
