@@ -1,4 +1,4 @@
-"""How people read numbers, times, names and parameters, in the terminal and in the report."""
+"""Numbers, times, names and parameters as the terminal and the report show them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def number(value: float | None) -> float | None:
-    """Rounded to five significant digits, so that a file of many stays small; None where it is no number."""
+    """The value rounded to five significant digits, which keeps files small; None if it is not a finite number."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.5g}")
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def estimate(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`: as exact as an estimate is worth."""
+    """`40 s`, `12 min`, `3 h 20 min`: no more digits than an estimate deserves."""
     if seconds < 90:
         return f"{max(10, round(seconds, -1)):.0f} s"
     minutes = round(seconds / 60)
@@ -46,17 +46,17 @@ def clock(seconds: float) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with four decimals; empty if there is none."""
+    """A score with four decimals; empty for None."""
     return "" if value is None else f"{value:.4f}"
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """`0.780 to 0.855`; empty if there is none."""
+    """`0.780 to 0.855`; empty for None."""
     return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def value(parameter: Any) -> str:
-    """A parameter's value: floats to three digits."""
+    """A parameter's value; floats with three digits."""
     return f"{parameter:.3g}" if isinstance(parameter, float) else str(parameter)
 
 
@@ -66,15 +66,19 @@ def recipe_line(params: Mapping[str, Any]) -> str:
 
 
 def short_models(models: Iterable[Any]) -> dict[Any, str]:
-    """Names of models for an axis: without the folder or the package they are in, and what they all end in."""
-    of = list(models)
-    last = {model: PurePath(str(model)).name.split(":")[-1] for model in of}
-    if len(of) > 1:
-        same = len(os.path.commonprefix([name[::-1] for name in last.values()]))
-        shorter = {model: name[: len(name) - same] for model, name in last.items()}
-        if all(len(name) > 3 for name in shorter.values()) and len({*shorter.values()}) == len(of):
-            return {model: name.rstrip("_-.") for model, name in shorter.items()}
-    return last if len({*last.values()}) == len(of) else {model: str(model) for model in of}
+    """Model -> its name on an axis: without the folder or package it is in, and without an ending that all share.
+
+    Models whose short names would be equal keep their full names.
+    """
+    names = list(models)
+    last_parts = {model: PurePath(str(model)).name.split(":")[-1] for model in names}
+    if len(names) > 1:
+        ending = len(os.path.commonprefix([part[::-1] for part in last_parts.values()]))
+        shorter = {model: part[: len(part) - ending] for model, part in last_parts.items()}
+        if all(len(part) > 3 for part in shorter.values()) and len({*shorter.values()}) == len(names):
+            return {model: part.rstrip("_-.") for model, part in shorter.items()}
+    all_differ = len({*last_parts.values()}) == len(names)
+    return last_parts if all_differ else {model: str(model) for model in names}
 
 
 def listed(words: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""What a search leaves for people: the report, the closing table, the summary, the model card."""
+"""Results for people: the report, the closing table, the summary and the model card."""

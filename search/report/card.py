@@ -1,4 +1,4 @@
-"""The model card, `best/README.md`: what the model is, how well it does, how to load it."""
+"""The model card, `best/README.md`: what the model is, how good it is, and how to load it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from frostline.search.plan.plan import Plan
-from frostline.search.report.summary import score_rows, verdict
+from frostline.search.report.summary import score_rows
+from frostline.search.report.verdict import Evidence, verdict
 from frostline.search.words import score
 
 if TYPE_CHECKING:
@@ -18,28 +19,28 @@ if TYPE_CHECKING:
 _TEMPLATE = Path(__file__).with_name("card.md")
 
 
-def model_card(found: Mapping[str, Any], plan: Plan, family: Family) -> str:
-    """The card of the winner.
+def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
+    """The model card of the winner, in Markdown.
 
     Args:
-        found: the summary of the search.
-        plan: its plan.
-        family: its family.
+        summary: summary of a search that has a winner.
+        plan: plan of the search.
+        family: family of the winner.
     """
-    recipe = plan.recipe(found["best"]["params"], found["best"]["seed"])
-    (_, validation, test), *chosen_by = score_rows(found)
+    recipe = plan.recipe(summary["best"]["params"], summary["best"]["seed"])
+    (_, validation, test), *chosen_by = score_rows(summary)
     rows = [("this model", validation, test), *((name.strip(), *scores) for name, *scores in chosen_by)]
-    rows += [(row["name"], score(row["validation"]), score(row["test"])) for row in found["references"]]
+    rows += [(row["name"], score(row["validation"]), score(row["test"])) for row in summary["references"]]
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        found=found,
+        summary=summary,
         plan=plan,
         recipe=recipe,
         library=family.library_name,
         model=plan.search.models[recipe.model],
         rows=rows,
-        sentences=verdict(found),
+        sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
-        trials=sum(found["counts"].values()),
+        trials=sum(summary["counts"].values()),
         usage=family.usage().replace("MODEL_FOLDER", str(plan.place.run / "best")),
     )

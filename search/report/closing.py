@@ -1,4 +1,4 @@
-"""The lines that are printed when a search ends."""
+"""The lines that a search prints when it ends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from frostline.search.report import summary as summaries
+from frostline.search.report.verdict import Evidence, verdict
 from frostline.search.words import recipe_line
 
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
-    """Print the table, the winner, and where everything is.
+    """Print the table of scores, the winner, and where everything is.
 
-    What did not reach the run directory's URL goes to stderr, also where the console is quiet.
+    A warning about files that did not reach the run directory's URL goes to stderr, also if the console is quiet.
     """
     for line in _lines(summary):
         console.print(line, markup=False)
@@ -25,13 +26,13 @@ def tell(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def _lines(summary: Mapping[str, Any]) -> list[Any]:
-    """Everything that is printed, in order: text, and one table."""
+    """All that is printed, in order: text, and one table."""
     run, best = summary["run"], summary["best"]
     lines: list[Any] = ["", summaries.table(summary)]
     if best:
         lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {recipe_line(best['params'])}")
-    lines += summaries.verdict(summary)
-    counts = ", ".join(f"{count} {state}" for state, count in summary["counts"].items() if count)
+    lines += verdict(Evidence.of_summary(summary))
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["counts"].items() if count)
     lines.append(f"{counts or 'no trial'}; {summary['seconds']:.0f} s; records in {run}")
     if summary.get("wandb"):
         lines.append(f"W&B sweep: {summary['wandb']}")

@@ -1,239 +1,143 @@
-"""The figures of report.html, a function each: records in, a plotly figure out; None where there is nothing to draw.
+"""The figures of the winner's scores, of importance, and of what ran where.
 
-Colours are the same on a light and a dark page: each stands out from both by 3 to 1 at least, and they differ for
-the colour-blind, too (test_figures.py); a symbol always says the same as the colour. What depends on
-the page (text, grid, background) is set by page.js.
+Here and in curves.py, landscape.py and parallel.py a function makes one figure from the records. It returns None if
+there is nothing to draw.
 """
 
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
+from frostline.search.report import style
 from frostline.search.report.importance import Importance
-from frostline.search.report.timeline import Stretch, worked
-from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, Row, View, described
+from frostline.search.report.style import COLORS, MANY, SYMBOLS
+from frostline.search.report.timeline import Stretch, search_clock
+from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, View, described
 from frostline.search.words import number
 
-if TYPE_CHECKING:
-    from frostline.search.records.trials import Trial
 
-COLORS = {DONE: "#2d7fd3", STOPPED: "#8b9199", FAILING: "#d0473a", UNFIT: "#944b91", OPEN: "#b97f10"}
-"""By what has become of a trial."""
-SYMBOLS = {DONE: "circle", STOPPED: "circle-open", FAILING: "x", UNFIT: "square-open", OPEN: "diamond-open"}
-RAMP = ("#4f7fc4", "#7587a3", "#8b8b86", "#ad7f58", "#cc6a1c")
-"""Scores from low to high."""
-MANY = 60
-"""Trials from which single points carry no markers or names of their own."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Mark:
+    """A row of the figure of scores."""
 
-
-def figure(height: int, x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> go.Figure:
-    """An empty figure: axes with titles, a legend above, room for nothing that is not there."""
-    shared = {"automargin": True, "zeroline": False, "ticks": "outside", "ticklen": 4}
-    return go.Figure(
-        layout={
-            "template": "none",
-            "height": height,
-            "margin": {"l": 8, "r": 12, "t": 36, "b": 8},
-            "xaxis": {**shared, "title": {"standoff": 8}, **x},
-            "yaxis": {**shared, "title": {"standoff": 8}, **y},
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.0,
-                "yanchor": "bottom",
-                "itemsizing": "constant",
-            },
-            "hovermode": "closest",
-            **layout,
-        }
-    )
-
-
-def score_axis(view: View) -> dict[str, Any]:
-    return {"title": {"text": f"validation {html.escape(view.metric.name)}", "standoff": 8}}
-
-
-def tone(count: int) -> float:
-    """How opaque each of so many things is, that a crowd does not become a block."""
-    return max(0.3, min(1.0, 6 / math.sqrt(count + 1)))
+    name: str
+    score: float
+    kind: str = DONE
+    slice_name: str = "validation"
+    interval: Sequence[float] | None = None
+    """95 % interval of the score; None if it is not known."""
+    seed_scores: Sequence[float] = ()
+    seeds: Sequence[int] = ()
+    """Seeds of `seed_scores`, in their order."""
 
 
 def answer(view: View, references: Sequence[tuple[str, float, bool]]) -> go.Figure | None:
-    """Scores beside each other, with 95 % intervals where they are known.
+    """Scores of the winner and its references, one row each, with 95 % intervals where they are known.
 
     Args:
-        view: of the search.
-        references: name, validation score, and whether that is of a whole training.
+        view: view of the run directory.
+        references: name, validation score, and True if the score comes from a whole training.
     """
-    confirmed, won, test = view.confirmed, view.won, view.test
-    if won is None:
+    if view.won is None:
         return None
-    names: list[str] = []  # from the bottom up
-    marks: list[tuple[float, Sequence[float] | None, str, str]] = []
-    for name, score, whole in reversed(references):
-        names.append(html.escape(name))
-        marks.append((score, None, DONE if whole else STOPPED, "validation"))
-    for row in reversed(confirmed):
-        names.append(f"trial {row.number}: mean of {len(row.scores)} seeds")
-        marks.append((row.mean, row.interval, DONE, "validation"))
-    if not confirmed:
-        names.append(f"trial {won.number}, the winner")
-        marks.append((view.metric.value(won.objective), None, DONE, "validation"))
-    if test:
-        names.append("winner on the test set")
-        marks.append((test["metrics"][view.metric.name], test.get("interval"), DONE, "test"))
-    shown = figure(
-        70 + 30 * len(names),
-        {"title": {"text": html.escape(view.metric.name), "standoff": 8}},
-        {"ticks": "", "showgrid": False, "range": [-0.6, len(names) - 0.4], "tickvals": [*range(len(names))]},
+    marks = _marks(view, references)
+    chart = style.figure(
+        70 + 30 * len(marks),
+        style.titled(view.metric.name),
+        {"ticks": "", "showgrid": False, "range": [-0.6, len(marks) - 0.4], "tickvals": [*range(len(marks))]},
         showlegend=False,
     )
-    shown.update_layout(margin={"t": 8}, yaxis={"ticktext": names})
-    for row in confirmed:
-        place = names.index(f"trial {row.number}: mean of {len(row.scores)} seeds")
-        shown.add_scatter(
-            x=[*row.scores],
-            y=[place] * len(row.scores),
-            customdata=[*row.seeds],
-            mode="markers",
-            marker={"symbol": "line-ns-open", "size": 12, "color": COLORS[DONE], "line": {"width": 1.5}},
-            hovertemplate="seed %{customdata}: %{x:.4f}<extra></extra>",
-        )
-    for place, (score, interval, kind, of) in enumerate(marks):
-        low, high = clipped(interval, view) if interval else (score, score)
-        shown.add_scatter(
-            x=[score],
-            y=[place],
-            mode="markers",
-            marker={
-                "symbol": "diamond" if of == "test" else SYMBOLS[kind],
-                "size": 11,
-                "color": COLORS[kind],
-                "line": {"width": 2 if kind == STOPPED else 0, "color": COLORS[kind]},
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - score],
-                "arrayminus": [score - low],
-                "thickness": 2,
-                "width": 5,
-                "color": COLORS[kind],
-                "visible": bool(interval),
-            },
-            hovertemplate=f"{of} %{{x:.4f}}"
-            + (f"<br>95 %: {low:.4f} to {high:.4f}" if interval else "")
-            + "<extra></extra>",
-        )
-    return shown
-
-
-def clipped(interval: Sequence[float], view: View) -> tuple[float, float]:
-    """An interval as it is shown: a share of examples is between 0 and 1, whatever a t-distribution says."""
-    low, high = interval
-    return (max(0.0, low), min(1.0, high)) if view.metric.is_share else (low, high)
-
-
-def curves(view: View) -> go.Figure | None:
-    """Score against epochs, a line a trial, ending where the trial was stopped; rungs as vertical lines."""
-    rows = [row for row in view.rows if any(view.value(line) is not None for line in row.trial.reports)]
-    if not rows:
-        return None
-    shown = figure(420, {"title": {"text": "epochs trained", "standoff": 8}, "rangemode": "tozero"}, score_axis(view))
-    for rung in view.plan.schedule.rungs:
-        shown.add_vline(x=rung, line={"width": 1, "dash": "dot", "color": COLORS[STOPPED]})
-        shown.add_annotation(x=rung, y=1, yref="paper", yanchor="top", xanchor="left", text=" rung", showarrow=False)
-    many, won = len(rows) > MANY, view.won
-    for kind in (STOPPED, FAILING, UNFIT, OPEN, DONE):
-        trials = [row.trial for row in rows if row.kind == kind]
-        if trials:
-            line = {"color": COLORS[kind], "width": 1.5}
-            shown.add_scatter(
-                **_lines(view, trials),
-                name=kind if kind != DONE else "trained to the end",
-                mode="lines" if many else "lines+markers",
-                line=line,
-                opacity=tone(len(trials)),
-                marker={"size": 5, "color": COLORS[kind]},
-                hovertemplate="trial %{customdata}: %{y:.4f} after %{x:.2f} epochs<extra></extra>",
-                legendgroup=kind,
-            )
-    stopped = [row for row in rows if row.kind in {STOPPED, FAILING, UNFIT}]
-    for kind in (STOPPED, FAILING, UNFIT):
-        ends = [row.trial for row in stopped if row.kind == kind]
-        if ends:
-            lasts = [max((ln for ln in t.reports if view.value(ln) is not None), key=lambda ln: ln.epoch) for t in ends]
-            shown.add_scatter(
-                x=[number(line.epoch) for line in lasts],
-                y=[number(view.value(line)) for line in lasts],
-                customdata=[trial.number for trial in ends],
-                name="its end",
+    chart.update_layout(margin={"t": 8}, yaxis={"ticktext": [mark.name for mark in marks]})
+    for place, mark in enumerate(marks):
+        if mark.seeds:
+            chart.add_scatter(
+                x=[*mark.seed_scores],
+                y=[place] * len(mark.seed_scores),
+                customdata=[*mark.seeds],
                 mode="markers",
-                opacity=max(0.5, tone(len(ends))),
-                marker={"symbol": SYMBOLS[kind], "size": 8 if len(ends) <= MANY else 6, "color": COLORS[kind]},
-                hovertemplate="trial %{customdata} ended: %{y:.4f} after %{x:.2f} epochs<extra></extra>",
-                legendgroup=kind,
-                showlegend=False,
+                marker={"symbol": "line-ns-open", "size": 12, "color": COLORS[DONE], "line": {"width": 1.5}},
+                hovertemplate="seed %{customdata}: %{x:.4f}<extra></extra>",
             )
-    again = [trial for trial in view.confirmations if won is not None and trial.number == won.number]
-    if any(trial.reports for trial in again):
-        shown.add_scatter(
-            **_lines(view, again, seeds=True),
-            name=f"trial {again[0].number} again, fresh seeds",
-            mode="lines",
-            line={"color": COLORS[DONE], "width": 1.5, "dash": "dash"},
-            hovertemplate="seed %{customdata}: %{y:.4f} after %{x:.2f} epochs<extra></extra>",
+    for place, mark in enumerate(marks):
+        chart.add_trace(_score_trace(view, place, mark))
+    return chart
+
+
+def _marks(view: View, references: Sequence[tuple[str, float, bool]]) -> list[_Mark]:
+    """The rows of the figure of scores, from the bottom up."""
+    won, test = view.won, view.test
+    assert won is not None
+    marks = [
+        _Mark(name=html.escape(name), score=score, kind=DONE if whole else STOPPED)
+        for name, score, whole in reversed(references)
+    ]
+    marks += [
+        _Mark(
+            name=f"trial {recipe.number}: mean of {len(recipe.scores)} seeds",
+            score=recipe.mean,
+            interval=recipe.interval,
+            seed_scores=recipe.scores,
+            seeds=recipe.seeds,
         )
-    best = next((row.trial for row in rows if won is not None and row.number == won.number), None)
-    if best:
-        shown.add_scatter(
-            **_lines(view, [best]),
-            name=f"trial {best.number}, the winning recipe",
-            mode="lines+markers",
-            line={"color": COLORS[DONE], "width": 3.5},
-            marker={"size": 8},
-            hovertemplate="trial %{customdata}: %{y:.4f} after %{x:.2f} epochs<extra></extra>",
+        for recipe in reversed(view.confirmed)
+    ]
+    if not view.confirmed:
+        marks.append(_Mark(name=f"trial {won.number}, the winner", score=view.metric.value(won.objective)))
+    if test:
+        score = test["metrics"][view.metric.name]
+        marks.append(
+            _Mark(name="winner on the test set", score=score, slice_name="test", interval=test.get("interval"))
         )
-    return shown
+    return marks
 
 
-def _lines(view: View, trials: Iterable[Trial], seeds: bool = False) -> dict[str, Any]:
-    """Curves as one trace, a gap between two."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    of: list[int | None] = []
-    for trial in trials:
-        for line in trial.reports:
-            value = view.value(line)
-            if value is not None:
-                x.append(number(line.epoch))
-                y.append(number(value))
-                of.append(trial.seed if seeds else trial.number)
-        x.append(None)
-        y.append(None)
-        of.append(None)
-    return {"x": x[:-1], "y": y[:-1], "customdata": of[:-1], "connectgaps": False}
+def _score_trace(view: View, place: int, mark: _Mark) -> go.Scatter:
+    """A mark at a score, with a bar for its interval."""
+    low, high = style.clipped(mark.interval, view) if mark.interval else (mark.score, mark.score)
+    color = COLORS[mark.kind]
+    interval = f"<br>95 %: {low:.4f} to {high:.4f}" if mark.interval else ""
+    return go.Scatter(
+        x=[mark.score],
+        y=[place],
+        mode="markers",
+        marker={
+            "symbol": "diamond" if mark.slice_name == "test" else SYMBOLS[mark.kind],
+            "size": 11,
+            "color": color,
+            "line": {"width": 2 if mark.kind == STOPPED else 0, "color": color},
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - mark.score],
+            "arrayminus": [mark.score - low],
+            "thickness": 2,
+            "width": 5,
+            "color": color,
+            "visible": bool(mark.interval),
+        },
+        hovertemplate=f"{mark.slice_name} %{{x:.4f}}{interval}<extra></extra>",
+    )
 
 
-def importance(view: View, found: Importance) -> go.Figure:
-    """A bar a parameter, and the level of chance."""
-    names = list(found.shares)[::-1]
-    values = [100 * found.shares[name] for name in names]
-    chance, largest = 100 * found.chance, max(values)
-    shown = figure(
+def importance(result: Importance) -> go.Figure:
+    """A bar for each parameter, and the level of chance."""
+    names = list(result.shares)[::-1]
+    values = [100 * result.shares[name] for name in names]
+    chance, largest = 100 * result.chance, max(values)
+    chart = style.figure(
         70 + 28 * len(names),
-        {"title": {"text": "share of importance (%)", "standoff": 8}, "rangemode": "tozero"},
+        style.titled("share of importance (%)", rangemode="tozero"),
         {"ticks": "", "showgrid": False},
         showlegend=False,
     )
-    shown.update_layout(margin={"t": 24})
-    shown.add_bar(
+    chart.update_layout(margin={"t": 24})
+    chart.add_bar(
         x=[number(value) for value in values],
         y=[html.escape(name) for name in names],
         orientation="h",
@@ -245,103 +149,92 @@ def importance(view: View, found: Importance) -> go.Figure:
         hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
     )
     if chance < 1.5 * largest:
-        shown.add_vline(x=chance, line={"width": 1.5, "dash": "dash", "color": COLORS[FAILING]})
+        chart.add_vline(x=chance, line={"width": 1.5, "dash": "dash", "color": COLORS[FAILING]})
         where = {"x": chance, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-        shown.add_annotation(**where, text="level of chance", xanchor="left" if chance < largest / 2 else "right")
-    shown.update_xaxes(range=[0, 1.12 * max(largest, chance if chance < 1.5 * largest else 0)])
-    return shown
-
-
-def points(view: View, rows: Sequence[Row], x: Mapping[int, float], unit: str = "") -> list[go.Scatter]:
-    """A trace for each of what has become of trials: seen score against `x` by number."""
-    traces, won = [], view.won
-    for kind in (STOPPED, OPEN, FAILING, UNFIT, DONE):
-        some = [row for row in rows if row.kind == kind and row.seen is not None and row.number in x]
-        if some:
-            traces.append(
-                go.Scatter(
-                    x=[number(x[row.number]) for row in some],
-                    y=[number(row.seen) for row in some],
-                    customdata=[row.number for row in some],
-                    name=kind if kind != DONE else "trained to the end",
-                    mode="markers",
-                    opacity=max(0.55, tone(len(some))),
-                    marker={
-                        "symbol": SYMBOLS[kind],
-                        "size": 9 if len(some) <= MANY else 6,
-                        "color": COLORS[kind],
-                        "line": {"width": 1.75 if SYMBOLS[kind].endswith("open") else 0, "color": COLORS[kind]},
-                    },
-                    hovertemplate=f"trial %{{customdata}}: %{{y:.4f}}<br>%{{x:.3g}} {unit}<extra></extra>",
-                )
-            )
-    best = next((row for row in rows if won and row.number == won.number and row.number in x), None)
-    if best and best.seen is not None:
-        ring = {"symbol": "circle-open", "size": 17, "color": COLORS[DONE], "line": {"width": 2}}
-        traces.append(
-            go.Scatter(
-                x=[number(x[best.number])], y=[number(best.seen)], name="winning recipe", mode="markers", marker=ring,
-                hoverinfo="skip",
-            )
-        )  # fmt: skip
-    return traces
+        chart.add_annotation(**where, text="level of chance", xanchor="left" if chance < largest / 2 else "right")
+    chart.update_xaxes(range=[0, 1.12 * max(largest, chance if chance < 1.5 * largest else 0)])
+    return chart
 
 
 def timeline(view: View, slots: Sequence[Sequence[Stretch]]) -> go.Figure | None:
-    """A row a slot, a bar a training; time between two sessions is left out."""
-    ran = [stretch for slot in slots for stretch in slot]
-    if not ran:
+    """A row for each slot, a bar for each training. The time between two sessions is left out."""
+    stretches = [stretch for slot in slots for stretch in slot]
+    if not stretches:
         return None
-    since = worked([event["time"] for event in view.sessions], view.times)
-    whole = max(since(stretch.stop) for stretch in ran)
-    unit, name = (3600.0, "h") if whole > 3 * 3600 else (60.0, "min") if whole > 300 else (1.0, "s")
+    clock = search_clock([event["time"] for event in view.sessions], view.times)
+    end = max(clock(stretch.stop) for stretch in stretches)
+    seconds, unit = (3600.0, "h") if end > 3 * 3600 else (60.0, "min") if end > 300 else (1.0, "s")
     names = [f"slot {place}" for place in range(1, len(slots) + 1)]
-    shown = figure(
+    chart = style.figure(
         96 + 46 * len(slots),
-        {"title": {"text": f"time that the search worked ({name})", "standoff": 8}, "rangemode": "tozero"},
+        style.titled(f"time that the search worked ({unit})", rangemode="tozero"),
         {"autorange": "reversed", "ticks": "", "showgrid": False, "type": "category", "categoryarray": names},
         barmode="overlay",
         bargap=0.25,
     )
-    few = len(ran) <= MANY
-    for again in (False, True):
+    placed = [(name, stretch) for name, slot in zip(names, slots, strict=True) for stretch in slot]
+    for confirms in (False, True):
         for kind in (DONE, STOPPED, FAILING, UNFIT, OPEN):
-            some = [
-                (slot, stretch)
-                for slot, of in zip(names, slots, strict=True)
-                for stretch in of
-                if stretch.trial.confirms == again
+            shown = [
+                (name, stretch)
+                for name, stretch in placed
+                if stretch.trial.confirms == confirms
                 and described(stretch.trial, view.status, view.plan.schedule.rungs)[0] == kind
             ]
-            if some:
-                shown.add_bar(
-                    base=[number(since(s.start) / unit) for _, s in some],
-                    x=[number((s.stop - s.start) / unit) for _, s in some],
-                    y=[slot for slot, _ in some],
-                    customdata=[[s.trial.number, s.trial.seed, s.pid, number(s.stop - s.start)] for _, s in some],
-                    orientation="h",
-                    name=("trained to the end" if kind == DONE else kind) if not again else "again, fresh seed",
-                    showlegend=not again or kind == DONE,
-                    marker={
-                        "color": COLORS[kind],
-                        "line": {"width": 0},
-                        "pattern": {
-                            "shape": "/" if again else "",
-                            "fillmode": "overlay",
-                            "fgcolor": "#ffffff",
-                            "fgopacity": 0.55,
-                            "size": 7,
-                            "solidity": 0.22,
-                        },
-                    },
-                    text=[str(s.trial.number) for _, s in some] if few else None,
-                    textposition="inside",
-                    insidetextanchor="middle",
-                    textangle=0,
-                    constraintext="inside",
-                    hovertemplate="trial %{customdata[0]}, seed %{customdata[1]}<br>%{customdata[3]:.3g} s "
-                    "in process %{customdata[2]}<extra></extra>",
+            if shown:
+                chart.add_bar(
+                    **_bars(shown, lambda time: clock(time) / seconds, seconds),
+                    **_bar_look(kind, confirms),
+                    text=[str(stretch.trial.number) for _, stretch in shown] if len(stretches) <= MANY else None,
                 )
     for session in view.sessions[1:]:
-        shown.add_vline(x=since(session["time"]) / unit, line={"width": 1, "dash": "dot", "color": COLORS[STOPPED]})
-    return shown
+        line = {"width": 1, "dash": "dot", "color": COLORS[STOPPED]}
+        chart.add_vline(x=clock(session["time"]) / seconds, line=line)
+    return chart
+
+
+def _bars(shown: Sequence[tuple[str, Stretch]], place: Callable[[float], float], seconds: float) -> dict[str, Any]:
+    """The bars of trainings: slot and stretch.
+
+    Args:
+        shown: name of the slot, and the stretch that ran in it.
+        place: time in seconds since 1970 -> place on the axis.
+        seconds: seconds in one unit of the axis.
+    """
+    stretches = [stretch for _, stretch in shown]
+    return {
+        "base": [number(place(stretch.start)) for stretch in stretches],
+        "x": [number((stretch.stop - stretch.start) / seconds) for stretch in stretches],
+        "y": [name for name, _ in shown],
+        "customdata": [
+            [stretch.trial.number, stretch.trial.seed, stretch.pid, number(stretch.stop - stretch.start)]
+            for stretch in stretches
+        ],
+        "hovertemplate": "trial %{customdata[0]}, seed %{customdata[1]}<br>%{customdata[3]:.3g} s "
+        "in process %{customdata[2]}<extra></extra>",
+    }
+
+
+def _bar_look(kind: str, confirms: bool) -> dict[str, Any]:
+    """Colour, hatching and legend of the bars of one kind of training."""
+    return {
+        "orientation": "h",
+        "name": "again, fresh seed" if confirms else style.legend_name(kind),
+        "showlegend": not confirms or kind == DONE,
+        "marker": {
+            "color": COLORS[kind],
+            "line": {"width": 0},
+            "pattern": {
+                "shape": "/" if confirms else "",
+                "fillmode": "overlay",
+                "fgcolor": "#ffffff",
+                "fgopacity": 0.55,
+                "size": 7,
+                "solidity": 0.22,
+            },
+        },
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "textangle": 0,
+        "constraintext": "inside",
+    }

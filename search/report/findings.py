@@ -1,7 +1,7 @@
-"""What a search found out, in sentences: each is computed from the records, and left out where they do not bear it.
+"""Sentences about what a search found. Each is computed from the records, and left out if they do not support it.
 
-Every function takes records and gives a sentence or None. A difference between single trainings is called one only
-where the validation slice is large enough to see it; seeds are compared by Welch's test, as for the winner.
+Every function takes records and returns a sentence or None. A difference between single trainings counts only if the
+validation slice is large enough to show it. Scores with fresh seeds are compared by Welch's test, as for the winner.
 """
 
 from __future__ import annotations
@@ -12,55 +12,63 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.report.importance import Importance
 from frostline.search.report.references import Reference
-from frostline.search.report.timeline import Use
+from frostline.search.report.timeline import SlotUse
 from frostline.search.report.view import DONE, FAILING, STOPPED, UNFIT, Row
 from frostline.search.words import duration, listed, plural, value
 from frostline.spaces import Metric
 
 _Z = 1.96
 """Standard errors that 95 % of a normal distribution lie within."""
-_IDLE, _EDGE, _FEW, _TIMES = 0.15, 0.1, 3, 1.25
-"""Share of idle time that is worth a word; of a parameter's range that is its edge; trials that say something; how
-many times as long as another a single training must take, on a machine that does other things, to be called slower."""
+_IDLE = 0.15
+"""Share of idle time that deserves a sentence."""
+_EDGE = 0.1
+"""Share of a parameter's range that counts as its edge."""
+_FEW = 3
+"""The least number of trials, seeds or reasons that a statement is made from."""
 
 
 def points(difference: float) -> str:
-    """A difference of two shares, in points."""
+    """The size of a difference between two shares, in percentage points."""
     size = 100 * abs(difference)
     return f"{size:.1f} {'point' if f'{size:.1f}' == '1.0' else 'points'}"
 
 
-def noise(one: float, other: float, examples: int) -> float:
-    """What the scores of two equally good models may differ by on so many validation examples, 95 times of 100.
+def signed_points(difference: float) -> str:
+    """A difference between two shares in percentage points, with its sign."""
+    return f"{'+' if difference >= 0 else '−'}{points(difference)}"
 
-    As if they were measured on different examples, which is more than on the same: what exceeds it is certain.
+
+def noise(one: float, other: float, examples: int) -> float:
+    """The difference that two equally good models stay below on `examples` validation examples in 95 of 100 cases.
+
+    Computed as if the two were measured on different examples. That is more than on the same ones, so a larger
+    difference is certain.
     """
     middle = min(1.0, max(0.0, (one + other) / 2))
     return _Z * math.sqrt(2 * middle * (1 - middle) / examples)
 
 
-def explained(found: Importance | None) -> str | None:
-    """Which parameters matter: only those that are above the level of chance."""
-    if found is None or not found.clear:
+def explained(importance: Importance | None) -> str | None:
+    """Which parameters matter: only those above the level of chance."""
+    if importance is None or not importance.clear:
         return None
-    first, *others = found.clear
-    share = found.shares[first]
-    what = "explains most of" if share > 0.5 else "matters most for"
-    rest = f"; {listed(others)} {'matters' if len(others) == 1 else 'matter'}, too" if others else ""
+    first, *others = importance.clear
+    share = importance.shares[first]
+    verb = "explains most of" if share > 0.5 else "matters most for"
+    more = f" {listed(others)} {'matters' if len(others) == 1 else 'matter'} too." if others else ""
     return (
-        f"{first} {what} which trials are among the best {found.best} of {found.trials} "
-        f"({100 * share:.0f} % of the importance by PED-ANOVA){rest}."
+        f"{first} {verb} the difference between the best {importance.best} of {importance.trials} trials and the "
+        f"others ({100 * share:.0f} % of the importance by PED-ANOVA).{more}"
     )
 
 
 def at_the_edge(rows: Sequence[Row], spaces: Mapping[str, Any]) -> list[str]:
     """Parameters whose best values crowd at an end of their range, so that better ones may lie outside.
 
-    Asked of those that trained to the end, the best quarter of them and three at least, the winner included.
+    Looks at the best quarter of the trials that trained to the end, the winner included, and at three at least.
     """
     ended = sorted((row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: -row.objective)
     count = max(_FEW, len(ended) // 4)
@@ -69,107 +77,49 @@ def at_the_edge(rows: Sequence[Row], spaces: Mapping[str, Any]) -> list[str]:
     sentences = []
     for name, space in spaces.items():
         given = [row.trial.params.get(name) for row in ended[:count]]
-        values = [float(of) for of in given if isinstance(of, int | float)]
-        if (
-            getattr(space, "choices", None) is not None
-            or space.single()
-            or name in {"frozen_layers", "frozen_fraction"}
-        ):
+        values = [float(number) for number in given if isinstance(number, int | float)]
+        is_depth = name in {"frozen_layers", "frozen_fraction"}
+        if getattr(space, "choices", None) is not None or space.single() or is_depth or len(values) < count:
             continue
-        if len(values) < count:
-            continue
-        scale = math.log if getattr(space, "log", False) else float
-        low, high = scale(space.low), scale(space.high)
-        at = [(scale(of) - low) / (high - low) for of in values]
-        if space.low == 0 and all(place < _EDGE for place in at):
-            continue  # there is nothing below none
-        for end, near in (
-            (f"upper end of its range ({value(space.high)})", all(place > 1 - _EDGE for place in at)),
-            (f"lower end of its range ({value(space.low)})", all(place < _EDGE for place in at)),
-        ):
-            if near:
-                sentences.append(f"The best {count} trials have {name} at the {end}: better values may lie beyond.")
+        end = _crowded_end(values, space)
+        if end:
+            sentences.append(f"The best {count} trials have {name} close to the {end}: better values may lie beyond.")
     return sentences
 
 
+def _crowded_end(values: Sequence[float], space: Any) -> str:
+    """The end of the range that all values are close to; empty if there is none."""
+    scale = math.log if getattr(space, "log", False) else float
+    low, high = scale(space.low), scale(space.high)
+    places = [(scale(number) - low) / (high - low) for number in values]
+    if all(place > 1 - _EDGE for place in places):
+        return f"upper end of its range ({value(space.high)})"
+    if all(place < _EDGE for place in places) and space.low != 0:  # nothing lies below zero
+        return f"lower end of its range ({value(space.low)})"
+    return ""
+
+
 def against(references: Sequence[Reference], winner: float, examples: int) -> str | None:
-    """What the search has gained over the recipes that were there before it."""
-    said = []
-    for row in references:
-        if row.validation is None or not row.params:
+    """How much better the winner is than the recipes that the space brought along."""
+    clear, unclear = [], []
+    for reference in references:
+        if reference.validation is None or not reference.params:
             continue
-        gain = winner - row.validation
-        if abs(gain) <= noise(winner, row.validation, examples):
-            sign = "+" if gain >= 0 else "−"
-            said.append(f"no more than chance from the {row.name} ({row.validation:.4f}; {sign}{points(gain)})")
+        gain = winner - reference.validation
+        if abs(gain) <= noise(winner, reference.validation, examples):
+            unclear.append(f"the {reference.name} ({reference.validation:.4f}; {signed_points(gain)})")
         else:
-            said.append(f"{points(gain)} {'above' if gain > 0 else 'below'} the {row.name} ({row.validation:.4f})")
-    return f"The winner is {listed(said)} on {plural(examples, 'validation example')}." if said else None
-
-
-def freezing(
-    confirmed: Sequence[Confirmed], rows: Sequence[Row], took: Mapping[int, Sequence[float]], examples: int
-) -> str | None:
-    """What freezing more blocks costs and saves: of two confirmed recipes, else of the two best trials of their kind.
-
-    Args:
-        confirmed: recipes, best first.
-        rows: trials.
-        took: seconds of each training with a fresh seed, by trial.
-        examples: of the validation slice.
-    """
-    by_number = {row.number: row for row in rows if row.epoch > 0}
-    sound = [row for row in confirmed if not row.failed and row.number in by_number]
-    pair = _deeper([by_number[row.number] for row in sound])
-    if pair:
-        less, more = pair
-        one, other = (next(row for row in sound if row.number == of.number) for of in pair)
-        apart, difference = confirm.apart(one.scores, other.scores), other.mean - one.mean
-        how = f"the means of {min(len(one.scores), len(other.scores))} fresh seeds"
-        times, sure = other.seconds / one.seconds, confirm.apart(took[one.number], took[other.number])
-    else:
-        ended = [row for row in rows if row.kind == DONE and row.score is not None and row.model == rows[0].model]
-        best = max(ended, key=lambda row: row.objective, default=None)
-        others = [
-            row for row in ended if best and abs(row.frozen - best.frozen) >= 0.25 * row.blocks and row.seconds > 0
-        ]
-        rival = max(others, key=lambda row: row.objective, default=None)
-        if best is None or rival is None or not best.seconds > 0:
-            return None
-        less, more = sorted((best, rival), key=lambda row: row.frozen)
-        assert less.score is not None
-        assert more.score is not None
-        difference = more.score - less.score
-        apart = abs(difference) > noise(less.score, more.score, examples)
-        how = f"one training each, {plural(examples, 'validation example')}"
-        times, sure = more.seconds / less.seconds, abs(math.log(more.seconds / less.seconds)) > math.log(_TIMES)
-    of = f"{more.frozen} of {more.blocks} blocks" + (f" instead of {less.frozen}" if less.frozen else "")
-    cost = f"{'costs' if difference < 0 else 'gains'} {points(difference)}"
-    if not apart:
-        sign = "+" if difference >= 0 else "−"
-        cost = f"makes no difference to the score that is more than chance ({sign}{points(difference)})"
-    time = (
-        f"{'saves' if times < 1 else 'adds'} {100 * abs(1 - times):.0f} % of the time"
-        if sure
-        else "takes about as long"
-    )
-    same = all(
-        less.trial.params.get(name) == of for name, of in more.trial.params.items() if not name.startswith("frozen")
-    )
-    beside = "" if same else "; their other parameters differ, too"
-    return f"Freezing {of} {cost} and {time} (trials {more.number} and {less.number}; {how}{beside})."
-
-
-def _deeper(rows: Sequence[Row]) -> tuple[Row, Row] | None:
-    """The best row and the best of those with another depth of the same model: the one that freezes less first."""
-    other = next((row for row in rows[1:] if row.frozen != rows[0].frozen and row.model == rows[0].model), None)
-    if other is None:
-        return None
-    return (rows[0], other) if rows[0].frozen < other.frozen else (other, rows[0])
+            side = "above" if gain > 0 else "below"
+            clear.append(f"{points(gain)} {side} the {reference.name} ({reference.validation:.4f})")
+    on = f"On {plural(examples, 'validation example')} the winner"
+    if clear:
+        doubt = f" Its difference from {listed(unclear)} may be chance." if unclear else ""
+        return f"{on} scores {listed(clear)}.{doubt}"
+    return f"{on}'s difference from {listed(unclear)} may be chance." if unclear else None
 
 
 def saved(rows: Sequence[Row], epochs: int) -> str | None:
-    """What stopping early has saved."""
+    """How many epochs early stopping has saved."""
     ended = [row for row in rows if row.kind in {DONE, STOPPED}]
     stopped = [row for row in ended if row.kind == STOPPED]
     if not stopped:
@@ -177,14 +127,14 @@ def saved(rows: Sequence[Row], epochs: int) -> str | None:
     trained, whole = sum(row.epoch for row in ended), float(epochs * len(ended))
     were, digits = "was" if len(stopped) == 1 else "were", 0 if trained > 100 else 1
     return (
-        f"{len(stopped)} of {plural(len(ended), 'trial')} {were} stopped early: {trained:,.{digits}f} epochs were "
-        f"trained instead of {whole:,.0f}, {100 * (1 - trained / whole):.0f} % less."
+        f"{len(stopped)} of {plural(len(ended), 'trial')} {were} stopped early. The search trained "
+        f"{trained:,.{digits}f} epochs instead of {whole:,.0f}: {100 * (1 - trained / whole):.0f} % less."
     )
 
 
 def seeds_matter(confirmed: Sequence[Confirmed], metric: Metric) -> str | None:
-    """How much the seed alone moves a score, over all recipes trained again."""
-    groups = [row.scores for row in confirmed if len(row.scores) > 1]
+    """How much the seed alone changes a score, over all recipes that were trained again."""
+    groups = [recipe.scores for recipe in confirmed if len(recipe.scores) > 1]
     freedom = sum(len(scores) - 1 for scores in groups)
     if freedom < _FEW:
         return None
@@ -193,56 +143,64 @@ def seeds_matter(confirmed: Sequence[Confirmed], metric: Metric) -> str | None:
         return None
     amount = points(spread) if metric.is_share else f"{spread:.4f} {metric.unit}".strip()
     return (
-        f"The seed alone moves a score by {amount} (standard deviation over "
-        f"{sum(map(len, groups))} trainings of {plural(len(groups), 'recipe')}): smaller differences between single "
+        f"The seed alone changes a score by {amount} (standard deviation over "
+        f"{sum(map(len, groups))} trainings of {plural(len(groups), 'recipe')}), so smaller differences between single "
         "trials say little."
     )
 
 
 def longer(rows: Sequence[Row], epochs: int) -> str | None:
-    """Whether more epochs may help, or fewer would have done: where most of those trained to the end agree."""
+    """Advice on the number of epochs, if most of the trials that trained to the end agree."""
     ended = [row for row in rows if row.kind == DONE and row.best is not None and len(row.trial.reports) > 1]
     late = sum(row.best.epoch >= epochs for row in ended if row.best)
     if len(ended) < 5:
         return None
+    trials = f"of {len(ended)} trials that trained to the end"
     if late >= 0.8 * len(ended):
-        return f"{late} of {len(ended)} trials trained to the end were best there: more than {epochs} epochs may help."
+        return f"{late} {trials} had their best score there: more than {epochs} epochs may help."
     if late <= 0.2 * len(ended):
-        return f"{len(ended) - late} of {len(ended)} trials trained to the end were best before it: fewer epochs do."
+        return f"{len(ended) - late} {trials} had their best score earlier: fewer epochs are enough."
     return None
 
 
 def of_models(rows: Sequence[Row], names: Mapping[str, str], examples: int) -> str | None:
-    """How the models compare, each by its best trial that was trained to the end."""
+    """How the models compare, each by its best trial that trained to the end.
+
+    Args:
+        rows: trials.
+        names: model -> its short name.
+        examples: size of the validation slice.
+    """
     tried = Counter(row.model for row in rows)
-    if len(names) < 2:
-        return None
     ended = sorted((row for row in rows if row.kind == DONE and row.score is not None), key=lambda row: row.objective)
-    best = {row.model: row for row in ended}  # the last of each is its best
+    best = {row.model: row for row in ended}  # a later row replaces a worse one
     order = sorted(best.values(), key=lambda row: -row.objective)
-    if not order:
+    if len(names) < 2 or not order:
         return None
-    first = order[0]
-    parts = [f"{names[row.model]} {row.score:.4f} ({plural(tried[row.model], 'trial')})" for row in order]
-    never = [f"{names[name]} ({plural(tried[name], 'trial')})" for name in names if name not in best]
+    scores = [row.score or 0.0 for row in order]
+    never = [f"{names[model]} ({plural(tried[model], 'trial')})" for model in names if model not in best]
     if len(order) == 1:
-        count = plural(tried[first.model], "trial")
-        said = (
-            f"Only {names[first.model]} was ever trained to the end ({first.score:.4f}, {count}), not {listed(never)}"
-        )
+        only, were = order[0].model, "was" if len(never) == 1 else "were"
+        count = plural(tried[only], "trial")
+        text = f"Only {names[only]} was trained to the end ({scores[0]:.4f}, {count}); {listed(never)} {were} not."
     else:
-        said = f"Best trial of each model: {listed(parts)}" + (f"; {listed(never)} never to the end" if never else "")
-    if min(tried[name] for name in names) < _FEW:
-        said += "; a model tried fewer than three times has not had its chance"
-    elif len(order) > 1 and (first.score or 0) - (order[1].score or 0) <= noise(
-        first.score or 0, order[1].score or 0, examples
-    ):
-        said += "; the first two differ by no more than chance"
-    return said + "."
+        parts = [f"{names[row.model]} {row.score:.4f} ({plural(tried[row.model], 'trial')})" for row in order]
+        rest = f" Never trained to the end: {listed(never)}." if never else ""
+        text = f"Best trial of each model: {listed(parts)}.{rest}"
+    if min(tried[model] for model in names) < _FEW:
+        return f"{text} Fewer than three trials of a model are too few to judge it."
+    if len(order) > 1 and scores[0] - scores[1] <= noise(scores[0], scores[1], examples):
+        return f"{text} The first two differ by no more than chance."
+    return text
 
 
 def progress(rows: Sequence[Row], won: int | None) -> str | None:
-    """Where in the search its winning recipe was found."""
+    """Whether the winning recipe came early or late in the search.
+
+    Args:
+        rows: trials.
+        won: number of the trial that found the winning recipe.
+    """
     ended = [row.number for row in rows if row.kind in {DONE, STOPPED}]
     if won is None or len(ended) < 10 or won not in ended:
         return None
@@ -250,7 +208,8 @@ def progress(rows: Sequence[Row], won: int | None) -> str | None:
     if after >= len(ended) / 2:
         return f"The winning recipe was trial {won}; the {after} trials after it found nothing better."
     if after <= len(ended) / 10:
-        return f"The winning recipe came late, as trial {won} of {len(ended)}: more trials may find a better one."
+        late = f"only {plural(after, 'trial')} came after it" if after else "no trial came after it"
+        return f"The winning recipe came late, in trial {won} ({late}): more trials may find a better one."
     return None
 
 
@@ -266,18 +225,19 @@ def failures(rows: Sequence[Row]) -> str | None:
 
 
 def unfit(rows: Sequence[Row]) -> str | None:
-    """How many trials had not enough memory for a single example."""
+    """How many trials had too little memory for a single example."""
     count = sum(row.kind == UNFIT for row in rows)
     if not count:
         return None
     return f"{plural(count, 'trial')} did not fit the device's memory, even with one example at a time."
 
 
-def idle(use: Use | None) -> str | None:
-    """Whether the slots had nothing to do for long."""
+def idle(use: SlotUse | None) -> str | None:
+    """How long the slots were idle, if it was long."""
     if use is None or use.idle_share <= _IDLE:
         return None
+    slots = f"{plural(use.slots, 'slot')} {'was' if use.slots == 1 else 'were'}"
     return (
-        f"The {plural(use.slots, 'slot')} had nothing to do for {100 * use.idle_share:.0f} % of the time between the "
-        f"first and the last training ({duration(use.idle)} in all)."
+        f"The {slots} idle for {100 * use.idle_share:.0f} % of the time between the first and the last training "
+        f"({duration(use.idle)} in all)."
     )

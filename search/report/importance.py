@@ -1,9 +1,10 @@
-"""Which parameters set the best trials apart: PED-ANOVA, and what it makes of chance.
+"""Which parameters set the best trials apart: PED-ANOVA, and how much of its result chance alone would give.
 
-Most trials of a search are stopped early, so their scores are of different epochs and do not compare; those of the
-trials that were never stopped do, but they were chosen by score. PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255)
-asks only which trials are among the best, and that ASHA has said of all of them: a trial that was stopped is behind
-those that went on. It also takes a log scale as one, which Optuna's fANOVA does not, and is quick with 2,000 trials.
+ASHA stops most trials early, so their scores come from different epochs and do not compare. The scores of the trials
+that were never stopped do compare, but these trials were chosen by score. PED-ANOVA (Watanabe et al. 2023,
+arXiv:2304.10255) only asks which trials are among the best, and ASHA has answered that for all of them: a trial that
+it stopped is behind those that went on. PED-ANOVA also treats a log scale as one, which Optuna's fANOVA does not, and
+is quick with 2,000 trials.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 FEWEST = 10
-"""Trials below which nothing is said."""
+"""With fewer trials no importance is computed."""
 _BEST = 5
-"""Trials that are called the best, at least: Optuna's own advice; a tenth of many."""
+"""The least number of trials that count as the best (Optuna's own advice); a tenth of many."""
 _SHUFFLES = 40
 CHANCE = 0.95
-"""Share of the shuffles that stay below what is called the level of chance."""
+"""Share of the shuffles that stay below the level of chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importance:
-    """Of each parameter, how much it sets the best trials apart."""
+    """How much each parameter sets the best trials apart."""
 
     shares: dict[str, float]
-    """By parameter, largest first; they add up to 1."""
+    """Share of the importance by parameter, largest first; the shares add up to 1."""
     chance: float
-    """What the largest share would stay below in 95 of 100 searches whose scores have nothing to do with their
-    parameters; in the unit of `shares`, may exceed 1."""
+    """The level of chance: in 95 of 100 searches whose scores have nothing to do with their parameters, the largest
+    share stays below it. In the unit of `shares`; may exceed 1."""
     best: int
-    """Trials that count as the best."""
+    """Number of trials that count as the best."""
     trials: int
-    """All that it was computed on."""
+    """Number of trials that it was computed on."""
 
     @property
     def clear(self) -> list[str]:
@@ -53,7 +54,10 @@ class Importance:
 
 
 def judged(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that the search has judged, worst first: stopped by ASHA, sooner before later, or trained to the end."""
+    """The trials that the search has judged, worst first.
+
+    Trials that ASHA stopped come first, in the order of their last epoch. Trials that trained to the end follow.
+    """
 
     def place(trial: Trial) -> tuple[float, float, int]:
         if trial.outcome == Outcome.COMPLETE:
@@ -61,52 +65,67 @@ def judged(trials: Sequence[Trial]) -> list[Trial]:
         last = trial.reports[-1]
         return round(last.epoch, 1), -math.inf if last.objective is None else last.objective, -trial.number
 
-    fair = [trial for trial in trials if trial.outcome == Outcome.COMPLETE and trial.best]
-    fair += [trial for trial in trials if trial.outcome == Outcome.PRUNED and trial.reports]
-    return sorted(fair, key=place)
+    complete = [trial for trial in trials if trial.outcome == Outcome.COMPLETE and trial.best]
+    pruned = [trial for trial in trials if trial.outcome == Outcome.PRUNED and trial.reports]
+    return sorted([*complete, *pruned], key=place)
 
 
 def importance(trials: Sequence[Trial], distributions: Mapping[str, BaseDistribution]) -> Importance | None:
-    """What the trials that were judged say; None where they are too few, or there is nothing to tell apart."""
+    """The importance of each searched parameter; None if too few trials were judged or all of them are alike."""
     import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator
 
     searched = {name: space for name, space in distributions.items() if not space.single()}
     order = [t for t in judged(trials) if searched.keys() <= parameters.sampled(t.params).keys()]
     if len(order) < FEWEST or len(searched) < 2:
         return None
-    top = max(_BEST, math.ceil(0.1 * len(order)))
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=top / len(order))
-
+    best = max(_BEST, math.ceil(0.1 * len(order)))
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a target is minimized: it is
-            study = _study(order, searched)
-            if study is None:
-                return None
-
-            def of(places: Sequence[int]) -> dict[str, float]:
-                return evaluator.evaluate(study, target=lambda trial: -float(places[trial.number]))
-
-            found, dice = of(range(len(order))), np.random.default_rng(0)
-            largest = [max(of(dice.permutation(len(order)).tolist()).values()) for _ in range(_SHUFFLES)]
+        evaluated = _evaluated(order, searched, best)
     finally:
         optuna.logging.set_verbosity(before)
-    total = sum(found.values())
+    if evaluated is None:
+        return None
+    shares, largest = evaluated
+    total = sum(shares.values())
     if not total > 0:
         return None
     return Importance(
-        shares={name: value / total for name, value in sorted(found.items(), key=lambda item: -item[1])},
+        shares={name: share / total for name, share in sorted(shares.items(), key=lambda item: -item[1])},
         chance=float(np.quantile(largest, CHANCE)) / total,
-        best=top,
+        best=best,
         trials=len(order),
     )
 
 
+def _evaluated(
+    order: Sequence[Trial], searched: Mapping[str, BaseDistribution], best: int
+) -> tuple[dict[str, float], list[float]] | None:
+    """PED-ANOVA's value for each parameter, and its largest value in each shuffle of the order.
+
+    None if a trial lies outside the space.
+    """
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    study = _study(order, searched)
+    if study is None:
+        return None
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=best / len(order))
+    dice = np.random.default_rng(0)
+
+    def evaluate(places: Sequence[int]) -> dict[str, float]:
+        return evaluator.evaluate(study, target=lambda trial: -float(places[trial.number]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that the target is minimized, as intended
+        shares = evaluate(range(len(order)))
+        largest = [max(evaluate(dice.permutation(len(order)).tolist()).values()) for _ in range(_SHUFFLES)]
+    return shares, largest
+
+
 def _study(order: Sequence[Trial], searched: Mapping[str, BaseDistribution]) -> optuna.Study | None:
-    """A study in memory with the trials, numbered in their order; None where one is outside the space."""
+    """A study in memory with the trials, numbered in their order; None if one of them lies outside the space."""
     import optuna
 
     study = optuna.create_study(direction="minimize")

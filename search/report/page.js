@@ -1,5 +1,5 @@
 "use strict";
-// Draws the figures where they come into view, in the page's colours; sorts the table; copies the command.
+// Draws each figure when it comes into view, in the page's colours; sorts the table; copies the command.
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const charts = [...document.querySelectorAll(".chart")];
@@ -10,11 +10,11 @@
 
   function theme() {
     const style = getComputedStyle(document.documentElement);
-    const of = (name) => style.getPropertyValue(name).trim();
-    // A browser may apply the print style only after it has asked for what to print.
+    const color = (name) => style.getPropertyValue(name).trim();
+    // Some browsers apply the print style only after `beforeprint`, so its colours are repeated here.
     return printing
       ? { page: "#ffffff", raised: "#ffffff", ink: "#000000", quiet: "#404750", line: "#d9dde2" }
-      : { page: of("--page"), raised: of("--raised"), ink: of("--ink"), quiet: of("--quiet"), line: of("--line") };
+      : { page: color("--page"), raised: color("--raised"), ink: color("--ink"), quiet: color("--quiet"), line: color("--line") };
   }
 
   function layout(chart) {
@@ -62,31 +62,31 @@
     for (const chart of drawn) Plotly.react(chart, chart.data, layout(chart), config);
   }
 
-  const near = new IntersectionObserver((seen) => {
-    for (const { target, isIntersecting } of seen) {
+  const near = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
       if (isIntersecting) {
         near.unobserve(target);
         draw(target);
       }
     }
   }, { rootMargin: "300px" });
-  // The rest when there is nothing else to do, so that a search in the page or a print finds them.
-  const idle = window.requestIdleCallback ?? ((then) => setTimeout(then, 200));
-  const rest = () => {
+  // The browser's idle time draws the other figures, so that printing and searching in the page find them.
+  const idle = window.requestIdleCallback ?? ((callback) => setTimeout(callback, 200));
+  const drawNext = () => {
     const next = charts.find((chart) => !drawn.has(chart));
     if (next) {
       draw(next);
-      idle(rest);
+      idle(drawNext);
     }
   };
-  // Plotly takes about a second to start, so the text is shown first.
+  // Plotly takes about a second to start, so the text appears first.
   function start() {
     if (!charts.length || window.Plotly) return;
     const script = document.createElement("script");
     script.textContent = document.getElementById("plotly").textContent;
     document.head.append(script);
     charts.forEach((chart) => near.observe(chart));
-    idle(rest);
+    idle(drawNext);
   }
   addEventListener("load", () => setTimeout(start));
 
@@ -94,7 +94,7 @@
   let waiting = 0;
   let before = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth === before) return; // a phone's address bar comes and goes
+    if (innerWidth === before) return; // only the height changed: a phone's address bar
     before = innerWidth;
     clearTimeout(waiting);
     waiting = setTimeout(redraw, 150);
@@ -125,7 +125,7 @@
         const sign = order === "ascending" ? 1 : -1;
         const rows = [...body.rows].map((row) => [key(row, column), row]);
         rows.sort(([a], [b]) => {
-          if (a === "" || b === "") return (a === "") - (b === ""); // what is not there comes last either way
+          if (a === "" || b === "") return (a === "") - (b === ""); // empty cells come last in both orders
           return sign * (numbers && !isNaN(a) && !isNaN(b) ? a - b : String(a).localeCompare(b, undefined, { numeric: true }));
         });
         body.append(...rows.map(([, row]) => row));
@@ -140,7 +140,7 @@
       await navigator.clipboard.writeText(command.textContent);
       copy.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(command); // a page from the disk may not reach the clipboard
+      getSelection().selectAllChildren(command); // a page from the disk may have no access to the clipboard
       copy.textContent = "Selected";
     }
     setTimeout(() => { copy.textContent = "Copy"; }, 2000);

@@ -1,4 +1,4 @@
-"""Scores to hold the winner against: baselines that need no training, and the space's own recipes."""
+"""Scores to compare the winner with: baselines that need no training, and the space's own recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """A row to hold the winner against. Scores are values of the deciding metric."""
+    """A baseline or a recipe to compare the winner with. Scores are values of the deciding metric."""
 
     name: str
     validation: float | None

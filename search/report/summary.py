@@ -1,4 +1,4 @@
-"""What people and programs read: the plan's lines, `summary.json`, the closing table, the model card."""
+"""`summary.json`, and the table of scores that a search prints when it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ def summary(
     interrupted: bool = False,
     failure: str = "",
 ) -> dict[str, Any]:
-    """What `summary.json` holds and `--json` prints."""
+    """The content of `summary.json`, which `--json` prints.
+
+    Args:
+        plan: plan of the search.
+        family: family of its recipes.
+        ledger: its records.
+        rows: baselines and the space's own recipes.
+        interrupted: True if Ctrl-C ended the search.
+        failure: why the search stopped before its end; empty if it did not.
+    """
     won, confirmed = ledger.conclusions.winner(), ledger.conclusions.confirmed()
     test = ledger.conclusions.test_of(won[1]) if won else None
     best = _best(plan, ledger, won[0]) if won else None
@@ -68,7 +77,7 @@ def summary(
 
 
 def _best(plan: Plan, ledger: Ledger, training: Trial) -> dict[str, Any]:
-    """The training whose weights are exported; `found` is what its recipe was picked for."""
+    """The training whose weights are exported; `found` is the score that its recipe was picked for."""
     line, metric = training.best, plan.search.metric
     assert line is not None  # a winner has a score
     trial = ledger.trials.get(training.number, plan.search.seed)
@@ -90,32 +99,32 @@ def optimism(metric: Metric, validation: float, test: Mapping[str, float]) -> fl
     return metric.objective(validation) - metric.objective(test[metric.name])
 
 
-def table(found: Mapping[str, Any]) -> Table:
-    """The winner, with how sure its scores are, above its references."""
-    metric = found["metric"]
-    shown = Table(show_edge=False)
+def table(summary: Mapping[str, Any]) -> Table:
+    """The scores of the winner with their intervals, above those of its references."""
+    metric = summary["metric"]
+    scores = Table(show_edge=False)
     for column in ("", f"validation {metric}", f"test {metric}", "first report"):
-        shown.add_column(column, justify="right" if column else "left")
-    for name, validation, test in score_rows(found):
-        shown.add_row(name, validation, test, "", style="bold green" if name.startswith("winner") else "")
-    for row in found["references"]:
-        shown.add_row(row["name"], *(score(row[key]) for key in ("validation", "test", "first_rung")))
-    return shown
+        scores.add_column(column, justify="right" if column else "left")
+    for name, validation, test in score_rows(summary):
+        scores.add_row(name, validation, test, "", style="bold green" if name.startswith("winner") else "")
+    for row in summary["references"]:
+        scores.add_row(row["name"], *(score(row[key]) for key in ("validation", "test", "first_rung")))
+    return scores
 
 
-def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, validation and test of the winner and of what it was chosen by."""
-    best = found["best"]
+def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, validation and test score of the winner, and the scores that it was chosen by."""
+    best, confirmed = summary["best"], summary["confirmed"]
     if not best:
         return []
-    test = score(found["test"] and found["test"][found["metric"]])
-    seed = f", seed {best['seed']}" if found["confirmed"] else ""
+    test = score(summary["test"] and summary["test"][summary["metric"]])
+    seed = f", seed {best['seed']}" if confirmed else ""
     label = "" if best["recipe"] == "sampled" else f" ({best['recipe']})"
     rows = [(f"winner: trial {best['number']}{seed}{label}", score(best["validation"]), test)]
-    if found["test_interval"]:
-        rows.append(("  95 % interval", "", interval(found["test_interval"])))
-    if found["confirmed"]:
-        first = found["confirmed"][0]
+    if summary["test_interval"]:
+        rows.append(("  95 % interval", "", interval(summary["test_interval"])))
+    if confirmed:
+        first = confirmed[0]
         rows.append((f"  mean of {len(first['scores'])} fresh seeds", score(first["mean"]), ""))
         if first["interval"]:
             rows.append(("  95 % interval", interval(first["interval"]), ""))
@@ -123,30 +132,6 @@ def score_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
-    """What the scores do and do not say, one sentence a line."""
-    lines, best, rows = [], found["best"], found["confirmed"]
-    if rows:
-        by_number = {row["number"]: row for row in rows}
-        if found["tied"]:
-            cost = ", ".join(f"trial {number} ({by_number[number]['seconds']:.0f} s)" for number in found["tied"])
-            lines.append(f"Tied, cheapest training first: {cost}; their fresh seeds cannot tell them apart.")
-        elif sum(not row["failed"] for row in rows) > 1:
-            lines.append(f"Trial {rows[0]['number']} is better than the other confirmed recipes (Welch's test, 5 %).")
-        failed = [row for row in rows if row["failed"]]
-        lines += [f"Trial {row['number']} failed with {row['failed']} of its fresh seeds." for row in failed]
-    if best and found["optimism"] is not None:
-        difference = "Test minus validation" if found.get("better") == "lower" else "Validation minus test"
-        trainings = sum(found["counts"].values()) + sum(len(row["scores"]) + row["failed"] for row in rows)
-        lines.append(
-            f"{difference}: {found['optimism']:+.4f}: chance, and the optimism of having picked the best of "
-            f"{trainings} trainings by validation."
-        )
-    if found["test_reads"] > 1:
-        lines.append(f"The test set was read {found['test_reads']} times: the search went on after its first winner.")
-    return lines
-
-
-def dump(found: Mapping[str, Any]) -> str:
+def dump(summary: Mapping[str, Any]) -> str:
     """The summary as JSON text."""
-    return json.dumps(found, indent=2)
+    return json.dumps(summary, indent=2)

@@ -1,4 +1,4 @@
-"""What ran where and when: the slots of a search, made again from its records. Pure functions."""
+"""The slots of a search, reconstructed from its records: which training ran where, and when. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from frostline.search.records.trials import Trial
 
-_AT_ONCE = 0.05
-"""Seconds by which two trainings of one slot may overlap, since a report is written a little after it was measured."""
+_OVERLAP = 0.05
+"""Seconds that two trainings of one slot may overlap, since a report is written a little after it was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,64 +19,65 @@ class Stretch:
 
     trial: Trial
     pid: int
-    """0 where the process never answered."""
+    """0 if the process never answered."""
     start: float
     """Seconds since 1970."""
     stop: float
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Use:
-    """How the slots were used."""
+class SlotUse:
+    """How the slots spent their time."""
 
     slots: int
     busy: float
     """Seconds of training, over all slots."""
     idle: float
-    """Seconds, over all slots, between the first training and the last in which a slot had none."""
+    """Seconds without a training, over all slots, between the first training and the last one of a session."""
     around: float
     """Wall-clock seconds before the first and after the last training of each session: start, export, test set."""
 
     @property
     def idle_share(self) -> float:
-        """Of the time that the slots were there while trainings ran."""
+        """Idle time as a share of the slots' time between the first training and the last one."""
         return self.idle / (self.busy + self.idle) if self.busy + self.idle else 0.0
 
 
 def stretches(trial: Trial, begun: float | None, breaks: Sequence[float], running: bool, now: float) -> list[Stretch]:
-    """When a training ran, by its reports: a new stretch wherever its process or the session changes.
+    """When a training ran, by its reports. A change of its process or of the session begins a new stretch.
 
     Args:
         trial: a training.
-        begun: when it was given to a slot first, None where that is not known.
-        breaks: when sessions began, and when this training lost its process; rising.
-        running: whether it still runs.
+        begun: the time at which it got its first slot; None if that is not known.
+        breaks: the times at which sessions began and at which this training lost its process, in rising order.
+        running: True if it still runs.
         now: seconds since 1970.
     """
-    found: list[Stretch] = []
+    ran: list[Stretch] = []
     for (_, pid), lines in itertools.groupby(trial.reports, lambda line: (bisect.bisect(breaks, line.time), line.pid)):
         first, *more = lines
-        before = found[-1] if found else None
+        before = ran[-1] if ran else None
         spent = trial.reports[trial.reports.index(first) - 1].seconds if before else 0.0
-        earliest = max(before.stop if before else 0.0, begun or 0.0, *(at for at in breaks if at <= first.time), 0.0)
+        earliest = max(before.stop if before else 0.0, begun or 0.0, *(t for t in breaks if t <= first.time), 0.0)
         start = max(min(first.time, first.time - (first.seconds - spent)), earliest)
-        found.append(Stretch(trial=trial, pid=pid, start=start, stop=[first, *more][-1].time))
+        ran.append(Stretch(trial=trial, pid=pid, start=start, stop=[first, *more][-1].time))
     end = now if running else trial.time
-    if found and not any(found[-1].stop < at <= end for at in breaks):
-        last = found.pop()
-        found.append(Stretch(trial=trial, pid=last.pid, start=last.start, stop=max(last.stop, end)))
-    elif not found and begun is not None and not trial.open:
-        found.append(Stretch(trial=trial, pid=0, start=max(begun, end - trial.seconds), stop=end))
-    elif not found and begun is not None and running:
-        found.append(Stretch(trial=trial, pid=0, start=begun, stop=end))
-    return found
+    if ran and not any(ran[-1].stop < time <= end for time in breaks):
+        last = ran.pop()
+        ran.append(Stretch(trial=trial, pid=last.pid, start=last.start, stop=max(last.stop, end)))
+    elif not ran and begun is not None and not trial.open:
+        ran.append(Stretch(trial=trial, pid=0, start=max(begun, end - trial.seconds), stop=end))
+    elif not ran and begun is not None and running:
+        ran.append(Stretch(trial=trial, pid=0, start=begun, stop=end))
+    return ran
 
 
-def placed(ran: Iterable[Stretch]) -> list[list[Stretch]]:
-    """The stretches by slot: each in one that is free, in that of its process where there is one."""
+def by_slot(ran: Iterable[Stretch]) -> list[list[Stretch]]:
+    """The stretches of each slot. A stretch gets a free slot, the slot of its own process if that one is free."""
     slots: list[list[Stretch]] = []
     for stretch in sorted(ran, key=lambda stretch: (stretch.start, stretch.stop)):
-        free = [slot for slot in slots if slot[-1].stop <= stretch.start + _AT_ONCE]
+        free = [slot for slot in slots if slot[-1].stop <= stretch.start + _OVERLAP]
         own = [slot for slot in free if stretch.pid and slot[-1].pid == stretch.pid]
         if not free:
             slots.append([stretch])
@@ -85,54 +86,54 @@ def placed(ran: Iterable[Stretch]) -> list[list[Stretch]]:
     return slots
 
 
-def used(slots: Sequence[Sequence[Stretch]], sessions: Sequence[float], planned: int, end: float) -> Use:
-    """How the slots were used.
+def slot_use(slots: Sequence[Sequence[Stretch]], sessions: Sequence[float], planned: int, end: float) -> SlotUse:
+    """How the slots spent their time.
 
     Args:
-        slots: of `placed`.
-        sessions: when they began, rising.
-        planned: slots that the plan has.
-        end: of the last session, as far as it is recorded.
+        slots: result of `by_slot`.
+        sessions: the times at which sessions began, in rising order.
+        planned: number of slots in the plan.
+        end: the last recorded time of the last session.
     """
     ran = [stretch for slot in slots for stretch in slot]
     count, busy, idle, around = max(planned, len(slots)), 0.0, 0.0, 0.0
     for start, stop in itertools.pairwise([*sessions, float("inf")]):
         inside = [stretch for stretch in ran if start <= stretch.start < stop]
         if inside:
-            first, last = min(s.start for s in inside), max(s.stop for s in inside)
-            taken = sum(s.stop - s.start for s in inside)
-            busy, idle = busy + taken, idle + max(0.0, count * (last - first) - taken)
+            first, last = min(stretch.start for stretch in inside), max(stretch.stop for stretch in inside)
+            trained = sum(stretch.stop - stretch.start for stretch in inside)
+            busy, idle = busy + trained, idle + max(0.0, count * (last - first) - trained)
             around += first - start + (max(0.0, end - last) if stop == float("inf") else 0.0)
-    return Use(slots=count, busy=busy, idle=idle, around=around)
+    return SlotUse(slots=count, busy=busy, idle=idle, around=around)
 
 
-def starts(events: Iterable[Mapping[str, object]]) -> dict[tuple[bool, int, int], float]:
-    """When each training was given to a slot, by whether it confirms, its number and its seed."""
-    found: dict[tuple[bool, int, int], float] = {}
+def start_times(events: Iterable[Mapping[str, object]]) -> dict[tuple[bool, int, int], float]:
+    """When each training got a slot, seconds since 1970. The key: True for a confirmation, number, seed."""
+    times: dict[tuple[bool, int, int], float] = {}
     for event in events:
-        number, seed, at = event.get("number"), event.get("seed"), event.get("time")
+        number, seed, time = event.get("number"), event.get("seed"), event.get("time")
         if event.get("event") == "start" and isinstance(number, int) and isinstance(seed, int):
-            found[bool(event.get("confirms")), number, seed] = float(at) if isinstance(at, int | float) else 0.0
-    return found
+            times[bool(event.get("confirms")), number, seed] = float(time) if isinstance(time, int | float) else 0.0
+    return times
 
 
-def worked(sessions: Sequence[float], times: Sequence[float]) -> Callable[[float], float]:
-    """A time in seconds since 1970 -> seconds that the search had worked by then, without what lay between sessions.
+def search_clock(sessions: Sequence[float], times: Sequence[float]) -> Callable[[float], float]:
+    """A clock that stands still between sessions: seconds since 1970 -> seconds that the search has worked.
 
     Args:
-        sessions: when they began, rising.
-        times: of everything recorded.
+        sessions: the times at which sessions began, in rising order.
+        times: all recorded times.
     """
     begins = list(sessions) or [min(times, default=0.0)]
     spans = itertools.pairwise([*begins, float("inf")])
-    ends = [max((at for at in times if start <= at < stop), default=start) for start, stop in spans]
+    ends = [max((time for time in times if start <= time < stop), default=start) for start, stop in spans]
 
-    def since(at: float) -> float:
+    def worked(time: float) -> float:
         before = 0.0
         for begin, end in zip(begins, ends, strict=True):
-            if at <= end or begin == begins[-1]:
-                return before + max(0.0, at - begin)
+            if time <= end or begin == begins[-1]:
+                return before + max(0.0, time - begin)
             before += end - begin
         return before
 
-    return since
+    return worked

@@ -1,6 +1,6 @@
-"""A run directory as it stands: read as it is, also while a search writes in it; nothing is locked or changed.
+"""The records of a run directory as the report reads them, also while a search writes them.
 
-What is computed here is small and pure: which training won, what a trial is called, what it has scored.
+Reading locks and changes nothing. The properties are small and pure: the winning training, the score of a trial.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +22,15 @@ from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
-from frostline.search.records.log import LOG, seconds_used, started_jobs, unreported
+from frostline.search.records.log import LOG, Job, seconds_used, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 
 FINISHED, INTERRUPTED, FAILED, RUNNING, BROKEN_OFF = "finished", "interrupted", "stopped", "running", "broken off"
-"""What has become of a search; broken off: its process is gone and left no summary."""
+"""The states of a search. Broken off: its process is gone and left no summary."""
 
 DONE, STOPPED, FAILING, UNFIT, OPEN = "complete", "stopped early", "failed", "did not fit", "open"
-"""What has become of a trial, as figures and tables show it; open: it runs, or goes on when the search does."""
+"""The kinds of trials in figures and tables. Open: the trial runs, or goes on when the search does."""
 
 _KINDS = {
     Outcome.COMPLETE: DONE,
@@ -51,41 +51,41 @@ class Row:
     kind: str
     """DONE, STOPPED, FAILING, UNFIT or OPEN."""
     state: str
-    """The same in a reader's words, finer: such as running, interrupted, did not fit."""
+    """The kind in finer words, such as running, interrupted or out of time."""
     reason: str
-    """Why it ended as it did; empty where there is nothing to say."""
+    """Why it ended; empty if there is nothing to say."""
     best: Line | None
-    """The report that its score is from; None where it was never measured on all validation examples."""
+    """The report with its score; None if it was never measured on all validation examples."""
     score: float | None
-    """Value of the deciding metric at that report."""
+    """Value of the deciding metric in that report."""
     objective: float
-    """The score, turned so that larger is better; minus infinity without one."""
+    """The score turned so that larger is better; minus infinity without a score."""
     seen: float | None
-    """The score or, without one, the last value measured on a part of the validation examples."""
+    """The score; without one, the last value measured on a part of the validation examples."""
     epoch: float
     """Epochs trained."""
     model: str
     frozen: int
-    """Blocks, counted from the input, that stayed fixed."""
+    """Frozen blocks, counted from the input."""
     blocks: int
-    """Of its model."""
+    """Blocks of its model."""
     parameters: int
-    """Of its model."""
+    """Parameters of its model, frozen or not."""
 
     @property
     def number(self) -> int:
-        """As Optuna counts."""
+        """Number of the trial, as Optuna counts, from 0."""
         return self.trial.number
 
     @property
     def seconds(self) -> float:
-        """On its slot."""
+        """Seconds on its slot."""
         return self.trial.seconds
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots: what follows from the records is worked out once and kept
+@dataclass(frozen=True, kw_only=True)  # no slots: cached properties need a __dict__
 class View:
-    """All that a run directory says."""
+    """The records of a run directory, and what follows from them."""
 
     run: Path
     plan: Plan
@@ -93,13 +93,13 @@ class View:
     trials: tuple[Trial, ...]
     confirmations: tuple[Trial, ...]
     events: tuple[dict[str, Any], ...]
-    """Of log.jsonl, oldest first; each has a time in seconds since 1970."""
+    """The lines of log.jsonl, oldest first. Each has a time in seconds since 1970."""
     summary: Mapping[str, Any] | None
-    """Of the last session; None while there is none."""
+    """summary.json of the last session; None before that session has written it."""
     status: str
     """FINISHED, INTERRUPTED, FAILED, RUNNING or BROKEN_OFF."""
     now: float
-    """When it was read, seconds since 1970."""
+    """When the records were read, seconds since 1970."""
 
     @property
     def metric(self) -> Metric:
@@ -108,90 +108,91 @@ class View:
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """The processes that have worked here, oldest first."""
+        """The events that mark the start of each session, oldest first."""
         return [event for event in self.events if event.get("event") == "session"]
 
     @cached_property
     def confirmed(self) -> list[Confirmed]:
         """The recipes that were trained again, best first."""
         budget = self.plan.budget
-        on = budget.confirm_recipes and budget.confirm_seeds
-        return confirm.confirmed(self.trials, self.confirmations, self.metric) if on else []
+        confirms = budget.confirm_recipes and budget.confirm_seeds
+        return confirm.confirmed(self.trials, self.confirmations, self.metric) if confirms else []
 
     @cached_property
     def won(self) -> Trial | None:
-        """The training that wins as things stand."""
+        """The training that wins by the records so far; None before any score."""
         return confirm.winner(self.trials, self.confirmations, self.confirmed)
 
     @property
     def test(self) -> Mapping[str, Any] | None:
-        """What reading the test set with the winner gave: `metrics` and `interval`."""
+        """The event of reading the test set with the winner: `metrics` and `interval`; None before it is read."""
         won = self.won
-        reads = [e for e in self.tests if won is not None and (e.get("number"), e.get("seed")) == won.key]
+        reads = [event for event in self.tests if won and (event.get("number"), event.get("seed")) == won.key]
         return reads[-1] if reads else None
 
     @property
     def tests(self) -> list[dict[str, Any]]:
-        """Every time that the test set was read."""
+        """The events of reading the test set, oldest first."""
         return [event for event in self.events if event.get("event") == "test"]
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time that the search has taken, over all its sessions."""
+        """Wall-clock seconds of the search, over all its sessions."""
         return seconds_used([event["time"] for event in self.sessions], self.times)
 
     @property
     def times(self) -> list[float]:
-        """Of everything recorded, and of now while the search runs; seconds since 1970."""
+        """All recorded times, and the present while the search runs; seconds since 1970."""
         trainings = (*self.trials, *self.confirmations)
-        found = [line.time for trial in trainings for line in trial.reports] + [trial.time for trial in trainings]
-        return [*found, *(event["time"] for event in self.events), *([self.now] if self.status == RUNNING else [])]
+        reported = [line.time for trial in trainings for line in trial.reports]
+        ended = [trial.time for trial in trainings]
+        now = [self.now] if self.status == RUNNING else []
+        return [*reported, *ended, *(event["time"] for event in self.events), *now]
 
     @property
     def training_seconds(self) -> float:
-        """What all trainings have taken together."""
+        """Seconds of all trainings together."""
         return sum(trial.seconds for trial in (*self.trials, *self.confirmations))
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The trials, by number."""
+        """The trials in the order of their numbers."""
         return [_row(self, trial) for trial in self.trials]
 
     def value(self, line: Line) -> float | None:
-        """What a report measured; None where that is no number."""
+        """Value of the deciding metric in a report; None if it is not a finite number."""
         if line.objective is None or not math.isfinite(line.objective):
             return None
         return self.metric.value(line.objective)
 
 
 def read(run: Path, now: float | None = None) -> View:
-    """The view of a run directory.
+    """Read a run directory.
+
+    Args:
+        run: the run directory.
+        now: seconds since 1970; None for the present.
 
     Raises:
-        ValueError: there is no search in it, or its plan is of another version.
+        ValueError: it holds no search, or its plan was written by another version.
     """
     run = run.expanduser().resolve()
     fields = run_folder.read_plan(run)
     plan = of_json(run, fields)
     versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
-    events = tuple(e for e in read_lines(run / LOG) if isinstance(e.get("time"), int | float))
-    known = trial_records.read(run / "trials.jsonl")
-    again = trial_records.read(run / "confirm.jsonl")
-    begun = {(job.confirms, *job.key): job for job in started_jobs(run)}
-    for confirms, trials in ((False, known), (True, again)):
-        there = {trial.key for trial in trials}
-        trials += [
-            unreported(job, time.time())
-            for (is_again, *key), job in begun.items()
-            if is_again == confirms and tuple(key) not in there
-        ]
+    events = tuple(event for event in read_lines(run / LOG) if isinstance(event.get("time"), int | float))
+    started = started_jobs(run)
+    trials = trial_records.read(run / "trials.jsonl")
+    trials += _silent(trials, [job for job in started if not job.confirms])
+    confirmations = trial_records.read(run / "confirm.jsonl")
+    confirmations += _silent(confirmations, [job for job in started if job.confirms])
     summary = _summary(run, events)
     return View(
         run=run,
         plan=plan,
         versions=versions,
-        trials=tuple(sorted(known, key=lambda trial: trial.key)),
-        confirmations=tuple(sorted(again, key=lambda trial: trial.key)),
+        trials=tuple(sorted(trials, key=lambda trial: trial.key)),
+        confirmations=tuple(sorted(confirmations, key=lambda trial: trial.key)),
         events=events,
         summary=summary,
         status=_status(summary, events),
@@ -199,8 +200,15 @@ def read(run: Path, now: float | None = None) -> View:
     )
 
 
+def _silent(trainings: Sequence[Trial], jobs: Iterable[Job]) -> list[Trial]:
+    """The trainings that have a slot, or had one, and no report yet."""
+    reported = {trial.key for trial in trainings}
+    unseen = {job.key: job for job in jobs if job.key not in reported}
+    return [unreported(job, time.time()) for job in unseen.values()]
+
+
 def _summary(run: Path, events: tuple[dict[str, Any], ...]) -> dict[str, Any] | None:
-    """`summary.json` where the last session wrote it; that of an earlier one is of another search by now."""
+    """`summary.json` if the last session wrote it. One of an earlier session is out of date."""
     path = run / "summary.json"
     since = max((event["time"] for event in events if event.get("event") == "session"), default=0.0)
     try:
@@ -216,12 +224,12 @@ def _status(summary: Mapping[str, Any] | None, events: tuple[dict[str, Any], ...
     if summary is not None:
         return INTERRUPTED if summary.get("interrupted") else FAILED if summary.get("failure") else FINISHED
     session: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "session"), {})
-    here = session.get("host") == socket.gethostname()
-    return BROKEN_OFF if here and not _lives(session.get("pid")) else RUNNING
+    is_local = session.get("host") == socket.gethostname()
+    return BROKEN_OFF if is_local and not _lives(session.get("pid")) else RUNNING
 
 
 def _lives(pid: Any) -> bool:
-    """Whether there is such a process on this machine."""
+    """True if this machine has a process with this id."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError, TypeError, ValueError):
@@ -237,7 +245,7 @@ def _row(view: View, trial: Trial) -> Row:
     best = trial.best
     last = next((line for line in reversed(trial.reports) if view.value(line) is not None), None)
     model = str(trial.params.get("model", plan.search.base.model))
-    known = plan.search.models.get(model, plan.search.models[plan.search.base.model])
+    planned = plan.search.models.get(model, plan.search.models[plan.search.base.model])
     return Row(
         trial=trial,
         kind=kind,
@@ -250,17 +258,17 @@ def _row(view: View, trial: Trial) -> Row:
         epoch=trial.reports[-1].epoch if trial.reports else 0.0,
         model=model,
         frozen=int(trial.params.get("frozen_layers", plan.search.base.frozen_layers)),
-        blocks=known.blocks,
-        parameters=known.parameters,
+        blocks=planned.blocks,
+        parameters=planned.parameters,
     )
 
 
 def described(trial: Trial, status: str, rungs: tuple[float, ...]) -> tuple[str, str, str]:
-    """Kind, state and reason of a trial, for a reader.
+    """Kind, state and reason of a training, as `Row` has them.
 
     Args:
-        trial: of the search, or a training that confirms one.
-        status: of the search.
+        trial: a trial, or a training that confirms one.
+        status: status of the search.
         rungs: epochs at which a trial may be stopped.
     """
     kind, state, reason = _KINDS[trial.outcome], _KINDS[trial.outcome], trial.reason

@@ -1,4 +1,4 @@
-"""Each sentence where the records bear it, and its absence where they do not."""
+"""Each sentence appears if the records support it, and is left out if they do not."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.records.trials import Outcome
 from frostline.search.report import findings
+from frostline.search.report.freezing import freezing
 from frostline.search.report.importance import Importance
 from frostline.search.report.references import Reference
-from frostline.search.report.timeline import Use
+from frostline.search.report.timeline import SlotUse
 from frostline.search.report.view import DONE, FAILING, STOPPED, UNFIT, Row
 from frostline.spaces import Metric
 from tests.search import made
 
 
 def row(number: int, *scores: float, kind: str = DONE, frozen: int = 0, seconds: float = 60.0, **more: Any) -> Row:
-    ends = {DONE: Outcome.COMPLETE, STOPPED: Outcome.PRUNED, FAILING: Outcome.FAILED, UNFIT: Outcome.INFEASIBLE}
+    """A row whose trial reports a score an epoch."""
+    outcomes = {DONE: Outcome.COMPLETE, STOPPED: Outcome.PRUNED, FAILING: Outcome.FAILED, UNFIT: Outcome.INFEASIBLE}
     params = {**made.PARAMS, "frozen_layers": frozen, **more.pop("params", {})}
-    trial = made.trial(number, ends[kind], *scores, params=params, reason=more.pop("reason", ""))
+    trial = made.trial(number, outcomes[kind], *scores, params=params, reason=more.pop("reason", ""))
     best = trial.best
     fields: dict[str, Any] = {
         "trial": dataclasses.replace(trial, seconds=seconds),
@@ -50,19 +52,23 @@ def confirmed(number: int, *scores: float, seconds: float = 10.0, failed: int = 
     )  # fmt: skip
 
 
-def test_a_parameter_is_said_to_matter_only_above_the_level_of_chance() -> None:
+def test_a_parameter_matters_only_above_the_level_of_chance() -> None:
     shares = {"learning_rate": 0.7, "frozen_layers": 0.2, "weight_decay": 0.1}
-    found = Importance(shares=shares, chance=0.15, best=10, trials=100)
-    assert findings.explained(found) == (
-        "learning_rate explains most of which trials are among the best 10 of 100 (70 % of the importance by "
-        "PED-ANOVA); frozen_layers matters, too."
+    importance = Importance(shares=shares, chance=0.15, best=10, trials=100)
+    assert findings.explained(importance) == (
+        "learning_rate explains most of the difference between the best 10 of 100 trials and the others (70 % of the "
+        "importance by PED-ANOVA). frozen_layers matters too."
     )
-    assert "matters most for" in str(findings.explained(dataclasses.replace(found, shares={"a": 0.4, "b": 0.3})))
-    assert findings.explained(dataclasses.replace(found, chance=0.8)) is None
+    two = findings.explained(dataclasses.replace(importance, shares={"a": 0.4, "b": 0.3, "c": 0.3}))
+    assert two == (
+        "a matters most for the difference between the best 10 of 100 trials and the others (40 % of the importance by "
+        "PED-ANOVA). b and c matter too."
+    )
+    assert findings.explained(dataclasses.replace(importance, chance=0.8)) is None
     assert findings.explained(None) is None
 
 
-def test_a_gain_is_one_only_where_the_validation_slice_can_show_it() -> None:
+def test_a_gain_counts_only_if_the_validation_slice_is_large_enough_to_show_it() -> None:
     rows = [
         Reference(name="majority class", validation=0.5),
         Reference(name="default", validation=0.56, params={"x": 1}),
@@ -70,8 +76,17 @@ def test_a_gain_is_one_only_where_the_validation_slice_can_show_it() -> None:
         Reference(name="other", validation=None, params={"x": 1}),
     ]
     assert findings.against(rows, 0.8, 400) == (
-        "The winner is 24.0 points above the default (0.5600) and no more than chance from the linear probe (0.7900; "
-        "+1.0 point) on 400 validation examples."
+        "On 400 validation examples the winner scores 24.0 points above the default (0.5600). Its difference from the "
+        "linear probe (0.7900; +1.0 point) may be chance."
+    )
+    assert findings.against(rows[2:], 0.8, 400) == (
+        "On 400 validation examples the winner's difference from the linear probe (0.7900; +1.0 point) may be chance."
+    )
+    assert findings.against(rows[1:2], 0.3, 1) == (
+        "On 1 validation example the winner's difference from the default (0.5600; −26.0 points) may be chance."
+    )
+    assert findings.against(rows[1:2], 0.3, 400) == (
+        "On 400 validation examples the winner scores 26.0 points below the default (0.5600)."
     )
     assert findings.against(rows[:1], 0.8, 400) is None
     assert findings.noise(0.8, 0.8, 400) == pytest.approx(1.96 * (2 * 0.16 / 400) ** 0.5)
@@ -79,62 +94,66 @@ def test_a_gain_is_one_only_where_the_validation_slice_can_show_it() -> None:
 
 SHALLOW, DEEP = row(1, 0.8, 0.85), row(2, 0.7, 0.82, frozen=4)
 CONFIRMED = [confirmed(1, 0.85, 0.852, 0.851), confirmed(2, 0.80, 0.802, 0.801, seconds=5.0)]
-TOOK = {1: [10.0, 10.1, 9.9], 2: [5.0, 5.1, 4.9]}
+SECONDS = {1: [10.0, 10.1, 9.9], 2: [5.0, 5.1, 4.9]}
 
 
-def test_what_freezing_costs_and_saves_is_told_by_fresh_seeds() -> None:
-    assert findings.freezing(CONFIRMED, [SHALLOW, DEEP], TOOK, 400) == (
-        "Freezing 4 of 7 blocks costs 5.0 points and saves 50 % of the time (trials 2 and 1; the means of 3 fresh "
-        "seeds)."
+def test_fresh_seeds_show_the_cost_and_savings_of_freezing() -> None:
+    assert freezing(CONFIRMED, [SHALLOW, DEEP], SECONDS, 400) == (
+        "Freezing 4 of 7 blocks costs 5.0 points and saves 50 % of the time (trial 2 against trial 1; means of 3 "
+        "fresh seeds)."
     )
     vague = [CONFIRMED[0], confirmed(2, 0.75, 0.95, 0.8)]
-    said = str(findings.freezing(vague, [SHALLOW, DEEP], {**TOOK, 2: [2.0, 20.0, 9.0]}, 400))
-    assert "makes no difference to the score that is more than chance (−1.8 points)" in said
-    assert "takes about as long" in said
+    sentence = str(freezing(vague, [SHALLOW, DEEP], {**SECONDS, 2: [2.0, 20.0, 9.0]}, 400))
+    assert "changes the score by no more than chance (−1.8 points)" in sentence
+    assert "takes about as long" in sentence
 
 
-def test_without_fresh_seeds_single_trainings_are_held_against_what_the_slice_can_show() -> None:
+def test_without_fresh_seeds_the_size_of_the_slice_decides_if_single_trainings_differ() -> None:
     rows = [SHALLOW, row(2, 0.7, 0.5, frozen=4, seconds=30.0, params={"learning_rate": 1.0})]
-    assert findings.freezing([], rows, {}, 400) == (
-        "Freezing 4 of 7 blocks costs 15.0 points and saves 50 % of the time (trials 2 and 1; one training each, 400 "
-        "validation examples; their other parameters differ, too)."
+    assert freezing([], rows, {}, 400) == (
+        "Freezing 4 of 7 blocks costs 15.0 points and saves 50 % of the time (trial 2 against trial 1; one training "
+        "each, 400 validation examples; their other parameters differ too)."
     )
-    assert "more than chance" in str(findings.freezing([], rows, {}, 20))
-    assert findings.freezing([], [SHALLOW, row(2, 0.8, frozen=1)], {}, 400) is None, "a block more is no other depth"
-    assert findings.freezing([], [SHALLOW, row(2, 0.8, frozen=4, kind=STOPPED)], {}, 400) is None
+    assert "by no more than chance" in str(freezing([], rows, {}, 20))
+    assert freezing([], [SHALLOW, row(2, 0.8, frozen=1)], {}, 400) is None, "one block more is too similar a depth"
+    assert freezing([], [SHALLOW, row(2, 0.8, frozen=4, kind=STOPPED)], {}, 400) is None
 
 
-def test_what_stopping_early_saved() -> None:
+def test_the_epochs_that_early_stopping_saved() -> None:
     rows = [row(0, 0.5, 0.6, 0.7), row(1, 0.5, kind=STOPPED), row(2, 0.5, kind=STOPPED), row(3, kind=FAILING)]
     assert findings.saved(rows, 3) == (
-        "2 of 3 trials were stopped early: 5.0 epochs were trained instead of 9, 44 % less."
+        "2 of 3 trials were stopped early. The search trained 5.0 epochs instead of 9: 44 % less."
     )
     assert findings.saved(rows[:1], 3) is None
 
 
-def test_how_much_the_seed_moves_a_score() -> None:
+def test_how_much_the_seed_changes_a_score() -> None:
     rows = [confirmed(1, 0.80, 0.82, 0.84), confirmed(2, 0.70, 0.72, 0.74)]
-    said = findings.seeds_matter(rows, made.METRIC)
-    assert said is not None
-    assert said.startswith(
-        "The seed alone moves a score by 2.0 points (standard deviation over 6 trainings of 2 recipes)"
+    sentence = str(findings.seeds_matter(rows, made.METRIC))
+    start = (
+        "The seed alone changes a score by 2.0 points (standard deviation over 6 trainings of 2 recipes), so smaller"
     )
+    assert sentence.startswith(start)
     loss = findings.seeds_matter(rows, Metric(name="loss", better="lower", unit="nats"))
-    assert str(loss).startswith("The seed alone moves a score by 0.0200 nats (standard"), "points are those of a share"
+    assert str(loss).startswith("The seed alone changes a score by 0.0200 nats (standard"), "only a share has points"
     few = [confirmed(1, 0.8, 0.82), confirmed(2, 0.7, 0.72)]
     assert findings.seeds_matter(few, made.METRIC) is None, "two degrees of freedom"
-    assert findings.seeds_matter([confirmed(1, 0.8, 0.8, 0.8, 0.8)], made.METRIC) is None, "nothing moved"
+    assert findings.seeds_matter([confirmed(1, 0.8, 0.8, 0.8, 0.8)], made.METRIC) is None, "equal scores"
 
 
-def test_whether_longer_training_may_help() -> None:
+def test_advice_on_the_number_of_epochs() -> None:
     rising, falling = [row(n, 0.5, 0.6) for n in range(5)], [row(n, 0.6, 0.5) for n in range(5)]
-    assert "more than 2 epochs may help" in str(findings.longer(rising, 2))
-    assert "fewer epochs do" in str(findings.longer(falling, 2))
+    assert findings.longer(rising, 2) == (
+        "5 of 5 trials that trained to the end had their best score there: more than 2 epochs may help."
+    )
+    assert findings.longer(falling, 2) == (
+        "5 of 5 trials that trained to the end had their best score earlier: fewer epochs are enough."
+    )
     assert findings.longer([*rising[:3], *falling[:3]], 2) is None
     assert findings.longer(rising[:4], 2) is None
 
 
-def test_values_that_crowd_at_an_end_of_their_range() -> None:
+def test_the_best_values_crowd_at_an_end_of_their_range() -> None:
     spaces = {
         "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
         "batch_size": CategoricalDistribution((8, 16)),
@@ -143,9 +162,9 @@ def test_values_that_crowd_at_an_end_of_their_range() -> None:
     rates = [9e-3] * 3 + [1e-4] * 5
     rows = [row(n, 0.9 - n / 100, params={"learning_rate": x, "weight_decay": 0.0}) for n, x in enumerate(rates)]
     assert findings.at_the_edge(rows, spaces) == [
-        "The best 3 trials have learning_rate at the upper end of its range (0.01): better values may lie beyond."
+        "The best 3 trials have learning_rate close to the upper end of its range (0.01): better values may lie beyond."
     ]
-    assert findings.at_the_edge(rows[:5], spaces) == [], "too few to have a best part"
+    assert findings.at_the_edge(rows[:5], spaces) == [], "too few for a best part"
     inside = [row(n, 0.9 - n / 100, params={"learning_rate": 1e-3}) for n in range(8)]
     assert findings.at_the_edge(inside, spaces) == []
 
@@ -159,40 +178,48 @@ def test_models_are_compared_by_their_best_trials() -> None:
     assert "differ by no more than chance" in str(findings.of_models(rows, names, 10))
     few = findings.of_models(rows[:3], names, 400)
     assert few == (
-        "Only small was ever trained to the end (0.8200, 3 trials), not large (0 trials); a model tried fewer than "
-        "three times has not had its chance."
+        "Only small was trained to the end (0.8200, 3 trials); large (0 trials) was not. Fewer than three trials of a "
+        "model are too few to judge it."
+    )
+    never = [*rows, *(row(n, kind=STOPPED, model="o") for n in range(6, 9))]
+    assert findings.of_models(never, {**names, "o": "other"}, 400) == (
+        "Best trial of each model: small 0.8200 (3 trials) and large 0.6000 (3 trials). Never trained to the end: "
+        "other (3 trials)."
     )
     assert findings.of_models(rows, {"m": "small"}, 400) is None
     assert findings.of_models([], names, 400) is None
 
 
-def test_when_the_winner_was_found() -> None:
+def test_whether_the_winning_recipe_came_early_or_late() -> None:
     rows = [row(n, 0.5) for n in range(12)]
     assert findings.progress(rows, 2) == "The winning recipe was trial 2; the 9 trials after it found nothing better."
-    assert "came late" in str(findings.progress(rows, 11))
+    assert findings.progress(rows, 11) == (
+        "The winning recipe came late, in trial 11 (no trial came after it): more trials may find a better one."
+    )
+    assert "(only 1 trial came after it)" in str(findings.progress(rows, 10))
     assert findings.progress(rows, 8) is None
     assert findings.progress(rows[:5], 0) is None
     assert findings.progress(rows, None) is None
 
 
-def test_failures_are_counted_by_their_reasons() -> None:
+def test_failures_are_counted_by_reason() -> None:
     rows = [row(n, kind=FAILING, reason="loss is not finite") for n in range(2)] + [row(2, kind=FAILING, reason="x")]
     assert findings.failures([*rows, row(3, 0.5)]) == "3 trials failed: loss is not finite (2); x (1)."
     assert findings.failures([row(3, 0.5)]) is None
 
 
-def test_a_trial_that_did_not_fit_is_told_apart_from_one_that_was_stopped_and_one_that_failed() -> None:
+def test_a_trial_that_did_not_fit_is_neither_stopped_nor_failed() -> None:
     rows = [row(0, 0.5, 0.6, 0.7), row(1, kind=UNFIT, reason="out of memory"), row(2, kind=UNFIT)]
     assert findings.unfit(rows) == "2 trials did not fit the device's memory, even with one example at a time."
-    assert findings.saved(rows, 3) is None, "nothing was saved by stopping early"
+    assert findings.saved(rows, 3) is None, "early stopping saved nothing"
     assert findings.failures(rows) is None
     assert findings.unfit(rows[:1]) is None
 
 
-def test_idle_slots_are_worth_a_word_when_they_were_idle_for_long() -> None:
-    said = findings.idle(Use(slots=2, busy=60, idle=60, around=5))
-    assert said == (
-        "The 2 slots had nothing to do for 50 % of the time between the first and the last training (1 min 0 s in all)."
+def test_idle_slots_are_mentioned_if_they_were_idle_for_long() -> None:
+    sentence = findings.idle(SlotUse(slots=2, busy=60, idle=60, around=5))
+    assert sentence == (
+        "The 2 slots were idle for 50 % of the time between the first and the last training (1 min 0 s in all)."
     )
-    assert findings.idle(Use(slots=2, busy=95, idle=5, around=5)) is None
+    assert findings.idle(SlotUse(slots=2, busy=95, idle=5, around=5)) is None
     assert findings.idle(None) is None

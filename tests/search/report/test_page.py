@@ -1,4 +1,4 @@
-"""The page of any run directory, as text; a browser looks at it in tests/integration/test_page.py."""
+"""The report of any run directory, as text. tests/integration/test_page.py opens it in a browser."""
 
 from __future__ import annotations
 
@@ -14,30 +14,36 @@ import pytest
 
 from frostline.search import api, cli
 from frostline.search.plan.options import Options
-from frostline.search.report import page, view
+from frostline.search.report import page
+from frostline.search.report import view as views
+from frostline.search.report.command import command
+from frostline.search.report.view import View
 from tests.search import made, runs
 
 
 def shown(run: Path) -> str:
-    """Its text without plotly's script."""
-    text = page.page(view.read(run))
+    """The report's text without plotly's script."""
+    return shown_of(views.read(run))
+
+
+def shown_of(view: View) -> str:
+    text = page.page(view)
     return re.sub(r'<script type="text/plain" id="plotly">.*?</script>', "", text, flags=re.S)
 
 
 def rows_of(text: str) -> list[str]:
+    """The rows of the table of trials."""
     return re.findall(r"<tr[^>]*><td.*?</tr>", text.split('id="trials"')[1].split("</section>")[0], flags=re.S)
 
 
-def test_the_answer_comes_first_and_is_the_records(tmp_path: Path) -> None:
-    runs.write(tmp_path / "run", 30)
-    seen = view.read(tmp_path / "run")
-    text = shown(tmp_path / "run")
-    assert seen.won is not None
-    best = seen.confirmed[0]
+def test_the_scores_of_the_records_come_first(finished: View) -> None:
+    text = shown_of(finished)
+    assert finished.won is not None
+    best = finished.confirmed[0]
     assert f"Trial {best.number} wins" in text
     assert f'<p class="big">{best.mean:.4f}</p>' in text
-    assert seen.test is not None
-    assert f'<p class="big">{seen.test["metrics"]["accuracy"]:.4f}</p>' in text
+    assert finished.test is not None
+    assert f'<p class="big">{finished.test["metrics"]["accuracy"]:.4f}</p>' in text
     assert "majority class" in text
     parts = ["the-answer", "findings", "learning", "together", "importance-of", "one-by-one", "frozen", "front-seconds"]
     parts += ["front-size", "slots", "trials", "plan", "again"]
@@ -48,13 +54,13 @@ def test_the_answer_comes_first_and_is_the_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 @pytest.mark.parametrize("end", ["finished", "interrupted", "running"])
-def test_it_makes_sense_however_little_there_is(tmp_path: Path, count: int, end: str) -> None:
+def test_a_report_of_few_trials_makes_sense(tmp_path: Path, count: int, end: str) -> None:
     runs.write(tmp_path / "run", count, end=end)
     text = shown(tmp_path / "run")
     assert len(rows_of(text)) == count
     assert {"finished": "Finished:", "interrupted": "Interrupted:", "running": "Still running:"}[end] in text
     assert "nan" not in re.sub(r"<script>.*?</script>", "", text, flags=re.S).lower()
-    assert "Importance is computed from 10 trials on" in text
+    assert "Importance needs at least 10 trials" in text
     if count == 0:
         assert "No trial has a score yet" in text
         assert 'type="application/json"' not in text
@@ -74,19 +80,18 @@ def test_a_trial_without_a_report_is_named_with_its_state(tmp_path: Path) -> Non
     assert "interrupted" in rows_of(text)[-1]
 
 
-def test_failed_trials_say_why_and_lead_to_their_error(tmp_path: Path) -> None:
-    runs.write(tmp_path / "run", 30)
-    folder = tmp_path / "run" / "trials" / "00006"
+def test_failed_trials_show_the_reason_and_link_to_their_error(copied: Path) -> None:
+    folder = copied / "trials" / "00006"
     folder.mkdir(parents=True)
     (folder / "error.txt").write_text("boom")
-    rows = rows_of(shown(tmp_path / "run"))
+    rows = rows_of(shown(copied))
     assert "loss is nan at step 60" in rows[6]
     assert 'href="trials/00006/error.txt"' in rows[6]
     assert "did not fit" in rows[22]
     assert "href" not in rows[7]
 
 
-def test_what_a_user_has_named_is_text_and_nothing_else(tmp_path: Path) -> None:
+def test_a_users_text_is_escaped_everywhere(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     models = (f"{evil}/a", "timm/b")
     runs.write(tmp_path / "run", 12, plan=runs.plan_of(tmp_path / "run", models, classes=(evil, "b")), label=evil)
@@ -99,7 +104,7 @@ def test_what_a_user_has_named_is_text_and_nothing_else(tmp_path: Path) -> None:
         assert {*marks} <= {"<br>", "<b>", "</b>", "<extra>", "</extra>"}
 
 
-def test_a_torn_line_does_no_harm_and_nothing_else_is_touched(tmp_path: Path) -> None:
+def test_a_torn_line_does_no_harm_and_no_other_file_changes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     runs.write(run, 8, end="running")
     with (run / "trials.jsonl").open("a") as file:
@@ -111,9 +116,9 @@ def test_a_torn_line_does_no_harm_and_nothing_else_is_touched(tmp_path: Path) ->
     assert after == before
 
 
-def test_the_command_is_one_that_the_command_line_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = runs.write(tmp_path / "run", 1)
-    typed = shlex.split(page.command(plan).replace("\\\n", " "))
+    typed = shlex.split(command(plan).replace("\\\n", " "))
     assert typed[0] == "frostline"
     given: list[Options] = []
 
@@ -142,7 +147,7 @@ def test_report_is_a_command_of_its_own(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is not a plan of this version" in capsys.readouterr().err
 
 
-def test_on_a_full_disk_the_old_report_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_old_report_stays_if_the_disk_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs.write(tmp_path / "run", 3)
     (tmp_path / "run" / "report.html").write_text("old")
     with made.full_disk(100_000), pytest.raises(OSError, match="File too large"):
@@ -151,8 +156,7 @@ def test_on_a_full_disk_the_old_report_stays(tmp_path: Path, capsys: pytest.Capt
     assert not [*(tmp_path / "run").glob("*.part")]
 
 
-def test_what_was_typed_is_shown(tmp_path: Path) -> None:
-    runs.write(tmp_path / "run", 3)
-    log = tmp_path / "run" / "log.jsonl"
+def test_the_typed_command_is_shown(copied: Path) -> None:
+    log = copied / "log.jsonl"
     log.write_text(log.read_text().replace('"command": "frostline"', '"command": "frostline --space x --name \'a b\'"'))
-    assert "<code>frostline --space x --name &#39;a b&#39;</code>" in shown(tmp_path / "run")
+    assert "<code>frostline --space x --name &#39;a b&#39;</code>" in shown(copied)

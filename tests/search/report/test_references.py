@@ -1,4 +1,4 @@
-"""Rows to hold the winner against."""
+"""The baselines and recipes that the winner is compared with."""
 
 import pytest
 
@@ -23,13 +23,13 @@ def test_the_spaces_own_recipes_come_in_the_order_in_which_they_were_tried(metri
         metric,
     )
     best, epoch = (0.7, 2.0) if sign == 1 else (0.6, 1.0)
-    assert [(r.name, r.validation, r.first_rung, r.epoch, r.test) for r in rows] == [
+    assert [(row.name, row.validation, row.first_rung, row.epoch, row.test) for row in rows] == [
         ("default", best, 0.6, epoch, None),
         ("linear probe", None, None, None, None),
     ]
 
 
-def test_a_score_on_some_of_the_examples_is_that_of_the_first_rung_alone() -> None:
+def test_a_score_on_part_of_the_examples_counts_as_the_first_rung_only() -> None:
     early = line(1, Outcome.RUNNING, 0.9, epoch=0.125, samples=40, partial=True, label="default")
     (row,) = references(trial_records.collect([early]), METRIC)
     assert (row.validation, row.first_rung) == (None, 0.9)

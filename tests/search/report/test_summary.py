@@ -1,3 +1,5 @@
+"""The summary of a search, its table, the model card, and the sentences on how far the scores can be trusted."""
+
 import dataclasses
 import io
 import json
@@ -11,12 +13,13 @@ from frostline.search.plan.plan import Plan
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
 from frostline.search.report.references import Reference, references
+from frostline.search.report.verdict import Evidence, verdict
 from frostline.spaces import Budget
 from frostline.trainables import _family
 from tests.search.made import NOTHING, Clock, session, summary, taken, train, with_budget
 
 
-def test_the_winner_is_shown_with_how_sure_its_scores_are() -> None:
+def test_the_winner_is_shown_with_the_intervals_of_its_scores() -> None:
     assert summaries.score_rows(summary()) == [
         ("winner: trial 5, seed 3", "0.8600", "0.8175"),
         ("  95 % interval", "", "0.780 to 0.855"),
@@ -26,18 +29,18 @@ def test_the_winner_is_shown_with_how_sure_its_scores_are() -> None:
     ]
 
 
-def test_without_confirmation_the_winner_is_a_trial_as_it_was() -> None:
+def test_without_confirmation_the_winner_is_a_trial() -> None:
     rows = summaries.score_rows(summary(confirmed=[], tied=[]))
     assert rows == [("winner: trial 5", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]
 
 
-def test_without_a_test_score_its_place_is_empty() -> None:
+def test_without_a_test_score_its_cell_is_empty() -> None:
     rows = summaries.score_rows(summary(confirmed=[], tied=[], test=None, test_interval=None, optimism=None))
     assert rows == [("winner: trial 5", "0.8600", "")]
     assert summaries.score_rows(summary(**NOTHING)) == []
 
 
-def test_one_seed_has_no_interval_to_show() -> None:
+def test_one_seed_has_no_interval() -> None:
     row = {"number": 5, "scores": (0.84,), "mean": 0.84, "interval": None, "failed": 0, "seconds": 31.2}
     rows = summaries.score_rows(summary(confirmed=[row], tied=[]))
     assert all(validation or test for _, validation, test in rows), "no row is empty"
@@ -46,7 +49,8 @@ def test_one_seed_has_no_interval_to_show() -> None:
 TWO = summary()["confirmed"]
 FAILED = {**TWO[1], "failed": 1, "scores": (0.9, 0.91), "mean": 0.905}
 CHANCE = (
-    "Validation minus test: +0.0425: chance, and the optimism of having picked the best of {} trainings by validation."
+    "Validation minus test: +0.0425. Two things cause it: chance, and optimism, since validation chose the best of {} "
+    "trainings."
 )
 
 
@@ -56,8 +60,8 @@ CHANCE = (
         (
             {},
             [
-                "Tied, cheapest training first: trial 2 (13 s), trial 5 (31 s); their fresh seeds cannot tell them "
-                "apart.",
+                "Tied, cheapest training first: trial 2 (13 s), trial 5 (31 s). Their scores with fresh seeds differ "
+                "by no more than chance.",
                 CHANCE.format(12 + 6),
             ],
         ),
@@ -68,10 +72,10 @@ CHANCE = (
                 CHANCE.format(12 + 6),
             ],
         ),
-        ({"tied": [], "confirmed": TWO[:1]}, [CHANCE.format(12 + 3)]),  # there is none to be better than
+        ({"tied": [], "confirmed": TWO[:1]}, [CHANCE.format(12 + 3)]),  # there is no other recipe
         ({"tied": [], "confirmed": []}, [CHANCE.format(12)]),
         (
-            {"tied": [], "confirmed": [TWO[0], FAILED]},  # it comes second for its failure, not by a test
+            {"tied": [], "confirmed": [TWO[0], FAILED]},  # its failure makes it second, not a test
             ["Trial 2 failed with 1 of its fresh seeds.", CHANCE.format(12 + 6)],
         ),
         (
@@ -82,8 +86,16 @@ CHANCE = (
         (NOTHING, []),
     ],
 )
-def test_what_the_scores_do_and_do_not_say(changes: dict[str, Any], sentences: list[str]) -> None:
-    assert summaries.verdict(summary(**changes)) == sentences
+def test_how_far_the_scores_can_be_trusted(changes: dict[str, Any], sentences: list[str]) -> None:
+    assert verdict(Evidence.of_summary(summary(**changes))) == sentences
+
+
+def test_where_less_is_better_the_difference_is_turned_round() -> None:
+    evidence = Evidence.of_summary(summary(better="lower", tied=[], confirmed=[]))
+    assert verdict(evidence)[0].startswith("Test minus validation: +0.0425.")
+    earlier = summary(tied=[], confirmed=[])
+    del earlier["better"]  # a summary of an earlier version: larger was always better
+    assert verdict(Evidence.of_summary(earlier))[0].startswith("Validation minus test: +0.0425.")
 
 
 @pytest.mark.parametrize(
@@ -94,22 +106,22 @@ def test_what_the_scores_do_and_do_not_say(changes: dict[str, Any], sentences: l
         ({"trials": None, "seconds": 5400.0}, "as many as fit into 90 min"),
     ],
 )
-def test_how_many_trials_in_words(changes: dict[str, Any], text: str) -> None:
+def test_the_number_of_trials_in_words(changes: dict[str, Any], text: str) -> None:
     assert limit(dataclasses.replace(Budget(trials=12, epochs=2, first_rung=1), **changes)) == text
 
 
-def test_the_plan_says_what_is_safe_and_what_is_confirmed(plan: Plan) -> None:
+def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     lines = dict(plan_lines(plan))
     assert lines["confirm"] == "the best 3 recipes again, with 3 fresh seeds each: at most 18 epochs"
     assert "every 30 s" in lines["safety"]
     assert "up to 2 times" in lines["safety"]
     timed = dict(plan_lines(with_budget(plan, trials=None, seconds=60.0, confirm_seeds=0)))
     assert timed["confirm"] == "off: the best trial wins without being trained again"
-    assert "epochs" not in timed, "nobody knows how many"
+    assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
 
 
-def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock: Clock) -> None:
+def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> None:
     plan = with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2)
     ledger = session(plan, clock)
     for score in (0.7, 0.9, 0.8, 0.6, 0.7, 0.82, 0.84):  # three trials, then trial 1 and trial 2 again
@@ -119,23 +131,23 @@ def test_the_summary_of_a_search_holds_all_that_is_said_of_it(plan: Plan, clock:
     ledger.conclusions.add_test(*won, {"metrics": {"accuracy": 0.8, "loss": 0.2}, "interval": (0.75, 0.85)})
     rows = [Reference(name="majority class", validation=0.5, test=0.5)]
     rows += references(ledger.trials, plan.search.metric)
-    found = summaries.summary(plan, _family.load(plan.search.base.family), ledger, rows)
-    assert found["best"]["number"] == 2
-    assert (found["best"]["seed"], found["best"]["validation"], found["best"]["found"]) == (2, 0.84, 0.8)
-    assert {row["number"]: pytest.approx(row["mean"]) for row in found["confirmed"]} == {2: 0.83, 1: 0.65}
-    assert found["tied"] == [2, 1], "0.82 and 0.84 against 0.6 and 0.7: Welch's p is 0.16"
-    assert found["optimism"] == pytest.approx(0.04)
-    assert (found["test_reads"], found["test_interval"]) == (1, [0.75, 0.85])
-    assert {outcome: count for outcome, count in found["counts"].items() if count} == {"complete": 3}
-    assert json.loads(summaries.dump(found))["best"] == found["best"]
+    result = summaries.summary(plan, _family.load(plan.search.base.family), ledger, rows)
+    assert result["best"]["number"] == 2
+    assert (result["best"]["seed"], result["best"]["validation"], result["best"]["found"]) == (2, 0.84, 0.8)
+    assert {row["number"]: pytest.approx(row["mean"]) for row in result["confirmed"]} == {2: 0.83, 1: 0.65}
+    assert result["tied"] == [2, 1], "0.82 and 0.84 against 0.6 and 0.7: Welch's p is 0.16"
+    assert result["optimism"] == pytest.approx(0.04)
+    assert (result["test_reads"], result["test_interval"]) == (1, [0.75, 0.85])
+    assert {outcome: count for outcome, count in result["counts"].items() if count} == {"complete": 3}
+    assert json.loads(summaries.dump(result))["best"] == result["best"]
     text = io.StringIO()
-    Console(file=text, width=120).print(summaries.table(found))
+    Console(file=text, width=120).print(summaries.table(result))
     for part in ("winner: trial 2, seed 2", "0.8400", "majority class", "linear probe", "default"):
         assert part in text.getvalue()
-    card = model_card(found, plan, _family.load(plan.search.base.family))
+    card = model_card(result, plan, _family.load(plan.search.base.family))
     assert "| this model | 0.8400 | 0.8000" in card
     assert f"base_model: {plan.search.base.model}\nlibrary_name: transformers\n" in card
     assert "of 3, counted from the input" in card
     assert "- at most 32 tokens" in card
-    assert found["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
-    assert all(line in card for line in summaries.verdict(found))
+    assert result["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
+    assert all(line in card for line in verdict(Evidence.of_summary(result)))
