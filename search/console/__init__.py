@@ -1,1 +1,1 @@
-"""What the terminal shows while a search runs."""
+"""The terminal while a search runs."""

@@ -1,4 +1,4 @@
-"""The live view of a search: what there is to show, laid out for the terminal's width and height."""
+"""The live view of a search, laid out for the width and height of the terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from frostline.search.console.pace import Rung
 from frostline.search.words import clock, value
 
 _BAR, _BESIDE_BAR = 20, 48
-"""Characters of a rung's bar, and of what stands beside it."""
+"""Characters of a rung's bar, and of the text beside it."""
 _LEADING, _ROWS = 2, 4
-"""Rows of the best trials that those running leave room for; rows for which the rungs are told in one line."""
+"""Rows that running trials leave to the best ones; rows for which the rungs shrink to one line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class TableRow:
     """A training in the table."""
 
     number: int
@@ -37,29 +37,29 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """A search as it stands. Rich draws it, never higher than the terminal, and no line of it wraps but sentences."""
+class Screen:
+    """The state of a search. Rich draws it, never higher than the terminal. Only sentences wrap."""
 
     sentences: Sequence[str]
-    """How far it is; the first one is the head."""
+    """Sentences on how far it is; the first one is the headline."""
     metric: str
     rungs: Sequence[Rung]
     ended: int
     """Trials that have used their whole budget."""
     epochs: float
-    """Of a trial that is never stopped."""
+    """Epochs of a trial that is never stopped."""
     planned: int | None
-    """Trials in all, where their number is set."""
+    """Number of trials; None if the budget does not set it."""
     shares: Mapping[str, float]
-    """What the slots' time went into, parts of 1."""
-    running: Sequence[Row]
-    leading: Sequence[Row]
-    """Of the trials that have ended, the best ones, best first."""
+    """Shares of the slots' time by activity; they add up to 1."""
+    running: Sequence[TableRow]
+    leading: Sequence[TableRow]
+    """The best trials that have ended, best first."""
     problems: Sequence[str]
-    """The last ones, newest last."""
+    """The last problems, newest last."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        said = [
+        sentences = [
             line
             for number, text in enumerate([*self.sentences, *self._time()])
             for line in Text(text, style="" if number else "bold").wrap(console, options.max_width)
@@ -67,15 +67,15 @@ class View:
         problems, rows = [_one_line(text, "red") for text in self.problems], len(self.running) + len(self.leading)
         table = self._table(len(self.running), len(self.leading), options.max_width)
         head = len(console.render_lines(table, options, pad=False)) - rows
-        room = max(1, options.size.height - 1)  # the cursor has a line of its own
+        room = max(1, options.size.height - 1)  # the cursor takes the last line
         left, rungs = 0, list[Text]()
         for rungs in (self._rungs(options), self._rungs_in_short(), []):
-            left = room - len(said) - len(problems) - len(rungs)
+            left = room - len(sentences) - len(problems) - len(rungs)
             if left >= head + min(rows, _ROWS):
                 break
         while problems and left <= head:
             left += len([problems.pop(0)])
-        yield from [*said, *rungs, *problems][:room]
+        yield from [*sentences, *rungs, *problems][:room]
         if left > head:
             running = min(len(self.running), max(1, left - head - min(_LEADING, len(self.leading))))
             yield self._table(running, min(len(self.leading), left - head - running), options.max_width)
@@ -85,7 +85,7 @@ class View:
         return ["time: " + ", ".join(f"{name} {part} %" for name, part in parts.items())] if parts else []
 
     def _rungs(self, options: ConsoleOptions) -> list[Text]:
-        """A line a rung: `rung 0.5   ██████████▒▒▒▒▒····· 9 reached, 3 stopped, 6 passed`."""
+        """One line for each rung: `rung 0.5   ██████████▒▒▒▒▒····· 9 reached, 3 stopped, 6 passed`."""
         passed, stopped, open_ = "#-." if options.ascii_only else "█▒·"
         size = max(0, min(_BAR, options.max_width - _BESIDE_BAR))
         whole = max([self.planned or 0, *(rung.reached for rung in self.rungs)]) or 1
@@ -93,18 +93,18 @@ class View:
         for rung in self.rungs:
             full, some = (round(size * count / whole) for count in (rung.passed, rung.passed + rung.stopped))
             bar = passed * full + stopped * (some - full) + open_ * (size - some)
-            said = f"{rung.reached} reached, {rung.stopped} stopped, {rung.passed} passed"
-            lines.append(_one_line(f"rung {rung.epoch:<5g} {bar} {said}"))
+            counts = f"{rung.reached} reached, {rung.stopped} stopped, {rung.passed} passed"
+            lines.append(_one_line(f"rung {rung.epoch:<5g} {bar} {counts}"))
         full = round(size * self.ended / whole)
         bar = passed * full + open_ * (size - full)
         return [*lines, _one_line(f"end  {self.epochs:<5g} {bar} {self.ended} reached")]
 
     def _rungs_in_short(self) -> list[Text]:
-        found = ", ".join(f"{rung.epoch:g}: {rung.passed} of {rung.reached}" for rung in self.rungs)
-        return [_one_line(f"passed rung {found}")] if found else []
+        counts = ", ".join(f"{rung.epoch:g}: {rung.passed} of {rung.reached}" for rung in self.rungs)
+        return [_one_line(f"passed rung {counts}")] if counts else []
 
     def _table(self, running: int, leading: int, width: int) -> Table:
-        """The first so many rows of both kinds, with the parameters there is room for."""
+        """The first `running` and `leading` rows, with the columns that fit into `width` characters."""
         rows = [*self.running, *self.leading]
         names = dict.fromkeys(name for row in rows for name in row.params)
         columns = [
@@ -135,20 +135,21 @@ class _Column:
 
     @property
     def width(self) -> int:
-        """Of the widest cell; the name is broken at its underscores."""
+        """Width of the widest cell, in characters. The name is broken at its underscores."""
         return max(map(cell_len, [*self.name.split("_"), *self.cells]))
 
 
 _LONG = 16
+"""A column wider than this is left out first."""
 
 
 def fitting(widths: Sequence[int], always: int, width: int) -> tuple[list[int], int]:
-    """The columns there is room for, and the gap between them, 2 or 1 characters.
+    """The indices of the columns that fit, and the gap between two columns: 2 characters, or 1 if space is short.
 
     Args:
-        widths: of the columns; where not all fit, those of up to 16 characters go before longer ones.
-        always: so many of the first ones stay whatever their widths.
-        width: of the terminal.
+        widths: widths of the columns in characters. If not all fit, columns of up to 16 characters go first.
+        always: number of first columns that stay whatever their widths.
+        width: width of the terminal.
     """
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
     kept, used = list(range(always)), sum(widths[:always]) + gap * (always - 1)

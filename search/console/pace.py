@@ -1,4 +1,4 @@
-"""How far a search is and how long it will take: pure functions of what its trainings have reported."""
+"""The progress of a search and an estimate of its end: pure functions of the reports of its trainings."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from frostline.search.records.trials import Outcome, Trial
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """How many trials came to a rung, and what became of them."""
+    """How many trials reached a rung, and how many went on."""
 
     epoch: float
     reached: int
     stopped: int
-    """By ASHA, there or on the way to the next one: it goes on comparing a trial with what the rung has seen."""
+    """Trials that ASHA stopped there or before the next rung: it compares a trial with later arrivals too."""
     passed: int
-    """Still train, or came to the next one; those that failed on the way are none of them."""
+    """Trials that still train or reached the next rung. A trial that failed in between does not count."""
 
 
 def rungs(trials: Iterable[Trial], epochs: Sequence[float]) -> list[Rung]:
-    """What became of the trials of a search at each rung.
+    """The trials at each rung.
 
     Args:
-        trials: all so far, running ones too.
-        epochs: of the rungs, rising.
+        trials: all trials so far, running ones too.
+        epochs: epochs of the rungs, in rising order.
     """
     reached, stopped, ended = ([0] * len(epochs) for _ in range(3))
     for trial in trials:
         last = trial.reports[-1].epoch if trial.reports else 0.0
-        came_to = bisect.bisect_right(epochs, last)
-        for rung in range(came_to):
+        count = bisect.bisect_right(epochs, last)
+        for rung in range(count):
             reached[rung] += 1
-        if came_to and not trial.open and trial.outcome != Outcome.COMPLETE:
-            ended[came_to - 1] += 1
-            stopped[came_to - 1] += trial.outcome == Outcome.PRUNED
+        if count and not trial.open and trial.outcome != Outcome.COMPLETE:
+            ended[count - 1] += 1
+            stopped[count - 1] += trial.outcome == Outcome.PRUNED
     return [
         Rung(epoch=epochs[i], reached=reached[i], stopped=stopped[i], passed=reached[i] - ended[i])
         for i in range(len(epochs))
     ]
 
 
-def passing(found: Iterable[Rung], reduction_factor: float) -> dict[float, float]:
-    """By rung, the share of trials that will go on past it: as ASHA aims at, until there is more to go by.
+def passing(rungs: Iterable[Rung], reduction_factor: float) -> dict[float, float]:
+    """Rung -> expected share of trials that pass it: ASHA's aim at first, later what was counted.
 
-    Its aim counts like one full bracket: `reduction_factor` arrivals, one of which passes.
+    The aim counts like `reduction_factor` arrivals, one of them passing.
     """
-    return {rung.epoch: (rung.passed + 1) / (rung.reached + reduction_factor) for rung in found}
+    return {rung.epoch: (rung.passed + 1) / (rung.reached + reduction_factor) for rung in rungs}
 
 
-def epochs_ahead(at: float, epochs: float, shares: Mapping[float, float]) -> float:
-    """Epochs that a trial has ahead of it, on average, since a rung may stop it.
+def epochs_ahead(done: float, epochs: float, shares: Mapping[float, float]) -> float:
+    """Expected number of epochs that a trial still trains, since each rung may stop it.
 
     Args:
-        at: epochs behind it.
-        epochs: of a trial that is never stopped.
-        shares: of the trials, by rung, that go on past it.
+        done: epochs that it has trained.
+        epochs: epochs of a trial that is never stopped.
+        shares: rung -> share of trials that pass it.
     """
-    total, alive, since = 0.0, 1.0, at
-    for rung in sorted(rung for rung in shares if at < rung < epochs):
+    total, alive, since = 0.0, 1.0, done
+    for rung in sorted(rung for rung in shares if done < rung < epochs):
         total += alive * (rung - since)
         alive, since = alive * shares[rung], rung
     return total + alive * max(0.0, epochs - since)
@@ -80,24 +80,25 @@ class Measured:
 
 
 class Rates:
-    """Seconds per epoch by model and frozen depth, as measured."""
+    """Measured seconds per epoch, by model and frozen depth."""
 
     def __init__(self, measured: Iterable[Measured]) -> None:
         sums: dict[str, dict[int, tuple[float, float]]] = {}
-        for one in measured:
-            if one.epochs > 0:
-                of_model = sums.setdefault(one.model, {})
-                epochs, seconds = of_model.get(one.depth, (0.0, 0.0))
-                of_model[one.depth] = epochs + one.epochs, seconds + one.seconds
+        for training in measured:
+            if training.epochs > 0:
+                depths = sums.setdefault(training.model, {})
+                epochs, seconds = depths.get(training.depth, (0.0, 0.0))
+                depths[training.depth] = epochs + training.epochs, seconds + training.seconds
         self._rates = {
             model: {depth: seconds / epochs for depth, (epochs, seconds) in sorted(depths.items())}
             for model, depths in sums.items()
         }
 
     def at(self, model: str, depth: int) -> float | None:
-        """Between two measured depths on the line through them, beyond them that of the nearest.
+        """Seconds per epoch of a model at a depth; None before anything is measured.
 
-        A model that nobody has trained yet takes as long as the others do on average; None where nothing is measured.
+        Interpolated between two measured depths; beyond them the rate of the nearest. A model without measurements has
+        the mean rate of the others.
         """
         if not self._rates:
             return None
@@ -110,9 +111,9 @@ class Rates:
         return (1 - share) * self._rates[model][low] + share * self._rates[model][high]
 
     def mean(self, points: Iterable[tuple[str, int]]) -> float | None:
-        """Of the rates at these models and depths; None where nothing is measured."""
-        found = [rate for model, depth in points if (rate := self.at(model, depth)) is not None]
-        return statistics.fmean(found) if found else None
+        """Mean of the rates at these models and depths; None before anything is measured."""
+        rates = [rate for model, depth in points if (rate := self.at(model, depth)) is not None]
+        return statistics.fmean(rates) if rates else None
 
 
 def seconds_left(
@@ -123,13 +124,13 @@ def seconds_left(
     slots: int,
     limit: float | None = None,
 ) -> float:
-    """About how long a search goes on.
+    """Estimated seconds until the search ends.
 
     Args:
         running: expected seconds of each trial that runs.
-        upcoming: and of each to come.
-        confirming: seconds of each training that confirms a recipe, running or to come.
-        slots: trainings at once.
+        upcoming: expected seconds of each trial to come.
+        confirming: expected seconds of each training that confirms a recipe, running or to come.
+        slots: number of trainings at a time.
         limit: seconds left of the time budget.
     """
     confirm = _packed(confirming, slots)
@@ -144,12 +145,12 @@ def _packed(seconds: Sequence[float], slots: int) -> float:
 
 
 def shares(spent: Mapping[str, float], slot_seconds: float) -> dict[str, float]:
-    """What the slots' time went into, as parts of 1; nothing before there is something to share out.
+    """Shares of the slots' time by activity; they add up to 1. Empty before any activity.
 
     Args:
         spent: seconds of `training`, `evaluation` and `data`.
-        slot_seconds: of all slots together. What is left is `idle`: no training on the slot, its process still
-            starts, or files are written and reports told.
+        slot_seconds: seconds of all slots together. The rest is `idle`: the slot has no training, its process is
+            starting, or it writes files and sends reports.
     """
     used = {name: spent.get(name, 0.0) for name in ("training", "evaluation", "data")}
     total = max(slot_seconds, sum(used.values()))

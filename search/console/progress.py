@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a live view on a terminal, one line an event elsewhere."""
+"""The progress of a search: a live view on a terminal, elsewhere one line for each event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from frostline.search.console import pace
-from frostline.search.console.live import Row, View
+from frostline.search.console.live import Screen, TableRow
 from frostline.search.ledger import confirm
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.plan import Plan
@@ -26,16 +26,20 @@ _BEST_SHOWN = 5
 _PROBLEMS_SHOWN = 3
 
 _Key = tuple[int, int]
-"""Of a training: number of the trial, seed."""
+"""Key of a training: number of the trial, seed."""
 
 
 class Progress:
     """Follows the trials of one search. Use as a context manager around the search."""
 
     def __init__(self, plan: Plan, console: Console, known: Iterable[Trial] = (), used: float = 0.0) -> None:
-        """`known`: trials of earlier sessions, and trainings that confirm them; `used`: seconds that these took.
+        """Nothing is shown yet.
 
-        On a console that is quiet only problems are said.
+        Args:
+            plan: plan of the search.
+            console: where to print. If it is quiet, only problems are printed.
+            known: trials of earlier sessions, and trainings that confirm them.
+            used: seconds of the earlier sessions.
         """
         self._plan, self._console, self._used = plan, console, used
         self._started = time.monotonic()
@@ -49,20 +53,20 @@ class Progress:
         self._measured: dict[_Key, pace.Measured] = {}
         for trial in self._trainings.values():
             self._measure(trial)
-        self._slots = max(1, plan.resources.slots)  # as it began; a cluster may have none yet
+        self._slots = max(1, plan.resources.slots)  # a cluster may have none at the start
         self._spent: Counter[str] = Counter()
         self._problems: list[str] = []
         self._uncached: set[str] = set()
-        """Nodes on which a training has found no room in the prefix cache."""
+        """Nodes on which a training found no room in the prefix cache."""
         self._space = [
             (name, depth)
             for name, model in plan.search.models.items()
             for depth in prefix_plan.depth_shares(plan.search.distributions, model.blocks)
             or [plan.search.base.frozen_layers]
         ]
-        """Model and frozen depth of the recipes there are."""
-        # Once a second, since the clock is on it; rich writes a frame in one go, over the one before.
-        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=1, transient=True)
+        """Model and frozen depth of every recipe in the space."""
+        # Once a second, since it shows the clock. Rich writes each frame at once, over the one before.
+        self._live = Live(get_renderable=self._screen, console=console, refresh_per_second=1, transient=True)
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal and not self._console.quiet:
@@ -72,11 +76,11 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self._live.is_started:
             self._live.stop()
-            for text in self._problems:  # the view is gone, and they with it
+            for text in self._problems:  # they vanished with the live view
                 say(self._console, text)
 
     def begin(self, job: Job) -> None:
-        """A training has been given a slot."""
+        """A training got a slot."""
         known = self._trainings.get(job.key)
         last = known.reports[-1] if known and known.open and known.reports else None
         now = time.monotonic()
@@ -100,8 +104,8 @@ class Progress:
         if line.cached_layers < planned and line.node not in self._uncached:
             self._uncached.add(line.node)
             self.note(
-                f"{line.node or 'this machine'} keeps no outputs of frozen blocks: its cache folder has no room below "
-                "the limit or cannot be written; trials compute them again and again"
+                f"{line.node or 'this machine'} keeps no outputs of frozen blocks: its cache folder has reached its "
+                "limit or cannot be written. Every trial computes these outputs again"
             )
 
     def lose(self, job: Job, reason: str) -> None:
@@ -110,7 +114,7 @@ class Progress:
         self._say(f"{_name(job)}: {reason}; it goes on from its last checkpoint", problem=True)
 
     def note(self, text: str) -> None:
-        """Something went wrong that is no training's."""
+        """Show a problem that belongs to no training."""
         self._say(text, problem=True)
 
     def end(self, line: Line) -> None:
@@ -128,7 +132,7 @@ class Progress:
         self._done += 1
         self._best = trial_records.top([*self._best, trial], self._kept)
         best = self._best[0] if self._best else None
-        so_far = f"best {self._score(best)} by trial {best.number}" if best else "none has reported"
+        so_far = f"best {self._score(best)} by trial {best.number}" if best else "no score yet"
         self._say(f"{_name(line)} {line.outcome}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
 
     def _score(self, trial: Trial) -> str:
@@ -162,12 +166,12 @@ class Progress:
 
     # --- the live view -------------------------------------------------------------------------
 
-    def _view(self) -> View:
+    def _screen(self) -> Screen:
         plan, now = self._plan, time.monotonic()
         searched = [trial for trial in self._trainings.values() if not trial.confirms]
         rungs = pace.rungs(searched, plan.schedule.rungs)
         running = [self._row(run, now) for _, run in sorted(self._running.items())]
-        return View(
+        return Screen(
             sentences=[*self._how_far(now), *self._best_so_far(), *self._to_go(rungs, now)],
             metric=plan.search.metric.name,
             rungs=rungs,
@@ -180,9 +184,9 @@ class Progress:
             problems=self._problems[-_PROBLEMS_SHOWN:],
         )
 
-    def _row(self, run: _Running, now: float) -> Row:
+    def _row(self, run: _Running, now: float) -> TableRow:
         objective = run.last.objective if run.last else None
-        return Row(
+        return TableRow(
             number=run.job.number,
             state=f"seed {run.job.seed}" if run.job.confirms else "running",
             epoch=run.last.epoch if run.last else 0.0,
@@ -193,9 +197,9 @@ class Progress:
             style="cyan",
         )
 
-    def _row_of(self, trial: Trial, place: int) -> Row:
+    def _row_of(self, trial: Trial, place: int) -> TableRow:
         best = trial.best
-        return Row(
+        return TableRow(
             number=trial.number,
             state=trial.outcome.value,
             epoch=best.epoch if best else 0.0,
@@ -212,11 +216,11 @@ class Progress:
         planned = plan.budget.trials
         left = "" if planned is None else f", {max(0, planned - self._done - running)} to come"
         search = f"{plan.search.space} ({plan.search.profile})  {clock(now - self._started)}"
-        said = [f"{search}  {self._done}{self._planned(' of ')} trials done, {running} running{left}"]
+        sentences = [f"{search}  {self._done}{self._planned(' of ')} trials done, {running} running{left}"]
         confirming = len(self._running) - running
         if confirming or self._confirmed:
-            said.append(f"confirming the best: {self._confirmed} done, {confirming} running")
-        return said
+            sentences.append(f"confirming the best: {self._confirmed} done, {confirming} running")
+        return sentences
 
     def _best_so_far(self) -> list[str]:
         if not self._best:
@@ -228,13 +232,15 @@ class Progress:
         left = self._seconds_left(rungs, now)
         if left is None:
             return []
-        at = datetime.datetime.now() + datetime.timedelta(seconds=left)
-        return [f"about {estimate(left)} to go, until {at:%H:%M}"]
+        end = datetime.datetime.now() + datetime.timedelta(seconds=left)
+        return [f"about {estimate(left)} to go, until {end:%H:%M}"]
 
     def _seconds_left(self, rungs: list[pace.Rung], now: float) -> float | None:
-        """About how long the search goes on; None before a training has reported."""
+        """Estimated seconds until the search ends; None before a training has reported."""
         budget, rates = self._plan.budget, pace.Rates(self._measured.values())
-        anywhere = rates.mean([*((one.model, one.depth) for one in self._measured.values()), *self._space])
+        anywhere = rates.mean(
+            [*((training.model, training.depth) for training in self._measured.values()), *self._space]
+        )
         if anywhere is None:
             return None
         shares = pace.passing(rungs, budget.reduction_factor)
@@ -251,7 +257,7 @@ class Progress:
         to_come = [each] * max(0, (budget.trials or 0) - self._done - len(searching))
         if budget.seconds is not None:
             limit = max(0.0, budget.seconds - self._used - (now - self._started))
-            to_come = to_come if budget.trials is not None else [math.inf]  # as many as there is time for
+            to_come = to_come if budget.trials is not None else [math.inf]  # trials until the time is over
         return pace.seconds_left(
             running=searching,
             upcoming=to_come,
@@ -264,7 +270,7 @@ class Progress:
         """Expected seconds of each training that confirms one of the best recipes and has not ended."""
         budget = self._plan.budget
         recipes = min(budget.confirm_recipes, budget.trials or budget.confirm_recipes)
-        seeds, found = confirm.fresh_seeds(self._plan.search.seed, budget.confirm_seeds), []
+        seeds, expected = confirm.fresh_seeds(self._plan.search.seed, budget.confirm_seeds), []
         for trial in self._best[:recipes]:
             recipe = self._plan.recipe(trial.params, trial.seed)
             rate = rates.at(recipe.model, recipe.frozen_layers)
@@ -272,14 +278,14 @@ class Progress:
                 known = self._trainings.get((trial.number, seed))
                 if known is None or known.open:
                     whole = budget.epochs * (anywhere if rate is None else rate)
-                    found.append(running.get((trial.number, seed), whole))
-        # Those of whom nobody knows yet which they are.
-        return found + [budget.epochs * anywhere] * (max(0, recipes - len(self._best)) * len(seeds))
+                    expected.append(running.get((trial.number, seed), whole))
+        # Recipes that no trial has found yet.
+        return expected + [budget.epochs * anywhere] * (max(0, recipes - len(self._best)) * len(seeds))
 
     def _unheard(self, now: float) -> float:
-        """Seconds that the slots have worked since each was last heard of; nobody knows yet what they went into.
+        """Seconds since each slot's last report. No report has said yet which activities they went into.
 
-        Heads that are trained in one go are all begun together on one slot, so no more than there are slots count.
+        Heads that train together all begin at once on one slot, so no more trainings than slots count.
         """
         since = sorted(now - run.heard for run in self._running.values())
         return sum(since[: self._slots])
@@ -289,7 +295,7 @@ class _Running(NamedTuple):
     job: Job
     since: float
     heard: float
-    """When it last reported, or began."""
+    """When it last reported or began."""
     last: Line | None
 
 
@@ -298,7 +304,7 @@ def _name(training: Job | Line) -> str:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line, also where the console is quiet: something is not as it should be."""
+    """Print a problem, also if the console is quiet."""
     quiet, console.quiet = console.quiet, False
     console.print(text, markup=False, highlight=False)
     console.quiet = quiet

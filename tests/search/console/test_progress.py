@@ -1,3 +1,5 @@
+"""The lines and the live view of a search that follows its trials."""
+
 import dataclasses
 import io
 from collections.abc import Callable
@@ -28,7 +30,7 @@ def follow(progress: Progress) -> None:
 
 
 def printed(plan: Plan, happens: Callable[[Progress], None], known: list[Trial] | tuple[()] = ()) -> list[str]:
-    """What a search without a terminal prints, without the clock."""
+    """The lines that a search prints without a terminal, without their times."""
     text = io.StringIO()
     with Progress(plan, Console(file=text, width=500), known) as progress:
         happens(progress)
@@ -37,9 +39,9 @@ def printed(plan: Plan, happens: Callable[[Progress], None], known: list[Trial] 
 
 
 def shown(progress: Progress, width: int) -> str:
-    """The live table as it stands."""
+    """The live view."""
     console = Console(file=io.StringIO(), width=width)
-    console.print(progress._view())
+    console.print(progress._screen())
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -56,7 +58,7 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
     ]
 
 
-def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
+def test_a_trial_that_lost_its_process_is_reported_to_go_on(plan: Plan) -> None:
     def happens(progress: Progress) -> None:
         progress.begin(job(0, label="default"))
         progress.lose(job(0), "its process died")
@@ -73,7 +75,7 @@ def test_a_trial_that_lost_its_process_is_said_to_go_on(plan: Plan) -> None:
         "trial 0 epoch 1.00: accuracy 0.7500, loss 0.2500, 12 s",
         "trial 0: its process died; it goes on from its last checkpoint",
         f"trial 0 goes on after epoch 1.00: default: {RECIPE}",
-        "trial 0 failed (its process died (3 times)): 1 of 12 done, none has reported",
+        "trial 0 failed (its process died (3 times)): 1 of 12 done, no score yet",
     ]
 
 
@@ -87,7 +89,7 @@ def confirm(progress: Progress) -> None:
     progress.report(line(0, Outcome.RUNNING, 0.65, seed=2))
 
 
-def test_the_trainings_that_confirm_a_recipe_go_by_their_seeds(plan: Plan) -> None:
+def test_the_trainings_that_confirm_a_recipe_are_named_by_their_seeds(plan: Plan) -> None:
     assert printed(plan, confirm, [trial(0, Outcome.COMPLETE, 0.8)]) == [
         f"trial 0 seed 1 starts: {RECIPE}",
         "trial 0 seed 1 epoch 1.00: accuracy 0.7000, loss 0.3000, 12 s",
@@ -126,7 +128,7 @@ def test_trials_of_an_earlier_session_count_and_open_ones_go_on(plan: Plan) -> N
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
+def test_on_a_terminal_the_table_has_the_same_content(plan: Plan, width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with Progress(plan, console) as progress:
         follow(progress)
@@ -136,11 +138,11 @@ def test_on_a_terminal_the_table_says_the_same(plan: Plan, width: int) -> None:
         assert part in table, part
     assert f"best accuracy 0.8125 by trial 0: {RECIPE}" in " ".join(table.split())
     assert "trial 1 failed (loss is nan at step 3, learning rate 0.001)" in table
-    assert table.count("failed") == 1, "a failed trial is none of the best"
+    assert table.count("failed") == 1, "a failed trial is not among the best"
     assert "confirming" not in table
 
 
-def test_the_table_shows_what_is_confirmed(plan: Plan) -> None:
+def test_the_table_shows_the_confirmation(plan: Plan) -> None:
     known = [trial(number, Outcome.COMPLETE, 0.8) for number in range(12)]
     with Progress(plan, Console(file=io.StringIO()), known) as progress:
         confirm(progress)
@@ -175,7 +177,7 @@ def test_a_budget_without_rungs_is_shown_too(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(altered(plan, rungs=()), Console(file=text)) as progress:
         follow(progress)
-        assert progress._view()
+        assert progress._screen()
 
 
 def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Plan) -> None:
@@ -186,13 +188,13 @@ def test_a_confirmation_of_an_earlier_session_goes_on_and_counts_apart(plan: Pla
         progress.begin(job(0, 2))
         progress.end(line(1, Outcome.COMPLETE, 0.5))
 
-    said = printed(plan, happens, known)
-    assert said[0].startswith("trial 0 seed 2 goes on after epoch 1.00")
-    assert said[1] == "trial 1 complete: 2 of 12 done, best 0.8000 by trial 0"
+    lines = printed(plan, happens, known)
+    assert lines[0].startswith("trial 0 seed 2 goes on after epoch 1.00")
+    assert lines[1] == "trial 1 complete: 2 of 12 done, best 0.8000 by trial 0"
 
 
-def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
-    """Else a search that takes several times as long would not say why."""
+def test_a_node_that_cannot_keep_frozen_outputs_is_reported_once(plan: Plan) -> None:
+    """Without this line nobody would know why the search takes several times as long."""
     (name, model) = next(iter(plan.search.models.items()))
     kept = dataclasses.replace(model.prefix, kept=(PARAMS["frozen_layers"],))
     keeping = altered(plan, models={name: dataclasses.replace(model, prefix=kept)})
@@ -201,15 +203,15 @@ def test_where_frozen_outputs_cannot_be_kept_is_said_once(plan: Plan) -> None:
         for node, cached in (("a", PARAMS["frozen_layers"]), ("b", 0), ("b", 0)):
             progress.report(line(0, Outcome.RUNNING, 0.8125, metrics=GOOD, node=node, cached_layers=cached))
 
-    found = [text for text in printed(keeping, happens) if "keeps no outputs" in text]
-    assert found == [
-        "b keeps no outputs of frozen blocks: its cache folder has no room below the limit or cannot be written; "
-        "trials compute them again and again"
+    notes = [text for text in printed(keeping, happens) if "keeps no outputs" in text]
+    assert notes == [
+        "b keeps no outputs of frozen blocks: its cache folder has reached its limit or cannot be written. Every "
+        "trial computes these outputs again"
     ]
     assert not [text for text in printed(plan, happens) if "keeps no outputs" in text]
 
 
-def test_quiet_only_problems_are_said(plan: Plan) -> None:
+def test_a_quiet_console_prints_only_problems(plan: Plan) -> None:
     text = io.StringIO()
     with Progress(plan, Console(file=text, width=500, quiet=True)) as progress:
         follow(progress)
@@ -221,7 +223,7 @@ def test_quiet_only_problems_are_said(plan: Plan) -> None:
     ]
 
 
-def test_on_a_terminal_the_problems_stay_when_the_view_is_gone(plan: Plan) -> None:
+def test_on_a_terminal_the_problems_stay_when_the_live_view_ends(plan: Plan) -> None:
     text = io.StringIO()
     console = Console(file=text, width=200, force_terminal=True, color_system=None)
     with Progress(plan, console) as progress:
@@ -233,7 +235,7 @@ def test_on_a_terminal_the_problems_stay_when_the_view_is_gone(plan: Plan) -> No
     assert "trial 0" not in left.replace("by trial 0", "")
 
 
-def test_nothing_is_promised_before_something_is_measured(plan: Plan) -> None:
+def test_there_is_no_estimate_before_the_first_report(plan: Plan) -> None:
     with Progress(plan, Console(file=io.StringIO())) as progress:
         progress.begin(job(0, label="default"))
         assert "to go" not in shown(progress, 80)
@@ -243,7 +245,7 @@ def test_nothing_is_promised_before_something_is_measured(plan: Plan) -> None:
         assert "time: training 75 %, evaluation 25 %, data 0 %, idle 0 %" in shown(progress, 80)
 
 
-def test_the_time_to_go_counts_what_runs_what_comes_and_what_confirms(plan: Plan) -> None:
+def test_the_time_to_go_counts_running_and_coming_trials_and_the_confirmation(plan: Plan) -> None:
     """12 s an epoch; of 12 trials 1 is done; 3 recipes are confirmed with 3 seeds; 2 slots."""
     plan = with_budget(plan, slots=2, confirm_seeds=3)
     budget = plan.budget
@@ -265,7 +267,7 @@ def test_a_time_budget_says_when_the_search_ends(plan: Plan, trials: int | None)
         assert progress._seconds_left([], progress._started) == pytest.approx(70.0)
 
 
-def test_where_less_is_better_the_smallest_value_is_the_best_and_is_printed_once(plan: Plan) -> None:
+def test_if_less_is_better_the_smallest_value_is_the_best_and_is_printed_once(plan: Plan) -> None:
     lower = altered(plan, metric=Metric(name="loss", better="lower"))
 
     def happens(progress: Progress) -> None:
