@@ -1,12 +1,12 @@
-"""The process that speaks to W&B for a search: events in, one JSON object a line, on stdin; what came of it on stdout.
+"""The process that speaks to W&B for a search. It reads events from stdin and answers on stdout, both as JSON lines.
 
-It is a process of its own, so that no search waits for W&B: a client that hangs can be ended, its threads and exit
-hooks keep nobody, and what it prints goes to `wandb/client.log`. It is started by `search/tracking/tracker.py`:
+A search never waits for W&B, since this process is separate: the search can end a client that hangs, W&B's threads
+and exit hooks delay nobody, and W&B's own output goes to `wandb/client.log`. `search/tracking/tracker.py` starts it:
 
     python -P -m frostline.search.tracking.client < EVENTS
 
-What it holds of each run is every report so far, so a run that the server misses in part is completed, and none of
-its rows is sent twice: a row's step is its place among the reports of its training.
+It keeps every report of a run. So it completes a run that the server has only in part, and sends no row twice: the
+step of a row is its place among the reports of its training.
 """
 
 from __future__ import annotations
@@ -28,50 +28,55 @@ from frostline.search.tracking import workspace
 from frostline.search.tracking.sweep import EPOCH, SAMPLES
 
 BOOK = "frostline.jsonl"
-"""In the folder `wandb` of a run directory: the sweep, and how far each run has been taken."""
+"""File in the folder `wandb` of a run directory: the sweep, and how many rows of each run were sent."""
 
 PROJECT = "frostline"
-"""Where nothing else is configured."""
+"""The project, unless W&B is configured with another."""
 
 _AT_ONCE = 8
-"""Runs whose last data is waited for at once."""
+"""Runs that finish at the same time."""
 
 _DRAIN = 3
-"""The last uploads get one part in so many of the time there is at the end; the rest is for writing files."""
+"""At the end the last uploads get this fraction (1 / `_DRAIN`) of the time. The rest is for writing files."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Open:
+class OpenRun:
     """A run that has not ended."""
 
     begin: dict[str, Any]
     """The event that opened it."""
     rows: list[dict[str, Any]]
-    """All reports."""
+    """All reports, as rows of the run's history."""
     run: Any = None
-    """W&B's; None where it could not be opened."""
+    """W&B's own run; None if it could not be opened."""
     first: int = 0
-    """Place of the first row that is sent by this process."""
+    """Place of the first row that this process sends."""
     end: dict[str, Any] = field(default_factory=dict)
     """The event that ended it."""
 
 
 class Client:
-    """All that is done with W&B in one session of a search."""
+    """W&B during one session of a search."""
 
-    def __init__(self, told: dict[str, Any], answers: TextIO) -> None:
-        """`told`: the first event, all about the search that does not change."""
+    def __init__(self, search: dict[str, Any], answers: TextIO) -> None:
+        """Open the book of the run directory.
+
+        Args:
+            search: the first event: the facts about the search that do not change.
+            answers: where to write answers.
+        """
         import wandb
 
-        self._wandb, self._told, self._answers = wandb, told, answers
-        self._folder = Path(told["run"]) / "wandb"
+        self._wandb, self._search, self._answers = wandb, search, answers
+        self._folder = Path(search["run"]) / "wandb"
         known = list(read_lines(self._folder / BOOK))
         self._sweep: dict[str, Any] | None = next((fields for fields in known if "sweep" in fields), None)
         self._kept = {fields["id"]: int(fields["rows"]) for fields in known if "id" in fields and "rows" in fields}
         self._book, self._writing = Journal(self._folder / BOOK), threading.Lock()
-        self.online = told["mode"] == "online"
-        self._open: dict[str, Open] = {}
-        self._missed: list[Open] = []
+        self.online = search["mode"] == "online"
+        self._open: dict[str, OpenRun] = {}
+        self._missed: list[OpenRun] = []
         self._view: threading.Thread | None = None
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._ending: dict[str, Future[None]] = {}
@@ -81,10 +86,10 @@ class Client:
     # --- the search ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Create the sweep, or go on in it, and save the view; offline where the server does not answer."""
+        """Create the sweep, or go on in an earlier one, and save the view. Go offline if the server does not answer."""
         if self.online and self._sweep is None:
             try:
-                self._sweep = self._within(self._create_sweep, self._told["answer_in"])
+                self._sweep = self._within(self._create_sweep, self._search["answer_in"])
                 self._note(self._sweep)
             except Exception as error:
                 self._go_offline(error)
@@ -95,10 +100,10 @@ class Client:
                 self._view.start()
 
     def _create_sweep(self) -> dict[str, Any]:
-        # Where the entity is not configured, the server says whose the key is.
-        api = self._wandb.Api(timeout=int(self._told["answer_in"]) or 1)
+        # If no entity is configured, the server knows the owner of the key.
+        api = self._wandb.Api(timeout=int(self._search["answer_in"]) or 1)
         entity = self._entity or api.default_entity
-        sweep = self._wandb.sweep(self._told["sweep"], entity=entity, project=self._project)
+        sweep = self._wandb.sweep(self._search["sweep"], entity=entity, project=self._project)
         page = f"{self._wandb.setup().settings.app_url}/{entity}/{self._project}"
         return {"sweep": sweep, "entity": entity, "project": self._project, "url": f"{page}/sweeps/{sweep}"}
 
@@ -107,7 +112,7 @@ class Client:
         if sweep is None or any("view" in fields for fields in read_lines(self._folder / BOOK)):
             return
         try:
-            url = workspace.save(sweep["entity"], sweep["project"], **self._told["view"])
+            url = workspace.save(sweep["entity"], sweep["project"], **self._search["view"])
         except Exception as error:  # a view is a convenience
             print(f"no view was saved: {error}", file=sys.stderr)
             return
@@ -115,10 +120,10 @@ class Client:
         self._say(view=url)
 
     def _within(self, do: Any, seconds: float) -> Any:
-        """What `do` returns.
+        """Run `do` and return its result.
 
         Raises:
-            TimeoutError: it has not returned in time; it goes on by itself.
+            TimeoutError: it has not returned in time. It keeps running.
         """
         done: Future[Any] = Future()
 
@@ -141,7 +146,7 @@ class Client:
             self._say(warning=(str(error).splitlines() or [type(error).__name__])[0].rstrip("."))
 
     def handle(self, event: dict[str, Any]) -> None:
-        """Do what one event asks for; what goes wrong is said once, and the search hears of it as a warning."""
+        """Handle one event. The first error becomes a warning for the search, and W&B goes offline."""
         do = {"begin": self.begin, "report": self.report, "end": self.end, "artifact": self.artifact}[event["do"]]
         try:
             do(event)
@@ -149,33 +154,33 @@ class Client:
             self._go_offline(error)
 
     def hurry(self, seconds: float) -> None:
-        """The search has ended and this is behind by so much: the rest is only written to files."""
+        """Go offline, since the search ended `seconds` ago: the rest is only written to files."""
         if self.online:
             self._go_offline(TimeoutError(f"it was {seconds:.0f} s behind at the end"))
 
     # --- runs ----------------------------------------------------------------------------------
 
     def begin(self, event: dict[str, Any]) -> None:
-        """A training has begun, or goes on."""
+        """Open the run of a training that begins or goes on."""
         if event["id"] in self._open:
-            return  # its process was lost, and it goes on
+            return  # the training lost its process and goes on
         if before := self._ending.pop(event["id"], None):
             before.result()
-        found = self._open[event["id"]] = Open(begin=event, rows=list(event["rows"]))
+        opened = self._open[event["id"]] = OpenRun(begin=event, rows=list(event["rows"]))
         try:
-            self._start_run(found)
+            self._start_run(opened)
         except Exception as error:
             self._go_offline(error)
 
-    def _start_run(self, found: Open, finish_in: float | None = None) -> None:
-        event, told, sweep = found.begin, self._told, self._sweep or {}
+    def _start_run(self, opened: OpenRun, finish_in: float | None = None) -> None:
+        event, search, sweep = opened.begin, self._search, self._sweep or {}
         run = self._wandb.init(
             entity=sweep.get("entity", self._entity),
             project=sweep.get("project", self._project),
-            dir=told["run"],
+            dir=search["run"],
             id=event["id"],
             name=event["name"],
-            group=told["group"],
+            group=search["group"],
             job_type=event["job_type"],
             tags=event["tags"],
             config=event["config"],
@@ -184,13 +189,13 @@ class Client:
             reinit="create_new",
             settings=self._wandb.Settings(
                 sweep_id=sweep.get("sweep"),
-                init_timeout=told["answer_in"],
-                finish_timeout=told["finish_in"] if finish_in is None else finish_in,
+                init_timeout=search["answer_in"],
+                finish_timeout=search["finish_in"] if finish_in is None else finish_in,
                 finish_timeout_raises=True,
                 silent=True,
                 console="off",
-                allow_val_change=True,  # a trial may go on with another cache
-                # This process trains nothing: neither its machine nor its code says anything of the run.
+                allow_val_change=True,  # a trial may go on with a different cache
+                # This process does not train: its machine and its code have nothing to do with the run.
                 x_disable_stats=True,
                 x_disable_meta=True,
                 x_disable_machine_info=True,
@@ -201,33 +206,33 @@ class Client:
                 symlink=False,
             ),
         )
-        found.first = run.starting_step if self.online else self._kept.get(event["id"], 0)
+        opened.first = run.starting_step if self.online else self._kept.get(event["id"], 0)
         run.define_metric(EPOCH)
         run.define_metric(SAMPLES)
         run.define_metric("*", step_metric=EPOCH)
-        for place, row in enumerate(found.rows):
-            if place >= found.first:
-                run.log(row, step=place, commit=True)  # else it waits for the next one
-        found.run = run
+        for place, row in enumerate(opened.rows):
+            if place >= opened.first:
+                run.log(row, step=place, commit=True)  # without it W&B holds the row back
+        opened.run = run
 
     def report(self, event: dict[str, Any]) -> None:
-        """A running training has one row more."""
-        found = self._open[event["id"]]
-        found.rows.append(event["row"])
-        if found.run and len(found.rows) > found.first:
-            found.run.log(event["row"], step=len(found.rows) - 1, commit=True)
+        """Log the next row of a running training."""
+        opened = self._open[event["id"]]
+        opened.rows.append(event["row"])
+        if opened.run and len(opened.rows) > opened.first:
+            opened.run.log(event["row"], step=len(opened.rows) - 1, commit=True)
 
     def end(self, event: dict[str, Any]) -> None:
-        """A training has ended; its last data is waited for beside whatever comes next."""
-        found = self._open.pop(event["id"])
-        found.end = event
-        if found.run is None:
-            self._missed.append(found)
+        """Finish the run of a training that has ended. Its last upload runs in the background."""
+        ended = self._open.pop(event["id"])
+        ended.end = event
+        if ended.run is None:
+            self._missed.append(ended)
         else:
-            self._ending[event["id"]] = self._pool.submit(self._finish, found)
+            self._ending[event["id"]] = self._pool.submit(self._finish, ended)
 
-    def _finish(self, found: Open) -> None:
-        run, event = found.run, found.end
+    def _finish(self, ended: OpenRun) -> None:
+        run, event = ended.run, ended.end
         try:
             run.summary.update(event["summary"])
             run.tags = (*run.tags, *event["tags"])
@@ -237,43 +242,43 @@ class Client:
         except Exception as error:
             self._go_offline(error)
             if not run.offline:
-                self._missed.append(found)
+                self._missed.append(ended)
                 return
         self._note(
-            {"id": event["id"], "rows": len(found.rows), "ended": not event["goes_on"], "online": not run.offline}
+            {"id": event["id"], "rows": len(ended.rows), "ended": not event["goes_on"], "online": not run.offline}
         )
 
     def artifact(self, event: dict[str, Any]) -> None:
         """Upload the winner's model from the run of its training."""
         if before := self._ending.pop(event["id"], None):
             before.result()
-        found = Open(begin=event, rows=[])
-        self._start_run(found, event["finish_in"])
+        opened = OpenRun(begin=event, rows=[])
+        self._start_run(opened, event["finish_in"])
         model = self._wandb.Artifact(event["artifact"], type="model", metadata=event["metadata"])
         model.add_dir(event["folder"], policy="immutable", skip_cache=True)
-        found.run.log_artifact(model, aliases=event["aliases"])
+        opened.run.log_artifact(model, aliases=event["aliases"])
         if self.online:
-            model.wait(timeout=int(event["finish_in"]))  # raises where the server did not take it
-        found.run.finish()
+            model.wait(timeout=int(event["finish_in"]))  # raises if the server did not accept it
+        opened.run.finish()
         if self.online:
             self._note({"artifact": event["id"]})
 
     # --- the end -------------------------------------------------------------------------------
 
     def close(self, deadline: float) -> None:
-        """Wait for what is on its way, and write down what is not; `deadline` by `time.monotonic`."""
-        for event in [found.begin for found in self._open.values()]:  # the search has gone without a word
+        """Wait for the uploads, then write what is missing to files; `deadline` is by `time.monotonic`."""
+        for event in [opened.begin for opened in self._open.values()]:  # the search died
             self.end({"id": event["id"], "summary": {}, "tags": [], "exit_code": 1, "goes_on": True})
         for ending in self._ending.values():
             ending.result(timeout=max(0.0, deadline - time.monotonic()))
         if self._view:
-            self._view.join(timeout=self._told["answer_in"])
+            self._view.join(timeout=self._search["answer_in"])
         if self._missed:
-            self._wandb.teardown()  # it holds on to the names of these runs
+            self._wandb.teardown()  # else it keeps the ids of these runs
             self.online = False
-            for found in self._missed:
-                self._start_run(found)
-                self._finish(found)
+            for missed in self._missed:
+                self._start_run(missed)
+                self._finish(missed)
         self._wandb.teardown()
 
     def _note(self, fields: dict[str, Any]) -> None:
@@ -285,28 +290,28 @@ class Client:
 
 
 class Inbox:
-    """Events as they come, read by a thread so that the sender never waits; knows when the last one is there."""
+    """Events in their order. A thread reads them, so that the sender never waits."""
 
     def __init__(self, source: TextIO) -> None:
         self._events: collections.deque[dict[str, Any]] = collections.deque()
-        self._there = threading.Condition()
+        self._arrived = threading.Condition()
         self.closed_at: float | None = None
         """When the last event came, by `time.monotonic`."""
         threading.Thread(target=self._read, args=(source,), daemon=True).start()
 
     def _read(self, source: TextIO) -> None:
         for line in source:
-            with self._there:
+            with self._arrived:
                 self._events.append(json.loads(line))
-                self._there.notify()
-        with self._there:
+                self._arrived.notify()
+        with self._arrived:
             self.closed_at = time.monotonic()
-            self._there.notify()
+            self._arrived.notify()
 
     def take(self) -> dict[str, Any] | None:
         """The next event; None after the last."""
-        with self._there:
-            self._there.wait_for(lambda: self._events or self.closed_at is not None)
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._events or self.closed_at is not None)
             return self._events.popleft() if self._events else None
 
 
@@ -314,21 +319,21 @@ def main() -> None:
     """Work through the events of one session."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     inbox = Inbox(sys.stdin)
-    told = inbox.take()
-    assert told is not None
-    with (Path(told["run"]) / "wandb" / "client.log").open("ab", buffering=0) as log:
+    search = inbox.take()
+    assert search is not None
+    with (Path(search["run"]) / "wandb" / "client.log").open("ab", buffering=0) as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        client = Client(told, answers)
+        client = Client(search, answers)
         client.start()
         while event := inbox.take():
             behind = time.monotonic() - inbox.closed_at if inbox.closed_at else 0.0
-            if behind > told["end_in"] / _DRAIN and event["do"] != "artifact":
+            if behind > search["end_in"] / _DRAIN and event["do"] != "artifact":
                 client.hurry(behind)
             client.handle(event)
-        client.close((inbox.closed_at or time.monotonic()) + told["end_in"])
+        client.close((inbox.closed_at or time.monotonic()) + search["end_in"])
         answers.close()
-        os._exit(0)  # what is still waiting for an answer is not waited for
+        os._exit(0)  # threads that still wait for the server do not delay the end
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A search in W&B's terms: the sweep, a training as one of its runs, a report as a row of its history. All pure."""
+"""A search in W&B's terms: a sweep, whose runs are trainings, whose rows are reports. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TAG = 64
 
 
 def config(plan: Plan) -> dict[str, Any]:
-    """The sweep's configuration: what is searched, and what counts. A local controller: Optuna proposes.
+    """The configuration of the sweep. Its controller is local, since Optuna proposes the trials.
 
     W&B's sweep page draws its panels from `metric` and `parameters`, so these are the keys that runs log and have
     in their configuration.
@@ -34,10 +34,10 @@ def config(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.place.run.name,
         "description": f"{plan.search.space}, profile {plan.search.profile}: a Frostline search",
-        "method": "bayes",  # W&B knows three; TPE is the nearest to this one
+        "method": "bayes",  # the nearest to TPE of the three that W&B knows
         "controller": {"type": "local"},
         "metric": {"name": metric.name, "goal": metric.goal},
-        "parameters": {name: parameter(found) for name, found in plan.search.distributions.items()},
+        "parameters": {name: parameter(space) for name, space in plan.search.distributions.items()},
     }
 
 
@@ -67,16 +67,16 @@ def parameter(distribution: BaseDistribution) -> dict[str, Any]:
 
 
 def is_log(distribution: BaseDistribution) -> bool:
-    """Whether the parameter belongs on a logarithmic axis."""
+    """True if the parameter belongs on a logarithmic axis."""
     return bool(getattr(distribution, "log", False))
 
 
 def run_prefix(name: str, first_session: Mapping[str, Any]) -> str:
-    """How the ids of a search's runs begin: the same after `--resume`, another one for any other search.
+    """The start of the ids of all runs of a search: the same after `--resume`, different in any other search.
 
     Args:
-        name: of the run directory.
-        first_session: what its log says of the process that began it.
+        name: name of the run directory.
+        first_session: the event in its log that marks the first session.
     """
     text = json.dumps([name, *(first_session.get(key) for key in ("time", "pid", "host"))])
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40]  # an id has 64 characters at most, and no slashes
@@ -84,26 +84,26 @@ def run_prefix(name: str, first_session: Mapping[str, Any]) -> str:
 
 
 def run_id(prefix: str, job: Job) -> str:
-    """Id of a training's run."""
+    """Id of the run of a training."""
     return f"{prefix}-{job.number}-{job.seed}" if job.confirms else f"{prefix}-{job.number}"
 
 
 def run_name(job: Job) -> str:
-    """Name of a training's run in W&B's tables."""
+    """Name of the run of a training in W&B's tables."""
     return (
         f"trial {job.number}" + (f" seed {job.seed}" if job.confirms else "") + (f" ({job.label})" if job.label else "")
     )
 
 
 def run_config(plan: Plan, job: Job) -> dict[str, Any]:
-    """The whole recipe; each searched parameter is at its top under its own name."""
+    """The whole recipe, with every searched parameter under its own name at the top level."""
     recipe = dataclasses.asdict(plan.recipe(job.params, job.seed))
     search = {"space": plan.search.space, "profile": plan.search.profile}
     return {**recipe, **job.params, "trial": job.number, "label": job.label, **search}
 
 
 def tags(plan: Plan, model: str) -> list[str]:
-    """Space, profile, model, none of them twice."""
+    """Space, profile and model, without duplicates."""
     return list(dict.fromkeys(text[-_TAG:] for text in (plan.search.space, plan.search.profile, model)))
 
 
@@ -121,27 +121,27 @@ def row(line: Line) -> dict[str, Any]:
 
 
 def ending(trial: Trial, metric: Metric, rungs: Iterable[float]) -> dict[str, Any]:
-    """The run's summary when the training has ended: what W&B compares runs by.
+    """The summary of the run of an ended training. W&B compares runs by it.
 
-    The metric is that of the best report, by which a search decides, not of the last one.
+    Its metric comes from the best report, by which the search decides, not from the last one.
     """
     last, best = (trial.reports[-1] if trial.reports else None), trial.best
-    found: dict[str, Any] = {"outcome": trial.outcome.value, "seconds": trial.seconds}
+    summary: dict[str, Any] = {"outcome": trial.outcome.value, "seconds": trial.seconds}
     if trial.reason:
-        found["reason"] = trial.reason
+        summary["reason"] = trial.reason
     if best:
-        found |= {metric.name: metric.value(trial.objective), "best_epoch": best.epoch}
+        summary |= {metric.name: metric.value(trial.objective), "best_epoch": best.epoch}
     if trial.outcome == Outcome.PRUNED and last:
-        found["stopped_at_rung"] = max((rung for rung in rungs if rung <= last.epoch), default=last.epoch)
-    return found
+        summary["stopped_at_rung"] = max((rung for rung in rungs if rung <= last.epoch), default=last.epoch)
+    return summary
 
 
 def exit_code(trial: Trial) -> int:
-    """0 shows as finished, which a trial that was stopped early has; 1 as failed, or as preempted where it goes on."""
+    """Exit code of the run: 0 shows as finished, also if it was pruned; 1 as failed, or as preempted if it goes on."""
     return int(trial.outcome == Outcome.FAILED or trial.open)
 
 
 def state_tags(trial: Trial) -> list[str]:
-    """What W&B has no state for: a run that was stopped early shows as finished."""
+    """A tag for an outcome that W&B has no state for: a pruned trial shows as finished."""
     without_state = {Outcome.PRUNED, Outcome.OUT_OF_TIME, Outcome.INFEASIBLE}
     return [trial.outcome.value] if trial.outcome in without_state else []

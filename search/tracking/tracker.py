@@ -1,6 +1,6 @@
-"""W&B's side of a search, in the driver: what happens becomes events for the process that speaks to W&B.
+"""The driver's side of W&B: the search becomes events for the process that speaks to W&B (client.py).
 
-Nothing here waits for W&B but the end of the search, and that for `Limits.end` at most.
+Only the end of the search waits for W&B, for `Limits.end` at most.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
 
 _BOOK = Path("wandb", "frostline.jsonl")
-"""What the client process keeps of a run directory's runs, below it."""
+"""The client's record of the runs that it has sent, relative to the run directory."""
 
 _BEHIND = 1.0
-"""Seconds that the end waits longer for each run of an earlier session that W&B lacks (measured: 0.2 to 0.3)."""
+"""Extra seconds at the end for each run of an earlier session that W&B lacks (measured: 0.2 to 0.3)."""
 
 _UPLOAD = 1e6
-"""Bytes a second that an upload of the model is given time for."""
+"""Bytes per second of the slowest upload of a model that the end still waits for."""
 
 _NOT_INHERITED = (
     *("WANDB_MODE", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_NOTES", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS"),
     *("WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SERVICE", "WANDB_DISABLED", "WANDB_DIR"),
 )
-"""Variables that speak of one run; here are many."""
+"""Variables about a single run. The client has many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Seconds that a search gives W&B; `end` is more than the others together."""
+    """Seconds that a search gives W&B. `end` is more than the others together."""
 
     answer: float = 10.0
-    """For the sweep, and for each run to be opened; after that the rest of the search is kept in files."""
+    """To create the sweep, and to open each run. If it is over, the rest of the search is kept in files."""
     finish: float = 10.0
-    """For the last data of a run."""
+    """To send the last data of a run."""
     end: float = 30.0
-    """For everything that is still to do when the search has ended."""
+    """To do all the remaining work after the end of the search."""
 
 
 class Tracker:
@@ -61,7 +61,7 @@ class Tracker:
         """Nothing is started yet."""
         self._plan, self._console, self._limits = plan, console, limits or Limits()
         self.link: str | None = None
-        """The sweep's page, once W&B has told it."""
+        """Address of the sweep's page; None before W&B has answered."""
         self._client: subprocess.Popen[str] | None = None
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -89,13 +89,13 @@ class Tracker:
         self._reports = {trial.key: trial for trial in known if trial.open}
         missing = [trial for trial in known if not trial.open and self._id(job_of(trial)) not in kept]
         self._patience += _BEHIND * len(missing)
-        for trial in missing:  # W&B was off, or did not answer
+        for trial in missing:  # W&B was off or did not answer then
             self._begin(job_of(trial), trial)
             self._end(trial)
         return self
 
     def start(self) -> None:
-        """The search has work to do: start the client, unless W&B is off or it has been started."""
+        """Start the client, unless W&B is off or the client has been started."""
         if self._plan.wandb.mode == "off" or self._client is not None:
             return
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
@@ -107,13 +107,14 @@ class Tracker:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
-            start_new_session=True,  # Ctrl-C is the search's, and the group can be ended as one
+            start_new_session=True,  # Ctrl-C reaches the search alone, and the client's whole group can be ended
         )
         for work in (self._send, self._listen):
-            self._threads.append(threading.Thread(target=work, args=(self._client, self._hello()), daemon=True))
+            self._threads.append(threading.Thread(target=work, args=(self._client, self._facts()), daemon=True))
             self._threads[-1].start()
 
-    def _hello(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
+        """The first event: the facts about the search that do not change."""
         plan = self._plan
         depth = next((name for name in ("frozen_layers", "frozen_fraction") if name in plan.search.distributions), None)
         return {
@@ -125,7 +126,7 @@ class Tracker:
                 "name": f"Frostline: {plan.place.run.name}",
                 "group": plan.place.run.name,
                 "metric": plan.search.metric.name,
-                "parameters": {name: sweep.is_log(found) for name, found in plan.search.distributions.items()},
+                "parameters": {name: sweep.is_log(space) for name, space in plan.search.distributions.items()},
                 "depth": depth,
             },
             "answer_in": self._limits.answer,
@@ -141,23 +142,23 @@ class Tracker:
         self._events.put(None)
         try:
             if client.wait(timeout=self._patience):
-                self._warn("its client has failed")
+                self._warn("its client failed (see client.log)")
         except subprocess.TimeoutExpired:
-            self._warn(f"it was not done {self._patience:.0f} s after the end")
+            self._warn(f"it was not finished {self._patience:.0f} s after the end")
         except KeyboardInterrupt:
-            self._warn("interrupted while it was waited for")
+            self._warn("Ctrl-C ended the wait for it")
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(client.pid, signal.SIGKILL)  # what W&B has started for it too
+                os.killpg(client.pid, signal.SIGKILL)  # with the processes that W&B started
             client.wait()
         self._threads[-1].join(timeout=1)
         if self._plan.wandb.mode == "offline" and not self._warned:
-            self._print(f"W&B: kept in {self._plan.place.run / 'wandb'}. {self._later}")
+            self._print(f"W&B: the data is in {self._plan.place.run / 'wandb'}. {self._later}")
 
     # --- the search ----------------------------------------------------------------------------
 
     def begin(self, job: Job) -> None:
-        """A training has been given a slot."""
+        """A training got a slot."""
         self._begin(job, self._reports.get(job.key))
 
     def report(self, line: Line) -> None:
@@ -167,21 +168,21 @@ class Tracker:
         self._put("report", job_of(self._reports[key]), row=sweep.row(line))
 
     def lose(self, job: Job, reason: str) -> None:
-        """A training has lost its process and will go on: in the same run, which stays open."""
+        """A training has lost its process and will go on. Its run stays open."""
 
     def note(self, text: str) -> None:
-        """Something went wrong that is no training's: it has no run to stand in."""
+        """A problem that belongs to no training has no run to be shown in."""
 
     def end(self, line: Line) -> None:
         """A training has ended."""
         key = (line.number, line.seed)
         trial = trial_records.extended(self._reports.pop(key, None), line)
-        if key not in self._begun:  # an earlier session's, that only lacked the record of its end
+        if key not in self._begun:  # it began in an earlier session that did not record its end
             self._begin(job_of(trial), trial)
         self._end(trial)
 
     def publish(self, best: Trial, folder: Path) -> None:
-        """Upload the winner's model, in its folder, as an artifact, unless that has been done."""
+        """Upload the folder of the winner's model as an artifact, unless that has been done."""
         job = job_of(best)
         if self._plan.wandb.mode == "off" or self._id(job) == self._uploaded:
             return
@@ -231,35 +232,35 @@ class Tracker:
 
     # --- the client ----------------------------------------------------------------------------
 
-    def _send(self, client: subprocess.Popen[str], hello: dict[str, Any]) -> None:
-        """Hand on the events; a client that is slow to read them keeps only this thread waiting."""
+    def _send(self, client: subprocess.Popen[str], facts: dict[str, Any]) -> None:
+        """Write the events to the client. If it reads slowly, only this thread waits."""
         assert client.stdin
-        with contextlib.suppress(OSError):  # it has gone; `__exit__` says so
-            event: dict[str, Any] | None = hello
+        with contextlib.suppress(OSError):  # the client has ended; `__exit__` warns
+            event: dict[str, Any] | None = facts
             while event is not None:
                 client.stdin.write(json.dumps(event) + "\n")
                 client.stdin.flush()
                 event = self._events.get()
             client.stdin.close()
 
-    def _listen(self, client: subprocess.Popen[str], hello: dict[str, Any]) -> None:
+    def _listen(self, client: subprocess.Popen[str], facts: dict[str, Any]) -> None:
         assert client.stdout
         for text in client.stdout:
-            said = json.loads(text)
-            if "sweep" in said:
-                self.link = said["url"]
+            answer = json.loads(text)
+            if "sweep" in answer:
+                self.link = answer["url"]
                 self._print(f"W&B sweep: {self.link}")
-            elif "view" in said:
-                self._print(f"W&B view: {said['view']}")
+            elif "view" in answer:
+                self._print(f"W&B view: {answer['view']}")
             else:
-                self._warn(said["warning"])
+                self._warn(answer["warning"])
 
     def _warn(self, why: str) -> None:
-        """Once: what is wrong with W&B, and how what it misses gets there."""
+        """Print once what is wrong with W&B, and how to send the missing data later."""
         if not self._warned:
             self._warned = True
             folder = self._plan.place.run / "wandb"
-            self._print(f"W&B: {why}. The search goes on, and what W&B misses is kept in {folder}.")
+            self._print(f"W&B: {why}. The search goes on; {folder} keeps the data that W&B lacks.")
             self._print(self._later)
 
     @property

@@ -1,4 +1,4 @@
-"""The saved view of a project in W&B: what a search found, on one page."""
+"""The saved view of a search in W&B: its results on one page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from frostline.search.tracking.sweep import EPOCH
 
 _CURVES = 100
-"""Learning curves in one panel; W&B itself shows ten."""
+"""Learning curves in one panel; W&B's default is ten."""
 
 
 def save(
@@ -17,15 +17,15 @@ def save(
 
     Args:
         entity: user or team.
-        project: of the search.
-        name: of the view.
-        group: of the search's runs.
-        metric: that decides.
-        parameters: name -> whether it belongs on a logarithmic axis.
-        depth: the parameter that is the frozen depth, None where it is not searched.
+        project: project of the search.
+        name: name of the view.
+        group: group of the search's runs.
+        metric: name of the deciding metric.
+        parameters: name -> True if the parameter belongs on a logarithmic axis.
+        depth: name of the parameter for the frozen depth; None if it is not searched.
 
     Raises:
-        Exception: whatever W&B's client raises when the server does not take it.
+        Exception: any error of W&B's client if the server does not accept the view.
     """
     import wandb_workspaces.expr as expr
     import wandb_workspaces.reports.v2 as panels
@@ -33,7 +33,7 @@ def save(
 
     column, score = panels.ParallelCoordinatesPlotColumn, panels.SummaryMetric(metric)
     columns = [column(panels.Config(key), display_name=key, log=log) for key, log in parameters.items()]
-    found: Sequence[panels.ScatterPlot] = [
+    scatter_plots: Sequence[panels.ScatterPlot] = [
         panels.ScatterPlot(title=f"{metric} against {title}", x=x, y=score, layout=panels.Layout(w=12, h=8))
         for title, x in (
             *([] if depth is None else [("frozen depth", panels.Config(depth))]),
@@ -64,7 +64,7 @@ def save(
                         max_runs_to_show=_CURVES,
                         layout=panels.Layout(w=12, h=8),
                     ),
-                    *found,
+                    *scatter_plots,
                 ],
             )
         ],

@@ -219,7 +219,7 @@ def test_a_server_that_fails_holds_up_nothing_and_everything_can_be_sent_later(
     assert time.monotonic() - began < SHORT.end
     assert len(search.said) == 2, search.said
     folder = search.plan.place.run / "wandb"
-    assert search.said[0].endswith(f"The search goes on, and what W&B misses is kept in {folder}.")
+    assert search.said[0].endswith(f"The search goes on; {folder} keeps the data that W&B lacks.")
     assert f"wandb sync {folder}/offline-run-*" in search.said[1]
     assert len(list(folder.glob("offline-run-*"))) == 4
     assert not server.runs
@@ -249,7 +249,7 @@ def test_a_server_that_hangs_in_the_middle_holds_up_nothing(server: FakeWandb, s
         search.train(tracker, 1, Outcome.PRUNED, 0.5)
         began = time.monotonic()
     assert time.monotonic() - began < SHORT.end
-    assert sum("kept in" in text for text in search.said) == 1
+    assert sum("keeps the data that W&B lacks" in text for text in search.said) == 1
     server.mode = "well"
     search.sync()
     assert scores(of(server, 9, seed=7)) == [0.5, 0.6]

@@ -1,4 +1,4 @@
-"""A search in W&B's terms, and whether it is shown there at all. No W&B."""
+"""A search in W&B's terms, and when W&B is on. No W&B runs here."""
 
 import dataclasses
 import io
@@ -46,7 +46,9 @@ NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
         (None, "offline", "", True, ("offline", "as the search began")),
     ],
 )
-def test_the_mode(asked: str | None, kept: str | None, setting: str, has_key: bool, chosen: tuple[str, str]) -> None:
+def test_how_the_mode_is_chosen(
+    asked: str | None, kept: str | None, setting: str, has_key: bool, chosen: tuple[str, str]
+) -> None:
     assert wandb_mode.choose(asked, kept, setting, has_key) == chosen
     assert chosen[0] in wandb_mode.MODES
 
@@ -58,7 +60,7 @@ def test_the_mode(asked: str | None, kept: str | None, setting: str, has_key: bo
         (None, "on", "WANDB_MODE is one of online, run, shared, offline, dryrun, disabled, got 'on'"),
     ],
 )
-def test_a_mode_that_cannot_be(asked: str | None, setting: str, message: str) -> None:
+def test_an_impossible_mode_is_an_error(asked: str | None, setting: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         wandb_mode.choose(asked, None, setting, has_key=False)
     assert str(caught.value) == message
@@ -97,9 +99,9 @@ def test_a_key_is_found_where_wandb_finds_it(
         check=True,
         timeout=60,
     )
-    found, imported = done.stdout.split()
-    assert found == mode
-    assert imported == str(bool(files)), "W&B's client is imported only where the answer needs it"
+    printed, imported = done.stdout.split()
+    assert printed == mode
+    assert imported == str(bool(files)), "W&B's client is imported only if the answer needs it"
     assert done.stderr == ""
 
 
@@ -124,25 +126,25 @@ def test_a_distribution_as_a_sweeps_parameter(distribution: BaseDistribution, ex
 
 @pytest.mark.parametrize("profile", ["small", "full"])
 @pytest.mark.parametrize("name", spaces.names())
-def test_every_space_is_a_sweep_that_wandb_knows(name: str, profile: str) -> None:
+def test_every_space_is_a_valid_sweep(name: str, profile: str) -> None:
     space = spaces.load(name)
     chosen = space.profile(profile)
     blocks = dict.fromkeys(chosen.models or (chosen.model,), 12)
     searched = parameters.searched(space, chosen, blocks)
     distributions, recipes = searched.distributions, searched.recipes
-    made = {key: sweep.parameter(found) for key, found in distributions.items()}
+    made = {key: sweep.parameter(distribution) for key, distribution in distributions.items()}
     assert set(made) == set(next(iter(recipes.values())))
-    for key, found in distributions.items():
+    for key, distribution in distributions.items():
         kind = made[key].get("distribution")
-        assert sweep.is_log(found) == (kind == "log_uniform_values")
+        assert sweep.is_log(distribution) == (kind == "log_uniform_values")
         if kind == "categorical":
-            assert set(made[key]["values"]) == set(found.choices)  # type: ignore[attr-defined]
+            assert set(made[key]["values"]) == set(distribution.choices)  # type: ignore[attr-defined]
         for recipe in recipes.values():
             if "min" in made[key]:
                 assert made[key]["min"] <= recipe[key] <= made[key]["max"]
 
 
-def test_the_sweep_names_what_runs_log_and_have_in_their_configuration(plan: Plan) -> None:
+def test_the_sweep_has_the_keys_that_runs_log_and_configure(plan: Plan) -> None:
     made = sweep.config(plan)
     assert (made["controller"], made["metric"]) == ({"type": "local"}, {"name": "accuracy", "goal": "maximize"})
     config = sweep.run_config(plan, job(3))
@@ -152,7 +154,7 @@ def test_the_sweep_names_what_runs_log_and_have_in_their_configuration(plan: Pla
     assert made["metric"]["name"] in sweep.row(line(0, Outcome.RUNNING, 0.5))
 
 
-def test_a_runs_id_is_the_same_after_a_resume_and_another_in_any_other_search() -> None:
+def test_a_runs_id_stays_after_a_resume_and_differs_in_any_other_search() -> None:
     session = {"time": 1.5, "pid": 7, "host": "a"}
     prefix = sweep.run_prefix("bert", session)
     assert prefix == sweep.run_prefix("bert", {**session, "event": "session"})
@@ -163,11 +165,11 @@ def test_a_runs_id_is_the_same_after_a_resume_and_another_in_any_other_search() 
     assert sweep.run_id(prefix, job(1)) != sweep.run_id(prefix, job(1, 1))
 
 
-def test_what_a_run_is_called_and_tagged_with(plan: Plan) -> None:
+def test_the_name_and_tags_of_a_run(plan: Plan) -> None:
     assert sweep.run_name(job(0, label="default")) == "trial 0 (default)"
     assert sweep.run_name(job(7, 2)) == "trial 7 seed 2"
-    found = sweep.tags(plan, "/very/long/" + "x" * 80)
-    assert found == ["bert_imdb", "small", "x" * 64]
+    tags = sweep.tags(plan, "/very/long/" + "x" * 80)
+    assert tags == ["bert_imdb", "small", "x" * 64]
 
 
 @pytest.mark.parametrize(
@@ -181,14 +183,14 @@ def test_what_a_run_is_called_and_tagged_with(plan: Plan) -> None:
         (Outcome.INFEASIBLE, "out of memory at a micro-batch of 1", 0, ["infeasible"]),
     ],
 )
-def test_how_an_end_shows(outcome: Outcome, reason: str, code: int, tags: list[str]) -> None:
+def test_the_outcome_sets_exit_code_and_tags(outcome: Outcome, reason: str, code: int, tags: list[str]) -> None:
     ended = trial(0, outcome, 0.5, reason=reason)
     assert (sweep.exit_code(ended), sweep.state_tags(ended)) == (code, tags)
 
 
 def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
-    found = sweep.ending(trial(0, Outcome.PRUNED, 0.8, 0.7, seconds=9.0), METRIC, (0.5, 1.0, 4.0))
-    assert found == {
+    summary = sweep.ending(trial(0, Outcome.PRUNED, 0.8, 0.7, seconds=9.0), METRIC, (0.5, 1.0, 4.0))
+    assert summary == {
         "outcome": "pruned",
         "seconds": 9.0,
         "accuracy": 0.8,
@@ -201,10 +203,10 @@ def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
         "reason": "nan",
     }
     early = collect([line(0, Outcome.RUNNING, 0.9, partial=True), line(0, Outcome.PRUNED, 0.9)])[0]
-    assert "accuracy" not in sweep.ending(early, METRIC, (0.5,)), "measured on a part: it does not compare"
+    assert "accuracy" not in sweep.ending(early, METRIC, (0.5,)), "a score on a part of the examples does not compare"
 
 
-def test_where_less_is_better_the_sweep_minimizes_and_the_summary_has_the_metrics_own_value(plan: Plan) -> None:
+def test_if_less_is_better_the_sweep_minimizes_and_the_summary_has_the_metrics_value(plan: Plan) -> None:
     metric = Metric(name="loss", better="lower")
     assert sweep.config(altered(plan, metric=metric))["metric"] == {"name": "loss", "goal": "minimize"}
     lines = [
