@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from frostline import spaces
-from frostline.search.dashboard.server import Journal
+from frostline.search.dashboard.study_journal import StudyJournal
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
@@ -101,7 +101,7 @@ def test_what_a_person_reads_is_the_loss(searched: dict[str, Any]) -> None:
 def test_wandb_and_the_dashboard_are_told_the_direction(searched: dict[str, Any]) -> None:
     assert sweep.config(searched["plan"])["metric"] == {"name": "loss", "goal": "minimize"}
     fields = json.loads(Path(searched["run"], "plan.json").read_text())
-    journal = Journal(Path(searched["run"], "study.journal"), fields["metric"], fields["better"])
+    journal = StudyJournal(Path(searched["run"], "study.journal"), fields["metric"], fields["better"])
     notes = [log["system_attr"] for log in journal.read_logs(0) if "system_attr" in log]
     assert any("lower is better" in str(note) for note in notes)
 

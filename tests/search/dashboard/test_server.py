@@ -1,4 +1,4 @@
-"""The dashboard over HTTP: what it says of a study, that it follows it, and that it lets nothing in or out."""
+"""The dashboard over HTTP: it shows a study, follows it, changes nothing, and serves no file from outside."""
 
 import http.client
 import json
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import JournalStorage
 
 from frostline import spaces
 from frostline.search import cli
-from frostline.search.dashboard import pages
+from frostline.search.dashboard import files
 from frostline.search.dashboard import server as dashboard_server
+from frostline.search.dashboard.study_journal import StudyJournal
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Metric
 from tests.search.made import METRIC
@@ -28,13 +30,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Client:
-    """Asks a dashboard that is served."""
+    """A client of a served dashboard."""
 
     def __init__(self, search: Search, port: int) -> None:
         self.search, self.port = search, port
 
     def ask(self, path: str, method: str = "GET", host: str = "", body: str | None = None) -> tuple[int, str, Any]:
-        """Status, text and headers of the answer; the path goes out as it is."""
+        """Status, text and headers of the answer. The path is sent unchanged."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         headers = {"Host": host or f"127.0.0.1:{self.port}", "Content-Type": "application/json"}
         connection.request(method, path, body, headers)
@@ -44,7 +46,7 @@ class Client:
         return answer.status, text, answer.headers
 
     def study(self) -> dict[str, Any]:
-        """What the page shows of the study."""
+        """The study as the page shows it."""
         status, text, _ = self.ask("/api/studies/0")
         assert status == 200, text
         return dict(json.loads(text))
@@ -73,15 +75,13 @@ def states(study: dict[str, Any]) -> Counter[str]:
     return Counter(trial["state"] for trial in study["trials"])
 
 
-def test_every_state_shows_as_what_it_is(client: Client) -> None:
+def test_every_outcome_has_its_state(client: Client) -> None:
     assert states(client.study()) == {"Complete": 6, "Pruned": 2, "Fail": 1, "Running": 1}
 
 
-def test_what_waits_shows_as_waiting_with_the_names_it_will_have(tmp_path: Path) -> None:
+def test_a_waiting_trial_has_names_with_units(tmp_path: Path) -> None:
     Search(tmp_path / "run")
-    storage = dashboard_server.JournalStorage(
-        dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy", "higher")
-    )
+    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", "accuracy", "higher"))
     trials = storage.get_all_trials(0)
     assert [trial.state.name for trial in trials] == ["WAITING"] * 4
     assert trials[1].system_attrs["fixed_params"] == {
@@ -109,7 +109,7 @@ def test_names_carry_their_units_and_values_stay(client: Client) -> None:
     [(METRIC, "maximize", max), (Metric(name="loss", better="lower"), "minimize", min)],
     ids=["higher", "lower"],
 )
-def test_the_direction_is_that_of_the_metric(
+def test_the_study_has_the_direction_of_the_metric(
     tmp_path: Path, metric: Metric, direction: str, best: Callable[[list[float]], float]
 ) -> None:
     search = searched(tmp_path / "run", metric)
@@ -120,38 +120,38 @@ def test_the_direction_is_that_of_the_metric(
     assert f"validation {spaces.with_unit(metric.name)}, {metric.better} is better." in study["note"]["body"]
     values = [trial["values"][0] for trial in study["trials"] if trial["state"] == "Complete"]
     assert len(values) == 6
-    assert min(values) > 0, "the metric's own value, not the one turned round"
+    assert min(values) > 0, "the metric's value, not the objective"
     assert {trial["values"][0] for trial in study["best_trials"]} == {best(values)}
 
 
 def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Path) -> None:
-    """No waiting here: optuna-dashboard itself looks again after two seconds at the latest."""
+    """The journal is read directly, without the two seconds after which optuna-dashboard reads it again."""
     search = searched(tmp_path / "run")
     path = tmp_path / "run" / "study.journal"
 
-    def found(journal: dashboard_server.Journal) -> list[str]:
-        study = dashboard_server.JournalStorage(journal)
+    def states_in(journal: StudyJournal) -> list[str]:
+        study = JournalStorage(journal)
         return [trial.state.name for trial in study.get_all_trials(0)]
 
-    journal = dashboard_server.Journal(path, "accuracy", "higher")
-    storage = dashboard_server.JournalStorage(journal)
+    journal = StudyJournal(path, "accuracy", "higher")
+    storage = JournalStorage(journal)
     assert len(storage.get_all_trials(0)) == 10
     search.trial(Outcome.PRUNED)
     assert [trial.state.name for trial in storage.get_all_trials(0)][-1] == "PRUNED"
     assert not journal.replaced
-    with path.open("ab") as file:  # a line that is being written
+    with path.open("ab") as file:  # an unfinished line
         file.write(b'{"op_code": 4, "worker')
     assert len(storage.get_all_trials(0)) == 11
     search.resume()
     assert journal.replaced
-    again = dashboard_server.Journal(path, "accuracy", "higher")
+    again = StudyJournal(path, "accuracy", "higher")
     assert not again.replaced
-    assert found(again) == [trial.state.name for trial in storage.get_all_trials(0)]
+    assert states_in(again) == [trial.state.name for trial in storage.get_all_trials(0)]
     path.unlink()
-    assert not again.replaced, "for a moment there may be none"
+    assert not again.replaced, "for a moment the file may be missing"
 
 
-def test_an_open_page_is_loaded_anew_when_the_search_goes_on(client: Client) -> None:
+def test_an_open_page_reloads_when_the_search_goes_on(client: Client) -> None:
     status, page, headers = client.ask("/dashboard/studies/0")
     assert status == 200
     assert '<script defer src="/follow.js"></script></head>' in page
@@ -187,31 +187,29 @@ def test_nothing_can_be_written(client: Client) -> None:
             path, method, body='{"version": 2, "body": "x", "state": "Fail", "study_name": "y"}'
         )
         assert status == 403, (method, path)
-        assert "only reads" in json.loads(text)["reason"]
+        assert "read-only" in json.loads(text)["reason"]
     client.study()
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_the_storage_itself_refuses_what_gets_that_far(tmp_path: Path) -> None:
+def test_the_storage_itself_refuses_changes(tmp_path: Path) -> None:
     searched(tmp_path / "run")
-    storage = dashboard_server.JournalStorage(
-        dashboard_server.Journal(tmp_path / "run" / "study.journal", "accuracy", "higher")
-    )
+    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", "accuracy", "higher"))
     before = (tmp_path / "run" / "study.journal").read_bytes()
-    with pytest.raises(PermissionError, match="only reads"):
+    with pytest.raises(PermissionError, match="read-only"):
         storage.delete_study(0)
-    with pytest.raises(PermissionError, match="only reads"):
+    with pytest.raises(PermissionError, match="read-only"):
         storage.set_trial_user_attr(9, "a", 1)
     assert (tmp_path / "run" / "study.journal").read_bytes() == before
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil:1"])
-def test_a_name_that_was_made_to_point_here_gets_no_answer(client: Client, host: str) -> None:
+def test_a_foreign_host_name_gets_no_answer(client: Client, host: str) -> None:
     assert client.ask("/api/studies", host=host)[0] == 403
     assert client.ask("/api/studies", host="localhost:9000")[0] == 200, "through a tunnel"
 
 
-def test_each_trial_has_a_page_that_its_note_leads_to(client: Client) -> None:
+def test_the_note_of_a_trial_links_to_its_page(client: Client) -> None:
     for trial in client.study()["trials"]:
         (link,) = re.findall(r"\]\((.+)\)", trial["note"]["body"])
         assert link == f"/trials/{trial['number']}"
@@ -229,9 +227,7 @@ def test_each_trial_has_a_page_that_its_note_leads_to(client: Client) -> None:
     assert client.ask("/trials/-1")[0] == client.ask("/trials/x")[0] == 404
 
 
-def test_a_folder_that_the_search_removes_meanwhile_is_no_error(
-    client: Client, vanishing: Callable[[Path], None]
-) -> None:
+def test_a_folder_that_vanishes_meanwhile_is_no_error(client: Client, vanishing: Callable[[Path], None]) -> None:
     folder = client.search.run / "trials" / "00008"
     for address in ("/trials/8", "/files/trials/00008"):
         folder.mkdir(exist_ok=True)
@@ -240,7 +236,7 @@ def test_a_folder_that_the_search_removes_meanwhile_is_no_error(
         assert not folder.exists()
 
 
-def test_files_are_served_as_they_are_and_folders_listed(client: Client) -> None:
+def test_files_are_served_unchanged_and_folders_listed(client: Client) -> None:
     run = client.search.run
     (run / "a <b>").mkdir()
     (run / "a <b>" / "report.html").write_text("<script>1</script>")
@@ -278,12 +274,12 @@ def test_nothing_outside_the_run_directory_is_served(client: Client) -> None:
         assert status in {400, 403, 404}, path
         assert text != "secret"
     assert "secret" not in client.ask("/files")[1]
-    assert ">link<" not in client.ask("/files")[1], "a link that leads out is not even listed"
+    assert ">link<" not in client.ask("/files")[1], "a link to the outside is not even listed"
     (run / "own").symlink_to(run / "plan.json")
-    assert pages.inside(run, "own") == run / "plan.json"
+    assert files.inside(run, "own") == run / "plan.json"
 
 
-def test_where_the_port_is_taken_another_one_is(tmp_path: Path) -> None:
+def test_another_port_is_used_if_the_port_is_taken(tmp_path: Path) -> None:
     searched(tmp_path / "run")
     with (
         dashboard_server.server(tmp_path / "run", 0) as first,
@@ -294,7 +290,7 @@ def test_where_the_port_is_taken_another_one_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda run: None, "it does not exist"),
         (lambda run: run.write_text("x"), "a file"),
@@ -304,11 +300,11 @@ def test_where_the_port_is_taken_another_one_is(tmp_path: Path) -> None:
         (lambda run: (Search(run), (run / "study.journal").write_text('x\n[]\n{"a": 1}\n')), "holds no study"),
     ],
 )
-def test_a_bad_run_is_one_line(tmp_path: Path, make: Any, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_run_is_one_line(tmp_path: Path, make: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     make(tmp_path / "run")
     assert cli.main(["--dashboard", str(tmp_path / "run")]) == cli.USER_ERROR
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert printed.count("\n") == 1
 
 
@@ -318,8 +314,8 @@ def test_the_command_prints_the_address_and_ends_cleanly(tmp_path: Path) -> None
     command = [sys.executable, str(ROOT / "search/run.py"), "--dashboard", str(search.run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
+        address = process.stdout.readline()
+        (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", address)
         assert len(Client(search, int(port)).study()["trials"]) == 10
         process.send_signal(signal.SIGINT)
         try:
@@ -331,7 +327,7 @@ def test_the_command_prints_the_address_and_ends_cleanly(tmp_path: Path) -> None
     assert sorted(search.run.iterdir()) == before
 
 
-def test_units_stand_with_the_recipe() -> None:
+def test_names_have_their_units() -> None:
     assert spaces.with_unit("batch_size") == "batch_size (examples)"
     assert spaces.with_unit("frozen_fraction") == "frozen_fraction (0 to 1 of the blocks)"
     assert spaces.with_unit("learning_rate") == "learning_rate", "a bare number"

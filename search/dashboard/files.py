@@ -1,4 +1,4 @@
-"""A run directory in the browser: its files as they are, and a page for each trial. Nothing outside of it is served."""
+"""A run directory in the browser: its files, and a page for each trial. Nothing outside it is served."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ table { border-collapse: collapse } td, th { padding: .1em .8em .1em 0; text-ali
 
 
 def application(run: Path) -> bottle.Bottle:
-    """Serves the files of a run directory below `/files`, and what is known of a trial as `/trials/<number>`."""
+    """An application that serves the files of a run directory below `/files` and a page at `/trials/<number>`."""
     app = bottle.Bottle()
 
     @app.get("/trials/<name:re:[0-9]{1,9}>")
     def trial(name: str) -> str:
         number = int(name)
-        found = [
-            t for kind in ("trials", "confirm") for t in trial_records.read(run / f"{kind}.jsonl") if t.number == number
-        ]
+        records = [*trial_records.read(run / "trials.jsonl"), *trial_records.read(run / "confirm.jsonl")]
+        trainings = [training for training in records if training.number == number]
         folders = [run / run_folder.folder(number), *sorted(run.glob(f"confirm/{number:05d}-*"))]
         named = [path for folder in folders for path in run_folder.matching(folder, "*")]
         files = _listed(run, [*named, run / "trials.jsonl", run / "confirm.jsonl"])
-        lines = [_said(t) for t in found] or ["It has not reported yet."]
-        return _page(f"Trial {number}", lines, [_reports(t) for t in found if t.reports], files)
+        lines = [_sentence(training) for training in trainings] or ["It has not reported yet."]
+        tables = [_reports(training) for training in trainings if training.reports]
+        return _page(f"Trial {number}", lines, tables, files)
 
     @app.get("/files")
     @app.get("/files/<path:path>")
@@ -73,7 +73,7 @@ def application(run: Path) -> bottle.Bottle:
         if place.is_dir():
             name = "Files of the search" if place == run else str(place.relative_to(run))
             return _page(name, [], [], _listed(run, run_folder.matching(place, "*")))
-        # A page among the files may run its own scripts, but has no part in this one.
+        # A page among the files may run its own scripts, but they cannot reach the dashboard.
         headers = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
         text = {".json", ".jsonl", ".md", ".txt", ".journal", ".yaml"}
         kind = "text/plain; charset=utf-8" if place.suffix in text else True
@@ -83,10 +83,10 @@ def application(run: Path) -> bottle.Bottle:
 
 
 def inside(run: Path, path: str) -> Path | None:
-    """The file or folder at `path` below `run`; None where there is none, or where it leads out, also by a link."""
+    """The file or folder at `path` below `run`; None if it does not exist or lies outside, also through a link."""
     try:
         place = (run / path).resolve(strict=True)
-    except (ValueError, OSError, RuntimeError):  # none there, a name that cannot be one, links in a circle
+    except (ValueError, OSError, RuntimeError):  # missing, an impossible name, or links in a circle
         return None
     return place if place.is_relative_to(run) else None
 
@@ -101,21 +101,21 @@ def _page(
 
 
 def _listed(run: Path, paths: Iterable[Path]) -> list[tuple[str, str]]:
-    """Name below the run directory and size of what is there."""
-    found = []
+    """Name relative to the run directory, and size, of each path that exists."""
+    listed = []
     for path in paths:
         with suppress(FileNotFoundError):
             if inside(run, str(path)):
                 size = "" if path.is_dir() else f"({path.stat().st_size / 1e3:,.1f} kB)"
-                found.append((str(path.relative_to(run)), size))
-    return found
+                listed.append((str(path.relative_to(run)), size))
+    return listed
 
 
 def _name(trial: Trial) -> str:
     return f"seed {trial.seed}"
 
 
-def _said(trial: Trial) -> str:
+def _sentence(trial: Trial) -> str:
     params = ", ".join(
         f"{spaces.with_unit(name)} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in trial.params.items()
