@@ -1,4 +1,4 @@
-"""cluster.yaml, and the alternatives that stand in it as comments."""
+"""cluster.yaml, and the alternatives that it holds as comments."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def read() -> dict[str, Any]:
-    """The file as it stands."""
+    """The file, parsed."""
     return dict(yaml.safe_load((ROOT / "cluster.yaml").read_text()))
 
 

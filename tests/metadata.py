@@ -1,4 +1,4 @@
-"""EC2's instance metadata service, version 2, as far as a spot machine asks it."""
+"""EC2's instance metadata service, version 2: the part that a spot machine asks."""
 
 import datetime
 import json
@@ -9,13 +9,13 @@ from typing import Any, Self
 
 
 class Amazon:
-    """A service of this machine's own: a token first, which a PUT gives; 401 without, 404 for what is not there."""
+    """A local service. A PUT gives the token; without it the answer is 401, for missing entries 404."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         """Methods and paths, in order."""
         self.broken = False
-        """Whether it answers 503, as it does when it is asked too often."""
+        """Whether it answers 503, as EC2 does when it is asked too often."""
         self._tokens: set[str] = set()
         self._action: dict[str, Any] | None = None
         service = self
@@ -51,7 +51,7 @@ class Amazon:
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     def take(self, seconds: float) -> None:
-        """From now on it says that the machine will be taken, in so many seconds."""
+        """From now on it says that the machine will be taken in this many seconds."""
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
         self._action = {"action": "terminate", "time": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
 

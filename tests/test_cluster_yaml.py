@@ -36,7 +36,7 @@ def _provider_keys() -> set[str]:
 
 
 def check(config: dict[str, Any]) -> None:
-    """What `ray up` checks, and what EC2 would refuse later: Ray hands `node_config` on as it is.
+    """Check what `ray up` checks, and what EC2 would refuse later: Ray passes `node_config` on unchanged.
 
     Raises:
         ValidationError: a key or value that Ray does not know.
@@ -57,11 +57,11 @@ def check(config: dict[str, Any]) -> None:
             raise ValueError(f"node_config of {name}: {report.generate_report()}")
 
 
-def test_ray_and_ec2_take_it() -> None:
+def test_ray_and_ec2_accept_the_file() -> None:
     check(read())
 
 
-def test_workers_may_use_the_bucket_by_the_role_that_the_file_says_how_to_make() -> None:
+def test_the_files_commands_make_the_role_by_which_workers_use_the_bucket() -> None:
     text = (ROOT / "cluster.yaml").read_text()
     roles = [kind["node_config"].get("IamInstanceProfile") for kind in read()["available_node_types"].values()]
     assert roles == [None, {"Name": "frostline-worker"}, {"Name": "frostline-worker"}]  # Ray gives the head its own
@@ -97,8 +97,8 @@ def test_a_misspelt_key_is_refused(path: tuple[Any, ...], wrong: str) -> None:
         check(config)
 
 
-def test_ray_takes_the_alternatives() -> None:
-    """On premise as tests/integration/on_premise.py runs it; of Google's keys Ray knows nothing."""
+def test_ray_accepts_the_alternatives() -> None:
+    """On premise, as tests/integration/on_premise.py runs it; Ray does not check Google's keys."""
     kept = {name: read()[name] for name in ("cluster_name", "file_mounts", "rsync_exclude")}
     own = alternative("Machines of your own", WORKER_ADDRESS="10.0.0.2", HEAD_ADDRESS="10.0.0.1", SHARED="/mnt/all")
     validate_config(prepare_config({**kept, **own}))
@@ -107,7 +107,7 @@ def test_ray_takes_the_alternatives() -> None:
     assert google["available_node_types"].keys() == read()["available_node_types"].keys()
 
 
-def test_the_head_runs_no_trial_and_workers_start_from_none() -> None:
+def test_the_head_runs_no_trial_and_no_worker_runs_at_first() -> None:
     config = read()
     head = config["available_node_types"][config["head_node_type"]]
     assert head["resources"]["CPU"] == 0
@@ -118,7 +118,7 @@ def test_the_head_runs_no_trial_and_workers_start_from_none() -> None:
 
 
 def launches(trials: int, availability: dict[str, float]) -> dict[str, int]:
-    """Machines by kind that Ray's autoscaler starts for waiting trials; a failed launch lowers an `availability`."""
+    """Node type -> machines that Ray's autoscaler starts for waiting trials; a failed launch lowers `availability`."""
     config = read()
     for name in ("spot", "on-demand"):
         config["available_node_types"][name]["resources"] = {"CPU": 4, "GPU": 1}  # of a g6.xlarge; Ray asks EC2
@@ -134,7 +134,7 @@ def launches(trials: int, availability: dict[str, float]) -> dict[str, int]:
     return {launch.instance_type: launch.count for launch in ResourceDemandScheduler(None).schedule(request).to_launch}
 
 
-def test_waiting_trials_bring_spot_machines_and_others_where_there_are_none() -> None:
+def test_waiting_trials_start_spot_machines_and_on_demand_ones_if_spot_has_none() -> None:
     assert launches(3, {}) == {"spot": 3}
     assert launches(2, {"spot": 0.5}) == {"on-demand": 2}
     assert launches(100, {})["spot"] == read()["available_node_types"]["spot"]["max_workers"]
@@ -156,7 +156,7 @@ def test_every_ray_start_asks_for_the_token() -> None:
         assert command.index("RAY_AUTH_MODE=token") < command.index("ray start")
 
 
-def test_only_what_a_node_needs_travels_and_it_is_there() -> None:
+def test_only_files_that_a_node_needs_are_mounted_and_they_exist() -> None:
     """Ray hashes every mounted file at each `ray up`, excluded or not: no environment, no runs, no history."""
     mounted = [local for local in read()["file_mounts"].values() if not local.startswith("~")]
     assert all((ROOT / local).exists() for local in mounted)
@@ -182,7 +182,7 @@ def test_an_installation_needs_nothing_but_the_mounted_files(kind: str, tmp_path
     assert listed(tmp_path / "target", tmp_path) == checkout_spaces()
 
 
-def test_what_tells_of_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) -> None:
+def test_the_program_that_announces_a_spot_machines_end_runs_once_beside_ray(tmp_path: Path) -> None:
     [command] = [
         command for command in read()["worker_start_ray_commands"] if "frostline.search.cluster.spot" in command
     ]

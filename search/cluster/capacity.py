@@ -1,4 +1,4 @@
-"""How many trials fit: on what is there, and when the cluster has grown. Plain numbers, no Ray."""
+"""How many trials fit: on today's machines, and when the cluster has grown. Plain numbers, no Ray."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from dataclasses import dataclass
 GB = 1e9
 
 _PROCESS_MEMORY = 1.2 * GB
-"""A trial's process before the model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
-
+"""A trial's process without its model: Python, torch, transformers, Ray (measured: 0.7 GB), activations (0.5 GB)."""
 
 _GROUP_MEMORY = 1.0 * GB
-"""What a trial with several workers has beside them (measured, their own pages): the slot 0.41 GB, Ray Train's
+"""What a trial with several workers takes beside them (measured, private pages): the slot 0.41 GB, Ray Train's
 controller 0.40 GB, the mailbox and Ray Train's second helper 0.06 GB each."""
+
+_SLOT = 1_000_000
+"""Bytes that the slot reserves, taken from each worker's share: Tune starts no process that asks for nothing.
+The memory that the slot really uses is part of its workers' need."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """What one machine offers."""
+    """The resources of one machine."""
 
     cpus: float
     gpus: float
@@ -33,23 +36,23 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """What one trial takes."""
+    """The resources of one trial; with several workers, of each of them."""
 
     cpus: float
     gpus: float
     memory: float
-    """Bytes of main memory: an estimate, reserved with Ray, so that no node is given more trials than it holds."""
+    """Bytes of main memory: an estimate. Ray reserves it, so that no node gets more trials than it can hold."""
     workers: int = 1
-    """Processes that train it together; cpus, gpus and memory are those of each."""
+    """Processes that train the trial together."""
 
     @property
     def bundle(self) -> dict[str, float]:
-        """As Ray reserves it, for each worker."""
+        """What Ray reserves for each worker."""
         return {"CPU": self.cpus, "GPU": self.gpus, "memory": int(self.memory) - _SLOT * (self.workers > 1)}
 
     @property
     def slot(self) -> dict[str, float]:
-        """As Ray reserves it for the process that Tune starts, which trains where there is one worker only."""
+        """What Ray reserves for the process that Tune starts. With one worker, that process trains."""
         return self.bundle if self.workers == 1 else {"memory": _SLOT}
 
     def __str__(self) -> str:
@@ -58,13 +61,8 @@ class Need:
         return one if self.workers == 1 else f"{self.workers} × ({one})"
 
 
-_SLOT = 1_000_000
-"""Bytes of each worker's memory that are reserved by the slot instead: Tune starts no process that asks for nothing.
-What the slot really takes is part of what its workers need."""
-
-
 def fitting(node: Node, need: Need) -> int:
-    """How many trials fit on one node at once; how many workers where a trial has several."""
+    """How many trials fit on one node at once; with several workers, how many workers."""
     limits = [node.cpus / need.cpus, node.memory / need.memory]
     if need.gpus:
         limits.append(node.gpus / need.gpus)
@@ -73,21 +71,21 @@ def fitting(node: Node, need: Need) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """What a search may run on."""
+    """The machines that a search may use."""
 
     nodes: tuple[Node, ...]
-    """There now."""
+    """Today's machines."""
     more: tuple[Node, ...] = ()
-    """That an autoscaler may add."""
+    """Machines that an autoscaler may add."""
     changes: bool = False
     """Whether nodes may come and go: a cluster, not this machine alone."""
 
 
 def fit(offer: Offer, need: Need) -> tuple[int, int]:
-    """How many trials fit now, and when the autoscaler has added all it may."""
+    """How many trials fit now, and how many when the autoscaler has added all machines that it may."""
     now, more = (sum(fitting(node, need) for node in nodes) for nodes in (offer.nodes, offer.more))
-    # Workers of a trial may be on several nodes. Ray reserves the places of all of them at once or of none (a placement
-    # group), so that no two trials wait for each other with half of theirs (ray#47440).
+    # The workers of a trial may be on several nodes. Ray reserves the places of all workers at once or none (a
+    # placement group), so that no two trials wait for each other with half of their workers (ray#47440).
     return now // need.workers, (now + more) // need.workers
 
 
@@ -97,22 +95,22 @@ class Places:
 
     now: int
     most: int | None
-    """Never more than so many; None where only the cluster's size, which changes, says how many."""
+    """Upper limit; None if only the size of the cluster limits them, and that may change."""
     grown: int
-    """That fit when the autoscaler has added all it may."""
+    """Trials that fit when the autoscaler has added all machines that it may."""
     reason: str
-    """The sum behind it, for people."""
+    """The arithmetic in words."""
 
 
 def trial_need(offer: Offer, cpus: float | None, gpus: float | None, largest: int, workers: int = 1) -> Need:
-    """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, where there is one.
+    """Resources of a trial: one core on a CPU; a whole GPU, and its share of the cores, on a machine with GPUs.
 
     Args:
-        offer: what there is.
-        cpus: as asked for, None where nothing was.
-        gpus: likewise.
+        offer: the machines.
+        cpus: CPUs of each worker, if the user has set them.
+        gpus: GPUs of each worker, if the user has set them.
         largest: parameters of the largest model.
-        workers: processes of a trial; the rest is that of each.
+        workers: processes of a trial.
 
     Raises:
         ValueError: a share that is not positive, or workers that would share a GPU.
@@ -140,21 +138,21 @@ def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int 
     """How many trials run at once.
 
     Args:
-        offer: what is there.
+        offer: the machines.
         need: of one trial.
-        concurrent: at most so many, as asked for.
-        trials: of the whole search.
+        concurrent: the user's limit, if there is one.
+        trials: of the whole search, if they are limited.
 
     Raises:
-        ValueError: no node has what one trial needs, and none that may come; or `concurrent` is below 1.
+        ValueError: one trial fits on no machine, nor on one that may come; or `concurrent` is below 1.
     """
     if concurrent is not None and concurrent < 1:
         raise ValueError(f"--concurrent must be at least 1, got {concurrent}")
     now, grown = fit(offer, need)
     if grown < 1:
-        there = "; ".join(str(node) for node in (*offer.nodes, *offer.more))
+        machines = "; ".join(str(node) for node in (*offer.nodes, *offer.more))
         who = "no node can" if need.workers == 1 else "the nodes cannot"
-        raise ValueError(f"{who} hold one trial: it needs {need}; there is {there}")
+        raise ValueError(f"{who} hold one trial: it needs {need}; there is {machines}")
     caps = [cap for cap in (concurrent, trials) if cap is not None] + ([] if offer.changes else [now])
     most = min(caps, default=None)
     reason = arithmetic(offer.nodes, need)
@@ -166,27 +164,32 @@ def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int 
 
 
 def lacking(offer: Offer, need: Need) -> str:
-    """Why no trial runs, for people."""
+    """Why no trial runs, in words."""
     now, grown = fit(offer, need)
     if now:
-        return "a node has room for one: its process is still being started there, or others work on the cluster"
-    there = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "no node"
-    come = "a node that has room can be started" if grown else "none that can be started has room either"
-    return f"one needs {need}, there is {there}; {come}"
+        return "a node has room for one: its process is still starting there, or others work on the cluster"
+    machines = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "no node"
+    coming = "a node that has room can be started" if grown else "no node that can be started has room either"
+    return f"one needs {need}, there is {machines}; {coming}"
 
 
 def asked_for(now: int, grown: int, most: int | None) -> int:
-    """How many trials may have been asked for and not have ended.
+    """How many trials the search may have asked for that have not ended.
 
-    As many as fit. Where the cluster can grow as many again, or one at least, wait for a node: what waits is what an
-    autoscaler sees. Not all that it could hold, since what is asked for later is chosen by what was found until then.
+    As many as fit now. If the cluster can grow, the same number again (at least one) wait for a node: an autoscaler
+    sees what waits. It is not the number that fits on the grown cluster, since a later proposal knows more results.
+
+    Args:
+        now: trials that fit now.
+        grown: trials that fit on the grown cluster.
+        most: upper limit, if there is one.
     """
     wanted = max(now, min(grown, now + max(1, now)))
     return wanted if most is None else min(wanted, most)
 
 
 def arithmetic(nodes: Sequence[Node], need: Need) -> str:
-    """The sum of the trials that fit, for people; equal nodes stand together."""
+    """How many trials fit on some nodes, as a sum in words; equal nodes make one term."""
     parts = []
     for node, count in Counter(nodes).items():
         shares = [f"{node.cpus:g} CPU / {need.cpus:g}"]

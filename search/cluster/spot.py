@@ -1,9 +1,9 @@
-"""Tells Ray that this machine will be taken: the cloud says so to the machine alone, shortly before.
+"""Tells Ray that this machine will be taken away: the cloud announces it on the machine alone, shortly before.
 
     RAY_ADDRESS=HEAD:6379 python -m frostline.search.cluster.spot aws
 
-Runs beside Ray on every machine that may be taken (cluster.yaml starts it) and ends when it has told. Ray then gives
-the machine no more trials, and those that run on it write a snapshot at once.
+Runs beside Ray on every spot machine (cluster.yaml starts it) and ends when it has told Ray. Ray then gives the machine
+no more trials, and the trials that run there write a snapshot at once.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ _EVERY = 2.0
 
 
 def aws() -> float | None:
-    """Seconds until EC2 takes this machine; None while it has not said that it will.
+    """Seconds until EC2 takes this machine; None while it has not announced that.
 
-    Its advice to expect that (`rebalance`) is not heeded: most such machines are not taken for long.
+    EC2's earlier warning (`rebalance`) is ignored: most machines with a warning stay for long.
     Source: EC2 User Guide, "Spot Instance interruption notices" and "Use IMDSv2".
     """
     host = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
-    token = _ask(f"{host}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT")
-    told = _ask(f"{host}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""})
-    if told is None:
+    token = _metadata(f"{host}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT")
+    notice = _metadata(f"{host}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""})
+    if notice is None:
         return None
-    until = datetime.datetime.fromisoformat(json.loads(told)["time"])
+    until = datetime.datetime.fromisoformat(json.loads(notice)["time"])
     return max(0.0, until.timestamp() - time.time())
 
 
 def google() -> float | None:
-    """Seconds until Google takes this machine; None while it has not said that it will.
+    """Seconds until Google takes this machine; None while it has not announced that.
 
     Source: Compute Engine, "Spot VMs": 30 s from the notice to the end.
     """
     host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
-    told = _ask(f"http://{host}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
-    return 30.0 if told == "TRUE" else None
+    notice = _metadata(f"http://{host}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+    return 30.0 if notice == "TRUE" else None
 
 
 CLOUDS: dict[str, Callable[[], float | None]] = {"aws": aws, "google": google}
 
 
-def _ask(url: str, headers: Mapping[str, str], method: str = "GET") -> str | None:
-    """What the machine's metadata say; None where they have no such entry.
+def _metadata(url: str, headers: Mapping[str, str], method: str = "GET") -> str | None:
+    """An entry of the machine's metadata; None if there is none.
 
     Raises:
         OSError: no answer, or a refusal.
     """
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # they answer on the machine alone
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # only the machine itself can reach them
     try:
         with direct.open(urllib.request.Request(url, headers=dict(headers), method=method), timeout=2) as answer:
             return str(answer.read().decode())
@@ -72,35 +72,40 @@ def _ask(url: str, headers: Mapping[str, str], method: str = "GET") -> str | Non
         raise
 
 
-def wait(told: Callable[[], float | None], tell: Callable[[float], bool], pause: Callable[[], None]) -> None:
-    """Ask until the machine is to be taken, and tell until that is heard.
+def wait(notice: Callable[[], float | None], tell: Callable[[float], bool], pause: Callable[[], None]) -> None:
+    """Ask until the machine is to be taken, then tell until somebody has heard it.
 
     Args:
-        told: seconds until the machine is taken, or None. An OSError is no answer yet.
-        tell: passes them on; whether that was heard.
+        notice: seconds until the machine is taken, or None. An OSError counts as None.
+        tell: passes the seconds on; returns whether that was heard.
         pause: between two questions.
     """
     while True:
         with contextlib.suppress(OSError):
-            seconds = told()
+            seconds = notice()
             if seconds is not None and tell(seconds):
                 return
         pause()
 
 
 def drain(seconds: float, nodes: Sequence[str]) -> bool:
-    """Tell Ray, at RAY_ADDRESS, that nodes will be taken in so many seconds; whether it has heard that of all."""
+    """Tell Ray, at RAY_ADDRESS, that nodes will be taken in this many seconds; whether it accepted all.
+
+    Args:
+        seconds: until the nodes are taken.
+        nodes: their ids.
+    """
     ray = str(Path(sys.executable).with_name("ray"))
     command = [ray, "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the cloud takes it"]
     command += ["--deadline-remaining-seconds", str(int(seconds))]
-    done = [subprocess.run([*command, "--node-id", node]).returncode for node in nodes]
-    return bool(done) and not any(done)
+    codes = [subprocess.run([*command, "--node-id", node]).returncode for node in nodes]
+    return bool(codes) and not any(codes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cloud", choices=sorted(CLOUDS))
-    parser.add_argument("--node-id", metavar="ID", help="of Ray (default: what runs on this machine)")
+    parser.add_argument("--node-id", metavar="ID", help="Ray's id of the node (default: all nodes of this machine)")
     given = parser.parse_args(arguments)
     wait(
         CLOUDS[given.cloud],

@@ -1,9 +1,9 @@
-"""A search that makes a cluster grow from none: Ray's autoscaler starts machines for trials that wait, and ends them.
+"""A search on a cluster without workers: Ray's autoscaler starts machines for waiting trials, and ends them.
 
     python -m tests.integration.on_autoscaler
 
-By hand: about two minutes, most of them for the machines that have nothing more to do to be ended. The machines are
-raylets of this one, by Ray's provider for its tests; the autoscaler is the real one (v2, as `ray up` starts it).
+Run it by hand. It takes about two minutes, most of them until idle machines end. The machines are raylets on this
+machine, from the provider of Ray's own tests; the autoscaler is the real one (v2, as `ray up` starts it).
 """
 
 import json
@@ -35,13 +35,13 @@ from tests.cluster_file import ROOT
 from tests.integration.on_premise import wait
 
 MACHINES = 2
-"""That the autoscaler may start."""
+"""Machines that the autoscaler may start."""
 IDLE = 12.0
-"""Seconds without work after which it ends one."""
+"""Seconds without work after which it ends a machine."""
 
 
 class Machines(FakeMultiNodeProvider):
-    """Ray's provider, by which a node can be given no memory of a size: its own way to say one is taken instead."""
+    """Ray's provider cannot set the memory of a node; this one does it by the variable that Ray has for tests."""
 
     def _create_node_with_resources_and_labels(
         self, node_config: Any, tags: Any, count: int, resources: dict[str, Any], labels: Any
@@ -53,7 +53,7 @@ class Machines(FakeMultiNodeProvider):
 
 
 def configuration(address: str) -> dict[str, Any]:
-    """As `ray up` would hand it to the head: one kind of machine, of which there is none at first."""
+    """What `ray up` would give the head: one node type, without a machine at first."""
     lists = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     machine = {"CPU": 1, "memory": 4 * 10**9, "object_store_memory": 10**8}
     return {
@@ -62,7 +62,7 @@ def configuration(address: str) -> dict[str, Any]:
         "idle_timeout_minutes": IDLE / 60,
         "upscaling_speed": 1.0,
         "provider": {
-            "type": "external",  # Ray's wheel lacks a file that its own name for the provider needs
+            "type": "external",  # the provider's own type needs a file that is not in Ray's wheel
             "module": f"tests.integration.on_autoscaler.{Machines.__name__}",
             "head_node_id": FAKE_HEAD_NODE_ID,
             "gcs_address": address,
@@ -84,7 +84,7 @@ def configuration(address: str) -> dict[str, Any]:
 
 @contextmanager
 def head(folder: Path) -> Iterator[str]:
-    """A head that runs no trials, with the autoscaler; its address."""
+    """Start a head that runs no trials, with the autoscaler; yields its address."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -114,7 +114,7 @@ def head(folder: Path) -> Iterator[str]:
 
 
 class Clock:
-    """Says what has happened, and when."""
+    """Prints events with their times."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -129,7 +129,7 @@ def seen(address: str) -> capacity.Offer:
 
 
 def watch(clock: Clock, over: threading.Event, address: str) -> None:
-    """Say how many machines there are whenever that changes."""
+    """Print the number of machines whenever it changes."""
     from ray._private.state import GlobalState
     from ray._raylet import GcsClientOptions
 
@@ -175,7 +175,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
         lines = [line for trial in trial_records.read(plan.place.run / "trials.jsonl") for line in trial.reports]
         assert sum(found["counts"].values()) == 8, found["counts"]
         assert not found["counts"]["failed"], found["counts"]
-        assert len({line.pid for line in lines}) >= MACHINES, "on every machine that has come"
+        assert len({line.pid for line in lines}) >= MACHINES, "on every machine that was started"
         wait("all machines have been ended", 90, lambda: len(seen(address).nodes) == 1)
         clock.say("the head is alone again")
     finally:
@@ -184,7 +184,7 @@ def prove(folder: Path, address: str, clock: Clock) -> None:
 
 
 def main() -> None:
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # nobody else is on this machine's cluster
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # this machine's cluster has no other users
     prepare_environment()
     signal.alarm(280)
     with tempfile.TemporaryDirectory(prefix="grows", dir="/tmp", ignore_cleanup_errors=True) as name:

@@ -1,9 +1,9 @@
-"""A search on several nodes that share an S3 only, on one machine: one of them dies, one cannot use the storage.
+"""A search on several nodes that share only an S3, on one machine: a node dies, another cannot use the storage.
 
     python -m pytest tests/integration/on_nodes_s3.py -k dies
 
-By hand, one test at a time (`dies`, `refused`). The driver's working copy has a
-name that only its own process knows, so no node sees it.
+Run it by hand, one test at a time (`dies`, `refused`). Only the driver's own process knows the name of its working
+copy, so no node sees it.
 """
 
 import io
@@ -27,7 +27,7 @@ __all__ = ["head", "nodes", "s3", "s3_server", "store", "url"]
 
 @pytest.fixture(scope="module", autouse=True)
 def known(s3_server: S3) -> Iterator[None]:
-    """The head, which is started first, is to find the storage too."""
+    """Variables for the head, which starts first and uses the storage too."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment.items():
             patch.setenv(name, value)

@@ -1,11 +1,11 @@
-"""A search on three machines reached by SSH, one of which dies. By hand:
+"""A search on three machines that are reached by SSH; one of them dies. Run it by hand:
 
     python -m tests.integration.on_premise --head 10.0.0.1 --workers 10.0.0.2 10.0.0.3 --key ~/.ssh/id --shared /mnt/all
 
-It brings the machines up with `ray up` and the lines that cluster.yaml has for machines of one's own, submits a small
-search as a job, kills the first worker's node when trials run on both, waits for the end, and takes all down. It says
-how long each step took and fails with what is wrong. The machines should have nothing else to do with Ray.
-Machines without a network: `--environment` names an environment that each of them has already.
+It starts Ray on the machines with `ray up` and the lines of cluster.yaml for machines of your own, submits a small
+search as a job, kills the first worker's node when trials run on both, waits for the end, and ends everything. It
+prints how long each step took, and fails with what is wrong. The machines should run no other Ray. If they have no
+network, `--environment` names an environment that each of them has already.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Site:
     worker_cpus: int | None
 
     def config(self) -> dict[str, Any]:
-        """cluster.yaml with its lines for machines of one's own, and the names of these ones in them."""
+        """cluster.yaml with its lines for machines of your own, filled in for these machines."""
         kept = {name: cluster_file.read()[name] for name in ("cluster_name", "file_mounts", "rsync_exclude")}
         own = cluster_file.alternative("Machines of your own", SHARED=str(self.shared), HEAD_ADDRESS=self.head)
         config = {**kept, **own}
@@ -60,18 +60,18 @@ class Site:
         return config
 
     def on(self, host: str, command: str) -> str:
-        """What the command prints on that machine; nothing where it fails."""
+        """What the command prints on that machine; nothing if it fails."""
         options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
         ssh = ["ssh", *options, "-i", str(self.key), f"{self.user}@{host}", command]
         return subprocess.run(ssh, text=True, capture_output=True, timeout=60).stdout
 
     def trials(self) -> list[int]:
-        """Processes that train, per worker."""
+        """Number of processes that train, per worker."""
         return [int(self.on(worker, f"pgrep -fc '{TRIAL}'") or 0) for worker in self.workers]
 
 
 class Clock:
-    """Says how long each step took."""
+    """Prints how long each step took."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
@@ -83,10 +83,10 @@ class Clock:
 
 
 def ray(*arguments: str) -> str:
-    """Ray's command line.
+    """Run Ray's command line; returns what it prints.
 
     Raises:
-        SystemExit: it failed; says what it printed.
+        SystemExit: it failed; the message is what it printed.
     """
     environment = {**os.environ, "RAY_UP_enable_autoscaler_v2": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [str(Path(sys.executable).with_name("ray")), *arguments]
@@ -97,10 +97,15 @@ def ray(*arguments: str) -> str:
 
 
 def wait(what: str, seconds: float, is_so: Callable[[], bool]) -> None:
-    """Until it is so.
+    """Wait until something is so.
+
+    Args:
+        what: the condition, for the message.
+        seconds: to wait at most.
+        is_so: tests the condition.
 
     Raises:
-        SystemExit: it is not, after so many seconds.
+        SystemExit: it is not so in time.
     """
     end = time.monotonic() + seconds
     while not is_so():
@@ -110,12 +115,12 @@ def wait(what: str, seconds: float, is_so: Callable[[], bool]) -> None:
 
 
 def events(run: Path) -> list[dict[str, Any]]:
-    """What has happened in the run directory."""
+    """The events of the run directory."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def ended(run: Path) -> dict[int, list[str]]:
-    """How each trial has ended, by its number."""
+    """Trial number -> the outcomes of its end lines."""
     path = run / "trials.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     ends: dict[int, list[str]] = {}
@@ -156,7 +161,7 @@ def prove(site: Site, trials: int, name: str) -> None:
         wait("the job has ended", 60, lambda: "succeeded" in ray(*status))
         clock.lap("the search has ended")
         printed = ray("exec", str(config), f"ray job logs {name} | tail -n 40")
-        print(re.split(r"\n[-\d]+ [:,\d]+\tWARN ", printed)[0])  # then `ray exec` speaks of itself
+        print(re.split(r"\n[-\d]+ [:,\d]+\tWARN ", printed)[0])  # what follows is about `ray exec` itself
         lost = [event for event in events(run) if event["event"] == "lost"]
         print(f"lost with the node: {[(event['number'], event['reason']) for event in lost]}")
         assert lost
@@ -179,9 +184,9 @@ def main() -> None:
     parser.add_argument("--head", required=True, metavar="ADDRESS")
     parser.add_argument("--workers", required=True, nargs=2, metavar="ADDRESS")
     parser.add_argument("--user", default=getpass.getuser())
-    parser.add_argument("--key", type=Path, required=True, help="private key of SSH")
+    parser.add_argument("--key", type=Path, required=True, help="private SSH key")
     parser.add_argument("--shared", type=Path, required=True, help="a folder that all machines and this one see")
-    parser.add_argument("--environment", type=Path, help="an environment that is there on all of them")
+    parser.add_argument("--environment", type=Path, help="an environment that all machines have")
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--worker-cpus", type=int, help="cores of a worker that trials may use (default: all)")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""A search on a cluster of several nodes, on one machine: nodes join, are taken, die; one is good for nothing."""
+"""A search on a cluster of several nodes, on one machine: nodes join, are taken away and die; one can train nothing."""
 
 import contextlib
 import fcntl
@@ -19,27 +19,30 @@ import pytest
 from rich.console import Console
 
 from frostline.search import cli
+from frostline.search.cluster import ray_private, spot
+from frostline.search.cluster.connection import connect
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
+from frostline.trainables.slot import ray_private as slot_ray_private
 from tests.metadata import Amazon
 
 _SOONER = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
-"""Ray looks for dead nodes more often: one that is killed is known to be dead after 1 s instead of 15."""
+"""Ray checks its nodes more often: it knows after 1 s that a node was killed, instead of after 15 s."""
 
 
 class Nodes:
-    """A head that runs no trials, and nodes of one CPU each with a data cache of its own."""
+    """A head that runs no trials, and nodes of one CPU, each with its own data cache."""
 
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
         self._folder, self._count = folder, 0
         self.caches: list[Path] = []
-        """Where each keeps its data."""
-        # Linux ends a node's processes together with the thread that has started them (PR_SET_PDEATHSIG), so one
-        # thread, which lasts as long as the cluster, starts them all.
+        """The data cache of each node."""
+        # Linux ends a node's processes together with the thread that started them (PR_SET_PDEATHSIG). So one thread
+        # that lives as long as the cluster starts them all.
         self._starter = ThreadPoolExecutor(1)
         self._cluster = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": _SOONER}
@@ -47,7 +50,7 @@ class Nodes:
         self.address = str(self._cluster.address)
 
     def join(self, **variables: str) -> Any:
-        """One more node."""
+        """Start another node, with these environment variables."""
         self._count += 1
         self.caches.append(self._folder / f"cache{self._count}")
         given = {"FROSTLINE_CACHE": str(self.caches[-1]), **variables}
@@ -55,23 +58,23 @@ class Nodes:
 
     @contextlib.contextmanager
     def spot(self, node: Any) -> Iterator[Amazon]:
-        """What runs beside Ray on a machine that may be taken, and the EC2 that it asks."""
+        """The program that runs beside Ray on a spot machine, and the EC2 that it asks."""
         with Amazon() as ec2:
             known = {"RAY_ADDRESS": self.address, "AWS_EC2_METADATA_SERVICE_ENDPOINT": ec2.address}
             command = [sys.executable, "-m", "frostline.search.cluster.spot", "aws", "--node-id", node.node_id]
             with subprocess.Popen(command, env={**os.environ, **known}) as beside:
                 try:
                     yield ec2
-                    assert beside.wait(10) == 0, "it ends when it has told"
+                    assert beside.wait(10) == 0, "it ends when it has told Ray"
                 finally:
                     beside.kill()
 
     def kill(self, node: Any) -> None:
-        """At once, as when the power goes."""
+        """End it at once, like a power cut."""
         self._cluster.remove_node(node, allow_graceful=False)
 
     def leave(self) -> None:
-        """All of them; they say goodbye."""
+        """End all nodes in an orderly way."""
         self.caches.clear()
         for node in list(self._cluster.worker_nodes):
             self._cluster.remove_node(node)
@@ -88,7 +91,7 @@ LIMIT = 150.0
 
 @contextlib.contextmanager
 def time_limit() -> Iterator[threading.Event]:
-    """Ctrl-C for what takes too long, and again where one does not help. What is yielded is set then."""
+    """Send Ctrl-C to a block that takes too long, again and again. The event that it yields is set then."""
     over, late = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -108,10 +111,10 @@ def time_limit() -> Iterator[threading.Event]:
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
-    """Until it is there."""
+    """Wait until it holds."""
     until = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < until, "it does not come"
+        assert time.monotonic() < until, "it does not hold"
         time.sleep(0.05)
 
 
@@ -119,12 +122,12 @@ def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     import ray
 
-    assert not ray.is_initialized(), "the Ray that other tests share"
+    assert not ray.is_initialized(), "other tests share this Ray"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # nobody else is on this machine's cluster
-        # A node that is started wants to clear up at SIGTERM, and says so, which only a main thread may.
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # this machine's cluster has no other users
+        # A node that starts installs a handler for SIGTERM, which only the main thread may do.
         patch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
-        # The nodes do not see what the driver has prepared: its cache has a name that only its own process knows.
+        # The nodes do not see the driver's prepared data: its cache has a name that only its own process knows.
         known = os.open(tmp_path_factory.mktemp("driver"), os.O_DIRECTORY)
         cache = fcntl.fcntl(known, fcntl.F_DUPFD_CLOEXEC, 900)
         patch.setenv("FROSTLINE_CACHE", f"/proc/self/fd/{cache}")
@@ -177,7 +180,7 @@ def results_of(run: Path) -> list[trial_records.Line]:
     return [line for trial in trial_records.read(path) for line in trial.reports] if path.exists() else []
 
 
-def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
+def test_nothing_is_lost_when_nodes_are_taken_or_die_and_others_join(
     nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path
 ) -> None:
     first = nodes.join()
@@ -186,13 +189,13 @@ def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
     def meanwhile(text: io.StringIO) -> None:
         assert not snapshot.exists()
         ec2.take(120)
-        wait_for(snapshot.exists)  # by the notice alone: see `checkpoint_every`
+        wait_for(snapshot.exists)  # only the notice causes it: see `checkpoint_every`
         nodes.kill(first)
         second = nodes.join()
         known = len(results_of(run))
         wait_for(lambda: len(results_of(run)) > known and text.getvalue().count(" goes on after epoch ") == 1)
         nodes.join()
-        nodes.kill(second)  # of which nobody is told
+        nodes.kill(second)  # without an announcement
 
     with nodes.spot(first) as ec2:
         found = search(meanwhile, trials=1, epochs=80, checkpoint_every=1e6)
@@ -202,7 +205,7 @@ def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
     lost = re.findall("trial 0: (.*); it goes on from its last checkpoint\n", said)
     assert len(lost) == 2, said
     assert lost[0] == "its node has gone"
-    assert lost[1] in ("its node has gone", "its node does not answer")  # whichever Ray finds first
+    assert lost[1] in ("its node has gone", "its node does not answer")  # Ray finds one of the two first
     assert said.count("trial 0 goes on after epoch ") == 2, said
     assert len({line.pid for line in results_of(run)}) == 3
     whole = [line.epoch for line in results_of(run) if not line.partial]
@@ -212,11 +215,11 @@ def test_nodes_are_taken_and_die_others_join_and_nothing_is_lost(
     assert [len(found) for found in entries] == [1, 1, 1], "once"
 
 
-def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside(
+def test_a_node_that_joins_is_used_and_a_node_that_can_train_nothing_is_set_aside(
     nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("health", "wires"):  # each costs the start of a process, which is some 6 s
-        monkeypatch.setattr(f"search.{module}.STRIKES", 1)
+    for module in ("health", "hooks"):  # each strike takes some 6 s, the start of a process
+        monkeypatch.setattr(f"frostline.search.tune.{module}.STRIKES", 1)
     nodes.join()
     nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")
 
@@ -225,7 +228,7 @@ def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside
         wait_for(
             lambda: "is given no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2
         )
-        os.kill(os.getpid(), signal.SIGINT)  # this is all that was to be seen
+        os.kill(os.getpid(), signal.SIGINT)  # the test has seen enough
 
     found = search(meanwhile, trials=1000, epochs=6)
     assert found["slots"] == 2
@@ -236,7 +239,38 @@ def test_a_node_that_joins_is_used_and_one_that_is_good_for_nothing_is_set_aside
     assert after.count("cannot write the data cache") == 1, "as the reason, and in no trial more"
 
 
-def test_what_cannot_be_is_refused_before_anything_starts(
+class Answering:
+    def answer(self) -> None:
+        pass
+
+
+def test_ray_names_a_node_that_will_be_taken_and_then_the_cause_of_an_actors_end(nodes: Nodes) -> None:
+    import ray
+    from ray.exceptions import RayActorError
+
+    node = nodes.join()
+    with connect(nodes.address), time_limit() as late:
+        actor = ray.remote(num_cpus=1)(Answering).remote()
+        ray.get(actor.answer.remote())
+        assert ray_private.node_of(actor) == node.node_id
+        assert not ray_private.draining_nodes()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", nodes.address)
+            assert spot.drain(120, [node.node_id])
+        wait_for(lambda: ray_private.draining_nodes() == {node.node_id})
+        assert slot_ray_private.draining_nodes() == {node.node_id}
+        nodes.kill(node)
+
+        def error() -> str:
+            with pytest.raises(RayActorError) as caught:
+                ray.get(actor.answer.remote())
+            return str(caught.value)
+
+        wait_for(lambda: ray_private.says_node_died(error()))
+    assert not late.is_set()
+
+
+def test_impossible_options_are_refused_before_anything_starts(
     nodes: Nodes, tiny_model: Path, tiny_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes.join()

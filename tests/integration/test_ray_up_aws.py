@@ -1,7 +1,7 @@
 """`ray up cluster.yaml` against an EC2 that runs here (moto), with Ray's real command line and node provider.
 
-There are no machines behind that EC2. So `ssh` and `rsync` are programs that keep what they are given and answer that
-all went well; they also see to it that nothing is ever sent to the addresses that EC2 makes up.
+There are no machines behind that EC2. So `ssh` and `rsync` are replaced by programs that keep their arguments and
+report success. That also ensures that nothing is ever sent to the addresses that EC2 invents.
 """
 
 import os
@@ -40,7 +40,7 @@ mkdir -p "$(dirname "$target")" && cp -rT "$1" "$target"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cloud:
-    """An AWS of our own, and what was sent to its machines."""
+    """A private AWS, and what was sent to its machines."""
 
     environment: dict[str, str]
     home: Path
@@ -66,14 +66,14 @@ class Cloud:
         return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
 
     def commands(self) -> list[str]:
-        """What was run on the machines, in order."""
+        """Commands that were run on the machines, in order."""
         sent = (self.kept / "commands").read_text().split("\0")[:-1]
         return [shlex.split(command)[-1] for command in sent]
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """An account with two roles: Ray's own (making it at its first visit, Ray sleeps 30 s) and the workers'."""
+    """An account with two roles: Ray's own (Ray would make it and then sleep 30 s) and that of the workers."""
     folder = tmp_path_factory.mktemp("aws")
     home, kept, programs = (folder / name for name in ("home", "kept", "bin"))
     for path in (home / ".ray", kept, programs):
@@ -83,7 +83,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         program = programs / name
         program.write_text(text.format(kept=kept))
         program.chmod(0o755)
-    mine = pytest.MonkeyPatch()  # this process asks the same server, whatever the user's AWS settings are
+    mine = pytest.MonkeyPatch()  # this process uses the same server, independent of the user's AWS settings
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         mine.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -92,7 +92,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    # Not one variable of the user's: no profile, no credentials, no proxy, and a home without ~/.aws.
+    # None of the user's variables: no profile, no credentials, no proxy, and a home without ~/.aws.
     environment = {
         "PATH": f"{programs}:/usr/bin:/bin",
         "HOME": str(home),
@@ -115,7 +115,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 def test_up_workers_down(cloud: Cloud) -> None:
-    """One pass, in order: each step is made of what the one before has left."""
+    """One pass in order: each step uses what the step before has left."""
     up = cloud.ray("up", "--yes", "--no-config-cache", "cluster.yaml")
     assert up.returncode == 0, up.stdout + up.stderr
 
@@ -147,11 +147,11 @@ def test_up_workers_down(cloud: Cloud) -> None:
     assert "RAY_AUTH_MODE=token" in commands[order[-1]]
     assert "RAY_enable_autoscaler_v2" in commands[order[-1]]
 
-    # What a search reads of it, to know what may be started: `ray up` has asked EC2 what the instance type has.
-    arrived = yaml.safe_load((files / "ray_bootstrap_config.yaml").read_text())
-    come = may_come([Node(cpus=0, gpus=0, memory=12e9)], arrived)
-    assert len(come) == written["max_workers"]
-    assert {(machine.cpus, machine.gpus, machine.memory > 1e9) for machine in come} == {(4, 1, True)}
+    # A search reads in it what may be started: `ray up` has asked EC2 for the resources of the instance type.
+    sent = yaml.safe_load((files / "ray_bootstrap_config.yaml").read_text())
+    coming = may_come([Node(cpus=0, gpus=0, memory=12e9)], sent)
+    assert len(coming) == written["max_workers"]
+    assert {(machine.cpus, machine.gpus, machine.memory > 1e9) for machine in coming} == {(4, 1, True)}
 
     spot, other = launched(cloud, "spot", "on-demand")
     for worker in (spot, other):
@@ -180,7 +180,7 @@ for kind in sys.argv[2:]:
 
 
 def launched(cloud: Cloud, *kinds: str) -> list[dict[str, Any]]:
-    """Workers as the head would launch them: by Ray's node provider, of the configuration that has arrived there."""
+    """Launch workers as the head would: with Ray's node provider and the configuration that was sent to the head."""
     resolved = cloud.kept / "autoscaling.yaml"
     resolved.write_text(with_image(cloud, cloud.kept / "files" / "ray_bootstrap_config.yaml"))
     command = [sys.executable, "-c", AS_THE_HEAD, str(resolved), *kinds]
@@ -195,9 +195,9 @@ def launched(cloud: Cloud, *kinds: str) -> list[dict[str, Any]]:
     return [by_kind[kind] for kind in kinds]
 
 
-def with_image(cloud: Cloud, arrived: Path) -> str:
-    """The configuration after the `sed` of the head's set-up, whose image is told by the machine itself there."""
+def with_image(cloud: Cloud, sent: Path) -> str:
+    """The configuration after the `sed` of the head's set-up. On a real head the machine itself names the image."""
     [command] = [command for command in cloud.commands() if "resolve:ssm" in command]
     sed = command[command.index("sed ") : command.index(" ~/ray_bootstrap_config.yaml")]
-    shell = f"image={IMAGE}; {sed} {shlex.quote(str(arrived))}"
+    shell = f"image={IMAGE}; {sed} {shlex.quote(str(sent))}"
     return subprocess.run(["bash", "-c", shell], text=True, capture_output=True, check=True).stdout

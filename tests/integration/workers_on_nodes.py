@@ -1,8 +1,8 @@
-"""Trials whose two workers are on two nodes, of which one dies; on a cluster that outlives the search.
+"""Trials with two workers on two nodes; one node dies. The cluster lives longer than the search.
 
     python -m pytest tests/integration/workers_on_nodes.py
 
-By hand, about two minutes on two idle cores.
+Run it by hand; about two minutes on two idle cores.
 """
 
 import os
@@ -25,8 +25,8 @@ def longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_nodes, "LIMIT", 150.0)  # a group on new nodes takes half a minute to start
 
 
-def what_is_left(address: str) -> list[str]:
-    """Of the searches that have ended: as one sees it who connects anew."""
+def leftovers(address: str) -> list[str]:
+    """Placement groups, actors and CPUs that ended searches still hold, seen from a new connection."""
     import ray
     from ray._private.state import actors
 
@@ -67,7 +67,7 @@ def test_a_node_of_the_workers_dies_and_the_trial_goes_on(
     assert sum(found["counts"].values()) == 2
     assert "trial 0: its node " in found["printed"]
     assert "trial 0 goes on after epoch " in found["printed"]
-    assert what_is_left(nodes.address) == []
+    assert leftovers(nodes.address) == []
 
 
 def test_ctrl_c_leaves_nothing_on_the_cluster(nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path) -> None:
@@ -77,4 +77,4 @@ def test_ctrl_c_leaves_nothing_on_the_cluster(nodes: Nodes, search: Callable[...
     )
     assert found["interrupted"]
     assert results_of(run)
-    assert what_is_left(nodes.address) == []
+    assert leftovers(nodes.address) == []

@@ -1,4 +1,4 @@
-"""Which machines may still be started."""
+"""Machines that may still be started."""
 
 import subprocess
 import sys
@@ -24,19 +24,19 @@ GPU = Node(cpus=4, gpus=1, memory=11e9)
         ([HEAD, Node(cpus=16, gpus=0, memory=9e9)], 7),  # one that somebody has added
     ],
 )
-def test_as_many_as_the_file_allows(alive: list[Node], left: int) -> None:
+def test_the_file_limits_how_many_machines_may_come(alive: list[Node], left: int) -> None:
     configuration = read()
     for name in ("spot", "on-demand"):  # `ray up` asks EC2 what the instance type has
         configuration["available_node_types"][name]["resources"] = {"CPU": 4, "GPU": 1, "memory": 11e9}
     assert autoscaler.may_come(alive, configuration) == (GPU,) * left
 
 
-def test_none_without_an_autoscaler_and_none_of_a_kind_that_says_not_what_it_has() -> None:
+def test_no_machine_may_come_without_an_autoscaler_or_without_known_resources() -> None:
     assert autoscaler.may_come([HEAD], {}) == ()
     assert autoscaler.may_come([HEAD], {"max_workers": 2, "available_node_types": {"own": {"max_workers": 2}}}) == ()
 
 
-def test_the_configuration_is_that_of_the_cluster_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_configuration_of_the_cluster_at_an_address_is_read(tmp_path: Path) -> None:
     path = tmp_path / "autoscaling.yaml"
     path.write_text(yaml.safe_dump({"max_workers": 3}))
     command = [sys.executable, "-c", "input()", "--gcs-address=192.0.2.1:1", f"--autoscaling-config={path}"]

@@ -19,17 +19,17 @@ GPU_BOX = Node(cpus=16, gpus=2, memory=100 * GB)
         ([Node(cpus=1, gpus=0.3, memory=GB)], Need(cpus=0.1, gpus=0.1, memory=1), 3),  # 0.3 / 0.1 < 3 in floats
     ],
 )
-def test_what_fits_is_the_sum_of_the_nodes(nodes: list[Node], need: Need, expected: int) -> None:
+def test_trials_that_fit_are_summed_over_the_nodes(nodes: list[Node], need: Need, expected: int) -> None:
     assert capacity.places(Offer(nodes=tuple(nodes)), need).now == expected
     assert sum(int(part.rsplit("= ")[-1]) for part in capacity.arithmetic(nodes, need).split(" + ")) == expected
 
 
-def test_what_no_node_has_is_said_with_what_there_is() -> None:
+def test_a_trial_that_no_node_can_hold_is_refused_with_the_resources() -> None:
     with pytest.raises(ValueError, match=r"needs 1 CPU, 1 GPU, 2.0 GB; there is 8 CPU, 0 GPU, 10.0 GB"):
         capacity.places(Offer(nodes=(LAPTOP,)), Need(cpus=1, gpus=1, memory=2 * GB))
 
 
-def test_equal_nodes_stand_together() -> None:
+def test_equal_nodes_make_one_term() -> None:
     need = Need(cpus=4, gpus=1, memory=4 * GB)
     expected = "min(8 CPU / 4, 0 GPU / 1, 10.0 GB / 4.0 GB) = 0 + 3 × min(16 CPU / 4, 2 GPU / 1, 100.0 GB / 4.0 GB) = 6"
     assert capacity.arithmetic([LAPTOP, GPU_BOX, GPU_BOX, GPU_BOX], need) == expected
@@ -47,7 +47,7 @@ def test_a_cluster_that_can_grow_need_not_hold_a_trial_yet() -> None:
     )
 
 
-def test_what_can_never_fit_is_refused_with_what_may_come_too() -> None:
+def test_a_refusal_names_the_machines_that_may_come_too() -> None:
     offer = Offer(nodes=(HEAD,), more=(LAPTOP,), changes=True)
     with pytest.raises(ValueError, match=r"needs 4 CPU, 1 GPU, 4.0 GB; there is 0 CPU, 0 GPU, 10.0 GB; 8 CPU, 0 GPU"):
         capacity.places(offer, ON_A_GPU)
@@ -91,11 +91,11 @@ def test_less_than_one_at_once_is_refused() -> None:
         (8, 4, None, 8),
     ],
 )
-def test_as_many_wait_as_make_a_cluster_grow(now: int, grown: int, most: int | None, expected: int) -> None:
+def test_enough_trials_wait_to_make_a_cluster_grow(now: int, grown: int, most: int | None, expected: int) -> None:
     assert capacity.asked_for(now, grown, most) == expected
 
 
-def test_a_trial_has_a_gpu_and_its_share_of_the_cores_where_there_is_one() -> None:
+def test_a_trial_gets_a_gpu_and_its_share_of_the_cores_on_a_machine_with_gpus() -> None:
     offer = Offer(nodes=(HEAD,), more=(Node(cpus=16, gpus=4, memory=100 * GB),), changes=True)
     need = capacity.trial_need(offer, None, None, 10**8)
     assert (need.cpus, need.gpus) == (4, 1)
@@ -103,12 +103,12 @@ def test_a_trial_has_a_gpu_and_its_share_of_the_cores_where_there_is_one() -> No
     assert capacity.trial_need(Offer(nodes=(LAPTOP,)), None, None, 10**8).gpus == 0
 
 
-def test_why_nothing_runs_is_said_with_what_is_missing() -> None:
+def test_the_reason_why_no_trial_runs_names_the_missing_resources() -> None:
     assert capacity.lacking(Offer(nodes=(HEAD, HEAD), more=(GPU_BOX,), changes=True), ON_A_GPU) == (
         "one needs 4 CPU, 1 GPU, 4.0 GB, there is 0 CPU, 0 GPU, 10.0 GB; a node that has room can be started"
     )
     assert capacity.lacking(Offer(nodes=(HEAD,), changes=True), ON_A_GPU).endswith(
-        "none that can be started has room either"
+        "no node that can be started has room either"
     )
     assert "others work on the cluster" in capacity.lacking(Offer(nodes=(GPU_BOX,), changes=True), ON_A_GPU)
 
@@ -133,18 +133,18 @@ def test_workers_of_a_trial_may_be_on_several_nodes(nodes: list[Node], workers: 
     assert capacity.arithmetic(nodes, of(workers)).endswith(f" workers, {workers} a trial = {expected}")
 
 
-def test_a_cluster_that_grows_is_counted_with_the_workers_that_are_left_over() -> None:
+def test_workers_left_over_today_count_when_the_cluster_has_grown() -> None:
     assert capacity.fit(Offer(nodes=(GPU_BOX,), more=(GPU_BOX,) * 2, changes=True), of(3)) == (0, 2)
 
 
-def test_more_workers_than_there_can_be_are_refused_and_why_nothing_runs_is_said() -> None:
+def test_too_many_workers_are_refused_with_the_need_of_all_of_them() -> None:
     offer = Offer(nodes=(GPU_BOX,), changes=True)
     with pytest.raises(ValueError, match=r"the nodes cannot hold one trial: it needs 3 × \(4 CPU, 1 GPU, 4.0 GB\)"):
         capacity.places(offer, of(3))
     assert capacity.lacking(offer, of(3)).startswith("one needs 3 × (4 CPU, 1 GPU, 4.0 GB), there is 16 CPU, 2 GPU")
 
 
-def test_a_slot_and_its_workers_reserve_what_the_plan_has_counted() -> None:
+def test_a_slot_and_its_workers_reserve_no_more_than_the_need() -> None:
     alone, need = of(1), of(2)
     assert alone.slot == alone.bundle == {"CPU": 4, "GPU": 1, "memory": 4 * GB}
     assert need.bundle["CPU"] == 4
@@ -153,7 +153,7 @@ def test_a_slot_and_its_workers_reserve_what_the_plan_has_counted() -> None:
     assert need.slot["memory"] + 2 * need.bundle["memory"] <= 2 * need.memory
 
 
-def test_what_a_group_has_beside_its_workers_is_part_of_what_they_need() -> None:
+def test_the_memory_of_a_worker_group_is_part_of_its_workers_need() -> None:
     offer = Offer(nodes=(LAPTOP,))
     one, two = (capacity.trial_need(offer, None, None, 10**6, workers) for workers in (1, 2))
     assert 2 * two.memory == pytest.approx(2 * one.memory + 1.0 * GB)

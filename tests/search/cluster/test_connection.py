@@ -7,7 +7,7 @@ import pytest
 from frostline.search.cluster import connection, machines
 
 
-def test_no_cluster_at_an_address() -> None:
+def test_an_address_without_a_cluster_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no Ray cluster answers at 127.0.0.1:9"):
         machines.offer("127.0.0.1:9", Path("runs"))
     for address in ("ray://somewhere:10001", "somewhere", "somewhere:port"):

@@ -5,7 +5,7 @@ import pytest
 from frostline.search.cluster.environment import environment, prepare_environment
 
 
-def test_variables_for_rays_processes_are_gone_from_this_one_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_for_started_processes_are_removed_from_this_one_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_TEST_SET", "before")
     monkeypatch.delenv("FROSTLINE_TEST_UNSET", raising=False)
     values = {"FROSTLINE_TEST_SET": "meanwhile", "FROSTLINE_TEST_UNSET": "meanwhile"}

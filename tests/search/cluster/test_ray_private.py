@@ -1,4 +1,4 @@
-"""Each private name of Ray, tried on the real Ray. After an upgrade of Ray this says what has changed."""
+"""Each private name of Ray, tried on the real Ray. After an upgrade of Ray these tests say what has changed."""
 
 import ast
 import contextlib
@@ -42,7 +42,7 @@ def actor() -> Iterator[Any]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for Ray; the test run's own limit ends a wait for ever."""
+    """Wait until Ray is so far."""
     while not holds():
         time.sleep(0.05)
 
@@ -66,7 +66,7 @@ def test_cpus_are_counted() -> None:
 
 
 def test_a_node_that_stays_is_not_draining(ray_here: None) -> None:
-    """That one which is taken is among them is seen in `integration/test_nodes.py`."""
+    """`integration/test_nodes.py` drains a node and sees it listed."""
     assert ray_private.draining_nodes() == set()
 
 
@@ -76,7 +76,7 @@ def test_the_node_of_an_actor(ray_here: None) -> None:
         assert ray_private.node_of(maker) == id_
 
 
-def test_placement_groups_that_actors_made_tell_whether_their_maker_is_dead(ray_here: None) -> None:
+def test_placement_groups_made_by_actors_say_whether_their_maker_is_dead(ray_here: None) -> None:
     def made(id_: str) -> list[ray_private.MadeGroup]:
         return [made for made in ray_private.groups_made_by_actors() if made.group.id.hex() == id_]
 
@@ -101,7 +101,7 @@ def test_the_raylet_of_a_private_instance_is_a_child_and_tells_its_node(ray_here
 
 
 @pytest.mark.parametrize("flag", ["--gcs-address=", "--autoscaling-config="])
-def test_the_autoscaler_is_started_with_the_flags_that_are_read(flag: str) -> None:
+def test_ray_starts_the_autoscaler_with_the_flags_that_we_read(flag: str) -> None:
     """`test_autoscaler.py` reads them from a process."""
     assert flag in inspect.getsource(ray._private.services.start_monitor)
 
@@ -128,7 +128,7 @@ def _error(maker: Any) -> str:
 
 
 @pytest.mark.parametrize("sentence", ["its node has died", "the actor's node was"])
-def test_the_sentences_on_a_dead_node_are_those_of_rays_gcs(sentence: str) -> None:
+def test_rays_gcs_has_the_sentences_about_a_dead_node(sentence: str) -> None:
     """`integration/test_nodes.py` kills a node and reads one of them."""
     assert ray_private.says_node_died(f"The actor died because {sentence}")
     assert sentence.encode() in (Path(ray.__file__).parent / "core/src/ray/gcs/gcs_server").read_bytes()

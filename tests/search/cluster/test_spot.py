@@ -1,4 +1,4 @@
-"""The cloud's notice that a machine will be taken, asked of servers that speak as its metadata services do."""
+"""The cloud's notice that a machine will be taken, read from local servers that act as its metadata service."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def test_ec2_says_nothing_until_it_takes_the_machine(ec2: Amazon) -> None:
     assert ec2.asked == 3 * ["PUT /latest/api/token", "GET /latest/meta-data/spot/instance-action"]
 
 
-def test_an_answer_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, ec2: Amazon) -> None:
+def test_a_refusal_or_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch, ec2: Amazon) -> None:
     ec2.broken = True
     with pytest.raises(OSError, match="503"):
         spot.aws()
@@ -51,7 +51,7 @@ class _Google(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_google_says_so_30_seconds_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_google_announces_30_seconds_before(monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Google) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.server_port}")
@@ -62,7 +62,7 @@ def test_google_says_so_30_seconds_before(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def answers(*given: object) -> Callable[..., object]:
-    """A function that answers one after the other; an exception is raised."""
+    """A function that returns the given answers one after the other; it raises exceptions."""
     left = iter(given)
 
     def answer(*_: object) -> object:
@@ -74,7 +74,7 @@ def answers(*given: object) -> Callable[..., object]:
     return answer
 
 
-def test_it_is_told_until_that_is_heard() -> None:
+def test_ray_is_told_until_it_has_heard() -> None:
     told, pauses = [], []
     heard = answers(False, True)
 

@@ -78,13 +78,13 @@ def test_a_run_directory_belongs_to_one_search(tmp_path: Path) -> None:
         run_folder.claim(run, plan_text())
 
 
-def test_a_plan_that_is_no_text_is_another_plan(tmp_path: Path) -> None:
+def test_a_plan_file_that_is_not_text_is_another_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="holds a search with another plan"):
         run_folder.claim(tmp_path, plan_text())
 
 
-def test_a_run_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_run_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write .*file/run: Not a directory"):
         run_folder.claim(tmp_path / "file" / "run", plan_text())
@@ -135,7 +135,9 @@ def _folder_link_out(run: Path) -> None:
         (_folder_link_out, "confirm is a link that leads out of the run directory; remove it"),
     ],
 )
-def test_a_directory_that_is_no_run_directory_is_one_line(tmp_path: Path, make: Any, message: str) -> None:
+def test_a_directory_that_is_not_a_run_directory_is_refused_in_one_line(
+    tmp_path: Path, make: Any, message: str
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     make(run)
@@ -144,7 +146,7 @@ def test_a_directory_that_is_no_run_directory_is_one_line(tmp_path: Path, make: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_inside_the_run_directory_is_none_of_our_business(tmp_path: Path) -> None:
+def test_a_link_that_stays_inside_the_run_directory_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(plan_text())
     (tmp_path / "latest").symlink_to("plan.json")
     assert run_folder.read_plan(tmp_path)["seed"] == 0
@@ -153,7 +155,7 @@ def test_a_link_inside_the_run_directory_is_none_of_our_business(tmp_path: Path)
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_a_folder_goes_with_its_last_file(tmp_path: Path) -> None:
+def test_a_folder_is_removed_with_its_last_file(tmp_path: Path) -> None:
     best, error = tmp_path / "00000" / "best.safetensors", tmp_path / "00000" / "error.txt"
     best.parent.mkdir()
     for path in (best, error):
@@ -166,7 +168,7 @@ def test_a_folder_goes_with_its_last_file(tmp_path: Path) -> None:
     run_folder.remove(error)
 
 
-def test_trainings_that_were_broken_off_are_counted_by_their_snapshots(tmp_path: Path) -> None:
+def test_interrupted_trainings_are_counted_by_their_snapshots(tmp_path: Path) -> None:
     assert run_folder.snapshots(tmp_path / "nowhere") == 0
     for name in ("trials/00000/last", "trials/00001/best", "confirm/00000-1/last", "trials/00002/.last"):
         path = tmp_path / f"{name}.safetensors"
@@ -175,7 +177,7 @@ def test_trainings_that_were_broken_off_are_counted_by_their_snapshots(tmp_path:
     assert run_folder.snapshots(tmp_path) == 2
 
 
-def test_what_killed_processes_left_half_written_is_deleted(tmp_path: Path) -> None:
+def test_half_written_files_of_killed_processes_are_deleted(tmp_path: Path) -> None:
     kept = ["plan.json", "trials.jsonl", "trials/00000/best.safetensors", "confirm/00000-1/last.safetensors", "best/x"]
     torn = [
         "trials/00000/.best.safetensors.12-34",
@@ -205,7 +207,7 @@ def test_what_killed_processes_left_half_written_is_deleted(tmp_path: Path) -> N
         (run_folder.delete_leftovers, "trials/00000"),
     ],
 )
-def test_folders_that_another_process_removes_meanwhile_do_no_harm(
+def test_folders_that_another_process_removes_meanwhile_are_no_error(
     tmp_path: Path, vanishing: Callable[[Path], None], look: Callable[[Path], object], gone: str
 ) -> None:
     (tmp_path / "plan.json").write_text("{}")
@@ -227,7 +229,7 @@ def test_a_recipe_is_found_in_a_run_directory_a_folder_or_a_file(tmp_path: Path,
         assert run_folder.recipe_in(given) == RECIPE
 
 
-def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
+def test_a_folder_without_a_recipe_is_refused(tmp_path: Path) -> None:
     for missing in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ValueError) as caught:
             run_folder.recipe_in(missing)
@@ -250,7 +252,7 @@ def test_a_folder_without_a_recipe(tmp_path: Path) -> None:
     ],
     ids=range(10),
 )
-def test_what_is_not_a_recipe_is_one_line(tmp_path: Path, text: str | bytes) -> None:
+def test_a_file_that_is_not_a_recipe_is_refused_in_one_line(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "recipe.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"recipe.json is not a recipe: ") as caught:

@@ -28,11 +28,11 @@ OTHER = Holder(id="other", pid=2, host="there", boot="b2", time=0.0)
     ],
     ids=["other machine", "no sign of life", "dead here", "alive here", "before this start", "unknown start"],
 )
-def test_who_may_be_relieved_of_it(holder: Holder, age: float, alive: bool, free: bool) -> None:
+def test_when_a_lock_may_be_taken_from_its_holder(holder: Holder, age: float, alive: bool, free: bool) -> None:
     assert is_free(holder, age, HERE, lambda pid: alive) is free
 
 
-def test_one_holds_it_and_a_second_is_told_who(store: Store) -> None:
+def test_one_process_holds_it_and_a_second_is_told_which(store: Store) -> None:
     first, second = Lease(store), Lease(store)
     first.take()
     held = Holder(**json.loads(store.read(NAME) or b""))
@@ -47,7 +47,9 @@ def test_one_holds_it_and_a_second_is_told_who(store: Store) -> None:
     second.release()
 
 
-def test_a_dead_process_s_is_taken_and_who_comes_back_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_a_dead_process_is_taken_and_a_former_holder_notices(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, third = Lease(store), Lease(store), Lease(store)
     first.take()
     monkeypatch.setattr(leases, "LIMIT", 0.0)
@@ -64,7 +66,7 @@ def test_a_dead_process_s_is_taken_and_who_comes_back_is_told(store: Store, monk
     third.renew()
 
 
-def test_one_that_was_removed_by_hand_is_made_again(store: Store) -> None:
+def test_a_lock_that_was_removed_by_hand_is_made_again(store: Store) -> None:
     held = Lease(store)
     held.take()
     store.remove(NAME)

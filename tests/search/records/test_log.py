@@ -46,7 +46,7 @@ def holder(run: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
     with holder(tmp_path) as other:
         who = f"{tmp_path} is in use by process {other.pid} on {socket.gethostname()} since 20"
         with pytest.raises(ValueError) as caught, hold(tmp_path):
@@ -58,7 +58,7 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> No
         assert len(Log(tmp_path).events("session")) == 1, "the refused one has left nothing"
 
 
-def test_a_process_that_is_killed_lets_go(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_directory(tmp_path: Path) -> None:
     with holder(tmp_path) as other:
         other.send_signal(signal.SIGKILL)
         other.wait()
@@ -75,7 +75,7 @@ def test_a_directory_nobody_has_worked_in_is_free(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "looking leaves nothing"
 
 
-def test_the_lock_is_let_go_of_when_the_work_fails(tmp_path: Path) -> None:
+def test_the_lock_is_released_when_the_work_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyError), hold(tmp_path):
         raise KeyError
     check_free(tmp_path)
@@ -108,7 +108,7 @@ def test_a_session_lasted_until_the_last_thing_it_recorded(
 JOB = Job(number=3, seed=0, params=PARAMS, label="default", confirms=False)
 
 
-def test_what_was_started_reads_back(tmp_path: Path) -> None:
+def test_started_jobs_are_read_back(tmp_path: Path) -> None:
     again = dataclasses.replace(JOB, seed=1, confirms=True)
     log = Log(tmp_path)
     log.append("session", pid=1, host="here")
@@ -139,7 +139,7 @@ def test_what_was_started_reads_back(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_an_event_that_cannot_be_ours_starts_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_impossible_event_is_no_started_job(tmp_path: Path, change: dict[str, Any]) -> None:
     log, fields = Log(tmp_path), {"event": "start", **dataclasses.asdict(JOB)}
     with (tmp_path / LOG).open("a") as file:
         file.write(f"{json.dumps({**fields, **change})}\n{json.dumps([fields])}\n{json.dumps(fields)[:30]}\n")
@@ -155,6 +155,6 @@ def test_an_event_that_cannot_be_ours_starts_nothing(tmp_path: Path, change: dic
         (dataclasses.replace(JOB, number=123456), "trials/123456"),
     ],
 )
-def test_each_training_has_a_folder_of_its_own(job: Job, folder: str) -> None:
+def test_each_training_has_its_own_folder(job: Job, folder: str) -> None:
     assert job.folder == folder
     assert job.key == (job.number, job.seed)

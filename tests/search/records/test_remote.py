@@ -1,4 +1,4 @@
-"""A run directory at a URL: made, gone on with, looked at."""
+"""A run directory at a URL: claimed, resumed, read."""
 
 import json
 import os
@@ -60,12 +60,14 @@ def test_a_place_is_a_folder_or_a_url() -> None:
         ("s3://no-such-bucket/y", "--storage s3://no-such-bucket/y: The specified bucket does not exist"),
     ],
 )
-def test_storage_that_cannot_be_is_one_line(s3: S3, given: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_storage_is_refused_in_one_line(
+    s3: S3, given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["--space", "bert_imdb", "--storage", given]) == cli.USER_ERROR
     assert capsys.readouterr().err == f"frostline: {said}\n"
 
 
-def test_storage_that_does_not_answer_is_one_line(
+def test_storage_that_does_not_answer_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, s3: S3, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(storage, "_LIMIT", 1.0)
@@ -90,7 +92,7 @@ def begun(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return copy_of(url)
 
 
-def test_one_search_has_a_url_and_another_is_told(begun: Path, url: str, store: Store) -> None:
+def test_a_url_belongs_to_one_search_and_another_is_refused(begun: Path, url: str, store: Store) -> None:
     assert store.read("plan.json") == (begun / "plan.json").read_bytes() == b'{"seed": 0}'
     assert store.read("log.jsonl") == (begun / "log.jsonl").read_bytes()
     assert begun.name == "run"
@@ -127,7 +129,7 @@ def test_another_machine_goes_on_and_the_first_one_follows(
     assert [event["event"] for event in read_lines(begun / "log.jsonl")] == ["session", "start", "session"]
 
 
-def test_what_was_never_sent_goes_on_or_is_kept(
+def test_a_state_that_was_never_sent_goes_on_or_is_kept(
     begun: Path, url: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent = (begun / "log.jsonl").read_bytes()
@@ -145,7 +147,7 @@ def test_what_was_never_sent_goes_on_or_is_kept(
     assert (kept / "log.jsonl").read_bytes() == sent + B
 
 
-def test_a_working_copy_that_is_behind_by_now_is_not_gone_on_with(begun: Path, url: str, store: Store) -> None:
+def test_a_working_copy_that_has_become_old_is_refused(begun: Path, url: str, store: Store) -> None:
     store.write("log.jsonl", (begun / "log.jsonl").read_bytes() + C)
     with (
         pytest.raises(ValueError, match="was written by another process just now: try again"),
@@ -155,7 +157,7 @@ def test_a_working_copy_that_is_behind_by_now_is_not_gone_on_with(begun: Path, u
     Lease(store).take()
 
 
-def test_storage_that_stays_away_is_said_with_where_all_is(
+def test_the_warning_about_unsent_files_says_where_they_are(
     begun: Path, url: str, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frostline.search.records.lease.LIMIT", 0.0)  # this process, which had it, is still alive
@@ -171,7 +173,7 @@ def test_storage_that_stays_away_is_said_with_where_all_is(
     assert fetch(url, silent) == begun, "and that is what it does"
 
 
-def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store) -> None:
+def test_a_reading_copy_follows_the_url_and_changes_nothing_there(begun: Path, url: str, store: Store) -> None:
     store.write("study.journal", b"one\n")
     store.write("trials/00000/last.safetensors", b"weights")
     store.write("best/model.safetensors", b"weights")
@@ -195,7 +197,7 @@ def test_looking_follows_and_changes_nothing(begun: Path, url: str, store: Store
         ReadingCopy(f"{url}/best", "--report")
 
 
-def test_the_winner_s_recipe_is_read_from_the_url(begun: Path, url: str, store: Store) -> None:
+def test_the_winners_recipe_is_read_from_the_url(begun: Path, url: str, store: Store) -> None:
     with pytest.raises(ValueError, match=f"^{url} holds no best/recipe.json: has the search in it finished"):
         reading_copy.recipe(url)
     store.write("best/recipe.json", json.dumps({"no": "recipe"}).encode())

@@ -52,5 +52,5 @@ WHY = "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly ex
         ),
     ],
 )
-def test_what_ray_wrote_down_is_one_line_and_one_fault(text: str, reason: str, fault: Fault) -> None:
+def test_an_error_text_of_ray_becomes_one_line_and_one_fault(text: str, reason: str, fault: Fault) -> None:
     assert faults.cause_of(text) == (reason, fault)

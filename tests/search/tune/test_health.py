@@ -3,13 +3,13 @@ import time
 from frostline.search.tune.health import PATIENCE, STRIKES, Health, Waiting
 
 
-def test_a_machine_that_only_loses_is_set_aside_once() -> None:
+def test_a_machine_that_only_loses_trials_is_set_aside_once() -> None:
     health = Health()
     assert [health.lost("bad", others=1) for _ in range(STRIKES + 2)] == [False] * (STRIKES - 1) + [True, False, False]
     assert health.aside == {"bad"}
 
 
-def test_one_that_works_between_is_not() -> None:
+def test_a_machine_that_reports_in_between_is_not_set_aside() -> None:
     health = Health()
     for _ in range(10):
         assert not health.lost("weak", others=1)
@@ -17,18 +17,18 @@ def test_one_that_works_between_is_not() -> None:
     assert not health.aside
 
 
-def test_machines_are_counted_apart() -> None:
+def test_each_machine_is_counted_by_itself() -> None:
     health = Health()
     assert not any(health.lost(f"node{number}", others=9) for number in range(10))
 
 
-def test_the_last_one_is_never_set_aside() -> None:
+def test_the_last_machine_is_never_set_aside() -> None:
     health = Health()
     assert not any(health.lost("only", others=0) for _ in range(10))
     assert health.lost("only", others=1), "but when another has joined"
 
 
-def test_that_nothing_runs_is_said_once_with_since_when() -> None:
+def test_that_no_trial_runs_is_said_once_with_the_time() -> None:
     now = [1_800_000_000.0]
     waiting = Waiting(lambda: now[0])
     said = []
@@ -47,7 +47,7 @@ def test_that_nothing_runs_is_said_once_with_since_when() -> None:
     assert said[3] == time.strftime("%H:%M:%S", time.localtime(1_800_000_101))
 
 
-def test_trials_that_take_longer_to_start_are_given_longer() -> None:
+def test_trials_that_start_slowly_get_more_time() -> None:
     now = [0.0]
     waiting = Waiting(lambda: now[0], patience=3 * PATIENCE)
     said = []
