@@ -18,6 +18,7 @@ from frostline import spaces
 from frostline.search.plan.options import Options, place
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
+from frostline.trainables._imports import quick_imports
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -209,7 +210,8 @@ def planned(
         from frostline.search.records.log import check_free
 
         check_free(run)  # before torch is imported
-    from frostline.search.plan import resolve as planning
+    with quick_imports():
+        from frostline.search.plan import resolve as planning
 
     return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
 
@@ -246,7 +248,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
     for line in lines:
         console.print(line, markup=False)
 
-    from frostline.search import tuner
+    with quick_imports():
+        from frostline.search import tuner
 
     try:
         return tuner.run(plan, corpus, console, command)

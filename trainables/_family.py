@@ -15,6 +15,7 @@ from frostline.spaces import Data, Metric, Recipe
 from frostline.spaces._catalog import names_in
 from frostline.trainables import _freezing
 from frostline.trainables._freezing import Block
+from frostline.trainables._imports import quick_imports
 from frostline.trainables.data import model_files, tables
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus, Rows
 
@@ -291,7 +292,8 @@ def load(name: str) -> Family:
     """
     if name not in names():
         raise ValueError(f"unknown family {name!r}; families are {', '.join(names())}")
-    family = getattr(importlib.import_module(f"frostline.trainables.{name}"), "FAMILY", None)
+    with quick_imports():
+        family = getattr(importlib.import_module(f"frostline.trainables.{name}"), "FAMILY", None)
     if not isinstance(family, Family):
         raise ValueError(f"trainables/{name}.py defines no FAMILY")
     return family

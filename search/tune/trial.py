@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import ray.tune
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
 
-from frostline.search.tune import groups
+from frostline.trainables._imports import quick_imports
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -22,9 +20,16 @@ def run_trial(config: dict[str, Any]) -> None:
             where a trial has several workers.
     """
     if config["setup"]["workers"] > 1:
+        with quick_imports():
+            from frostline.search.tune import groups
+
         groups.run(config, ray.tune.report)
         return
-    from frostline.trainables.slot import worker as slot_worker  # a slot with workers need not load it
+    with quick_imports():  # here, since a slot with workers does not need them
+        from ray.train import ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from frostline.trainables.slot import worker as slot_worker
 
     TorchTrainer(
         slot_worker.train,
