@@ -16,6 +16,29 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
 prepare_environment()  # before any test module imports Ray
 
+_LONGEST = ("shared Ray", "test_nodes.py", "test_s3.py", "test_chaos.py", "test_full_disk.py", "test_search.py")
+"""Groups that start first: else one process would still be at them when the others have nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Choose which tests run in the same process, one after the other, and which groups start first.
+
+    Tests that share a Ray are one group: it starts once, and no test with a cluster of its own meets it. Of the others
+    each file is a group: its fixtures are made once.
+    """
+
+    def group(item: pytest.Item) -> str:
+        return "shared Ray" if "ray_here" in getattr(item, "fixturenames", ()) else item.path.name
+
+    def place(item: pytest.Item) -> int:
+        whole = item.path.parent.name == "integration" and group(item) in _LONGEST
+        return _LONGEST.index(group(item)) if whole else len(_LONGEST)
+
+    items.sort(key=place)
+    for item in items:
+        folder = "" if group(item) == "shared Ray" else f"{item.path.parent.name}/"
+        item.add_marker(pytest.mark.xdist_group(folder + group(item)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,11 +51,20 @@ class Outcome:
     """Bytes of the run directory, the most that was seen."""
 
 
+def launch(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the search as a user does. Its output goes to a file, not to a pipe: nobody reads while it runs."""
+    command = [sys.executable, str(ROOT / "search" / "run.py"), *arguments]
+    with log.open("a") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+
 class Chaos:
     """One search under fire."""
 
-    def __init__(self, folder: Path, seed: int, trials: int, epochs: int) -> None:
-        self._rng = random.Random(seed)
+    def __init__(
+        self, folder: Path, seed: int, trials: int, epochs: int, launch: Callable[[Sequence[str], Path], Any] = launch
+    ) -> None:
+        self._rng, self._launch = random.Random(seed), launch
         model, table = tiny.make_model(folder / "model", layers=4), tiny.write_csv(folder / "t.csv", tiny.rows(1100))
         self.outcome = Outcome(run=folder / "runs" / "chaos", trials=trials)
         self._first = [
@@ -62,7 +72,7 @@ class Chaos:
             *("--storage", str(folder / "runs"), "--name", "chaos", "--trials", str(trials), "--epochs", str(epochs)),
             *("--checkpoint-every", "0.2"),
         ]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Any = None
         self._more: list[str] = []
         self.log = folder / "output.log"
 
@@ -80,7 +90,7 @@ class Chaos:
         while self._process.poll() is None:
             self._measure()
             time.sleep(0.1)
-        assert self._process.returncode == 0, self.log.read_text()[-3000:]
+        assert self._process.poll() == 0, self.log.read_text()[-3000:]
         return self.outcome
 
     def _start(self) -> None:
@@ -89,12 +99,9 @@ class Chaos:
         made = (self.outcome.run / "plan.json").exists()
         arguments = ["--resume", str(self.outcome.run), *self._more] if made else self._first
         self._more = []
-        with self.log.open("a") as log:  # not a pipe: nobody reads while it runs
+        with self.log.open("a") as log:
             log.write(f"--- session {self.outcome.sessions}\n")
-            log.flush()
-            self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / "search" / "run.py"), *arguments], stdout=log, stderr=subprocess.STDOUT
-            )
+        self._process = self._launch(arguments, self.log)
         self.outcome.sessions += 1
         self._marks = self._mark()
 

@@ -1,20 +1,29 @@
 """Fixtures of the tests that run a whole thing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.browser import browser
+from tests.integration.searches import Searches
 
 __all__ = ["browser"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole searches go one after the other, in one of pytest's processes.
+@pytest.fixture(scope="session")
+def searches(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Searches:
+    """Starts searches on the Ray that all tests share."""
+    return Searches(tmp_path_factory.mktemp("runs"), tiny_model, tiny_csv)
 
-    It has one Ray at a time: the tests with a cluster of their own go before those that share one.
-    """
-    items.sort(key=lambda item: item.path.name != "test_nodes.py")
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("searches"))
+
+@pytest.fixture(scope="session")
+def asked() -> dict[str, Any]:
+    """Options of `finished`."""
+    return {"trials": 8, "concurrent": 1, "seed": 5}
+
+
+@pytest.fixture(scope="session")
+def finished(searches: Searches, asked: dict[str, Any]) -> dict[str, Any]:
+    """One finished search, one trial at a time. Tests look at it; a test that changes a run directory takes a copy."""
+    return searches.start("finished", **asked)

@@ -33,7 +33,7 @@ def space(tiny_model: Path, tiny_csv: Path) -> fl.Space:
 def test_a_search_runs_from_python_and_goes_on(
     ray_here: None, space: fl.Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = fl.search(space, storage=tmp_path, name="r", wandb="off")
+    summary = fl.search(space, storage=tmp_path, name="r", wandb="off", concurrent=1)
     out = capsys.readouterr().out
     assert (summary["space"], summary["run"]) == ("mine", str(tmp_path / "r"))
     assert "trial 0 starts: default" in out
@@ -44,6 +44,6 @@ def test_a_search_runs_from_python_and_goes_on(
 
     with pytest.raises(ValueError, match="no file in spaces/"):
         fl.resume(tmp_path / "r", trials="+1")
-    more = fl.resume(tmp_path / "r", space=space, trials="+1", quiet=True)
+    more = fl.resume(tmp_path / "r", space=space, trials="+1", concurrent=1, quiet=True)
     assert sum(more["counts"].values()) == 3
     assert capsys.readouterr().out == ""

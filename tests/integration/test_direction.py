@@ -41,12 +41,12 @@ def searched(
     storage = tmp_path_factory.mktemp("direction")
     options = Options(
         space="bert_imdb", profile="small", model=str(tiny_model), dataset=str(tiny_csv), storage=storage,
-        name="loss", trials=4, confirm_recipes=1, confirm_seeds=2, wandb="off",
+        name="loss", trials=4, concurrent=1, confirm_recipes=1, confirm_seeds=2, wandb="off",
     )  # fmt: skip
     plan, corpus = planning.resolve(options, space_by("loss"))
     planning.claim(plan)
     first = run(plan, corpus)
-    again, corpus = planning.resume(plan.place.run, Options(space="", trials="+2"), space_by("loss"))
+    again, corpus = planning.resume(plan.place.run, Options(space="", trials="+2", concurrent=1), space_by("loss"))
     return {**run(again, corpus), "first": first, "plan": again}
 
 

@@ -218,7 +218,7 @@ def test_nothing_is_lost_when_nodes_are_taken_or_die_and_others_join(
 def test_a_node_that_joins_is_used_and_a_node_that_can_train_nothing_is_set_aside(
     nodes: Nodes, search: Callable[..., dict[str, Any]], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("health", "hooks"):  # each strike takes some 6 s, the start of a process
+    for module in ("health", "hooks"):  # each strike costs the start of a process, some 6 s
         monkeypatch.setattr(f"frostline.search.tune.{module}.STRIKES", 1)
     nodes.join()
     nodes.join(FROSTLINE_CACHE="/proc/nothing-can-be-made-here")

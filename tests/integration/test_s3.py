@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,11 +20,11 @@ from frostline.search.records.journal import read_lines
 from frostline.search.records.mirror import RECORDS
 from frostline.search.records.trials import Outcome
 from frostline.trainables._storage import Store
+from tests.integration.drivers import Driver
 from tests.s3 import S3, s3, s3_server, store, url
 
 __all__ = ["s3", "s3_server", "store", "url"]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT = 120.0
 """Seconds for one session of the search."""
 EPOCHS = 16
@@ -39,23 +37,19 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.cache = folder
         folder.mkdir()
-        self._said = (folder / "said.txt").open("w+")
+        self._said = folder / "said.txt"
 
-    def search(self, *arguments: str) -> "subprocess.Popen[str]":
+    def search(self, *arguments: str) -> Driver:
         """Start a session."""
-        command = [sys.executable, str(ROOT / "search" / "run.py"), *arguments]
-        environment = {**os.environ, "FROSTLINE_CACHE": str(self.cache)}
-        return subprocess.Popen(
-            command, stdout=self._said, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
-        )
+        return Driver(*arguments, out=self._said, err=self._said, FROSTLINE_CACHE=str(self.cache))
 
     @property
     def said(self) -> str:
         """All that it has printed."""
-        return Path(self._said.name).read_text()
+        return self._said.read_text()
 
 
-def wait_for(what: Callable[[], Any], running: "subprocess.Popen[str]", machine: Machine) -> None:
+def wait_for(what: Callable[[], Any], running: Driver, machine: Machine) -> None:
     over = time.monotonic() + LIMIT
     while not what():
         assert running.poll() is None, machine.said
@@ -91,7 +85,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     assert "lock.json" in left, "it had no time to let go of it"
     before = (store.read("trials.jsonl") or b"").splitlines()
 
-    running = second.search("--resume", url)
+    running = second.search("--resume", url, "--concurrent", "1")
     try:
         wait_for(lambda: len(re.findall(r"trial \d+ epoch ", second.said)) >= 2, running, second)
         s3.stop()

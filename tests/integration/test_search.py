@@ -1,65 +1,29 @@
 """Whole searches on a tiny model: real Ray, real Optuna, real torch. One Ray for all that can share it."""
 
-import io
 import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
 
 from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import parameters
-from frostline.search.plan import resolve as planning
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
-from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Recipe
 from tests import tiny
+from tests.integration.drivers import Driver
+from tests.integration.searches import Searches
 from tests.search.altered import altered
 from tests.search.plan.test_models import space_of
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-Search = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Search:
-    """Run a search in this process with changed options; its summary, and what it printed as `printed`."""
-    storage = tmp_path_factory.mktemp("runs")
-
-    def run(change: Callable[[Plan], Plan] = lambda plan: plan, **options: Any) -> dict[str, Any]:
-        from frostline.search import tuner
-
-        given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": storage}
-        given |= {"confirm_recipes": 0, **options}
-        space = given.pop("searched", None)
-        plan, corpus = planning.resolve(Options(space="bert_imdb", **given), space)
-        plan = change(plan)
-        planning.claim(plan)
-        text = io.StringIO()
-        found = tuner.run(plan, corpus, Console(file=text, width=200))
-        return {**found, "printed": text.getvalue()}
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(search: Search) -> dict[str, Any]:
-    """One search with one trial at a time, looked at by many tests."""
-    return search(name="finished", trials=8, concurrent=1, seed=5)
 
 
 def study_of(found: dict[str, Any]) -> optuna.Study:
@@ -163,8 +127,10 @@ def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
     assert f"{finished['best']['number']:05d}" in kept
 
 
-def test_the_same_seed_gives_the_same_recipes_and_the_same_scores(search: Search, finished: dict[str, Any]) -> None:
-    again = search(name="again", trials=8, concurrent=1, seed=5)
+def test_the_same_seed_gives_the_same_recipes_and_the_same_scores(
+    searches: Searches, asked: dict[str, Any], finished: dict[str, Any]
+) -> None:
+    again = searches.start("again", **asked)
 
     def told(found: dict[str, Any]) -> list[tuple[Any, ...]]:
         volatile = {"peak_memory_mb"}
@@ -181,13 +147,13 @@ def test_the_same_seed_gives_the_same_recipes_and_the_same_scores(search: Search
     assert again["test"] == finished["test"]
 
 
-def test_two_slots_share_the_trials(search: Search) -> None:
-    found = search(name="two", trials=6)
+def test_two_slots_share_the_trials(searches: Searches) -> None:
+    found = searches.start("two", trials=6)
     assert len({line["pid"] for line in lines_of(found)}) == 2
     assert "6 of 6 done" in found["printed"]
 
 
-def test_a_warm_slot_does_not_grow(search: Search) -> None:
+def test_a_warm_slot_does_not_grow(searches: Searches) -> None:
     def same_recipe(plan: Plan) -> Plan:
         one = optuna.distributions.CategoricalDistribution((16,))
         fixed = {
@@ -197,7 +163,7 @@ def test_a_warm_slot_does_not_grow(search: Search) -> None:
         depth = optuna.distributions.IntDistribution(0, 0)
         return altered(plan, recipes={}, distributions={**fixed, "batch_size": one, "frozen_layers": depth})
 
-    found = search(same_recipe, name="grow", trials=10, concurrent=1, epochs=1)
+    found = searches.start("grow", change=same_recipe, trials=10, concurrent=1, epochs=1)
     trials = trial_records.read(Path(found["run"]) / "trials.jsonl")
     peaks = [trial.reports[-1].metrics["peak_memory_mb"] for trial in trials]
     assert len(peaks) == 10
@@ -205,9 +171,9 @@ def test_a_warm_slot_does_not_grow(search: Search) -> None:
     assert peaks[9] < 1.1 * peaks[2]
 
 
-def test_the_model_is_searched_too(search: Search, tmp_path: Path) -> None:
+def test_the_model_is_searched_too(searches: Searches, tmp_path: Path) -> None:
     small, large = tiny.make_model(tmp_path / "small"), tiny.make_model(tmp_path / "large", layers=4)
-    found = search(name="models", trials=8, concurrent=1, model=None, searched=space_of(small, large))
+    found = searches.start("models", space=space_of(small, large), trials=8, concurrent=1, model=None)
     blocks = {str(small): 3, str(large): 5}
     records = trial_records.read(Path(found["run"], "trials.jsonl"))
     assert {record.params["model"] for record in records} == set(blocks), "one process trained both"
@@ -220,7 +186,7 @@ def test_the_model_is_searched_too(search: Search, tmp_path: Path) -> None:
     assert found["test"] is not None
 
 
-def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model: Path, tmp_path: Path) -> None:
+def test_when_every_trial_fails_the_reasons_are_kept(searches: Searches, tiny_model: Path, tmp_path: Path) -> None:
     import shutil
 
     import torch
@@ -232,7 +198,7 @@ def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model:
     save_file(
         {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()}, broken / "model.safetensors"
     )
-    found = search(name="broken", trials=3, model=str(broken))
+    found = searches.start("all-fail", trials=3, concurrent=1, model=str(broken))
     assert found["counts"] == {**dict.fromkeys(Outcome, 0), "failed": 3}
     assert (found["best"], found["test"]) == (None, None)
     assert [trial.state for trial in study_of(found).trials] == [TrialState.FAIL] * 3
@@ -241,30 +207,35 @@ def test_when_every_trial_fails_the_reasons_are_kept(search: Search, tiny_model:
     assert not Path(found["run"], "best").exists()
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "search" / "run.py"), "--space", "bert_imdb", *arguments]
+class Run:
+    """A search that runs in a process of its own, and what it prints."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._out, self._err = folder / "out.txt", folder / "err.txt"
+        self.process = Driver("--space", "bert_imdb", *arguments, out=self._out, err=self._err, cwd=folder)
+
+    @property
+    def printed(self) -> tuple[str, str]:
+        """Its output and its messages so far."""
+        return self._out.read_text(), self._err.read_text()
 
 
 def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     tiny_model: Path, tiny_csv: Path, tmp_path: Path
 ) -> None:
     """Run from another directory, as JSON; one slot's process is killed on the way."""
-    process = subprocess.Popen(
-        command(
-            *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv), "--json"),
-            *("--trials", "4", "--storage", str(tmp_path / "runs"), "--name", "killed", "--confirm", "0"),
-            *("--epochs", "12", "--checkpoint-every", "0"),
-        ),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    run = Run(
+        tmp_path,
+        *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv), "--json"),
+        *("--trials", "4", "--storage", str(tmp_path / "runs"), "--name", "killed", "--confirm", "0"),
+        *("--epochs", "12", "--checkpoint-every", "0"),
     )
     records = tmp_path / "runs" / "killed" / "trials.jsonl"
-    first = _first_report(records, process)
+    first = _first_report(records, run)
     os.kill(first["pid"], signal.SIGKILL)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
+    code = run.process.wait(240)
+    out, err = run.printed
+    assert code == 0, err
     found = json.loads(out)
     assert found == json.loads((records.parent / "summary.json").read_text())
     trials = trial_records.read(records)
@@ -281,11 +252,11 @@ def test_a_trial_whose_process_dies_goes_on_and_the_sampler_never_hears_of_it(
     assert "trial 0 starts" in err
 
 
-def _first_report(records: Path, process: "subprocess.Popen[str]", whole: bool = False) -> dict[str, Any]:
+def _first_report(records: Path, run: Run, whole: bool = False) -> dict[str, Any]:
     """The first report on record; the first on the whole validation slice where `whole`."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
+        assert run.process.poll() is None, run.printed
         if records.exists() and (text := records.read_text()).endswith("\n"):
             reports = [json.loads(line) for line in text.splitlines()]
             if found := [report for report in reports if not (whole and report["partial"])]:
@@ -295,21 +266,18 @@ def _first_report(records: Path, process: "subprocess.Popen[str]", whole: bool =
 
 
 def test_ctrl_c_ends_within_seconds_and_keeps_what_was_found(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(
-            *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)),
-            *("--trials", "500", "--storage", str(tmp_path), "--name", "stopped"),
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    run = Run(
+        tmp_path,
+        *("--profile", "small", "--model", str(tiny_model), "--dataset", str(tiny_csv)),
+        *("--trials", "500", "--storage", str(tmp_path), "--name", "stopped"),
     )
-    _first_report(tmp_path / "stopped" / "trials.jsonl", process, whole=True)
+    _first_report(tmp_path / "stopped" / "trials.jsonl", run, whole=True)
     started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    run.process.send_signal(signal.SIGINT)
+    code = run.process.wait(60)
+    out, err = run.printed
     assert time.monotonic() - started < 10
-    assert process.returncode == 130, err
+    assert code == 130, err
     assert "Interrupted: these are the results so far" in out
     assert "winner: trial" in out
     found = json.loads((tmp_path / "stopped" / "summary.json").read_text())

@@ -23,7 +23,7 @@ from frostline.search.records.trials import Outcome, Records
 from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Limits, Tracker
 from tests.fake_wandb import FakeRun, FakeWandb
-from tests.integration.test_resume import Searches
+from tests.integration.searches import Searches
 from tests.search.altered import altered
 from tests.search.made import job, line
 
@@ -304,7 +304,16 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
     killer = threading.Thread(target=kill)
     killer.start()
     with searches.interrupted_after("seen", 4):
-        found = searches.start("seen", trials=6, concurrent=1, epochs=4, retries=0, wandb="online", prefix_cache="off")
+        found = searches.start(
+            "seen",
+            trials=6,
+            concurrent=1,
+            epochs=4,
+            retries=0,
+            wandb="online",
+            prefix_cache="off",
+            checkpoint_every=0.0,
+        )
     killer.join()
     assert found["interrupted"]
     assert {run.state for run in server.runs.values()} >= {"failed", "preempted"}

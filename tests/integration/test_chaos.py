@@ -1,0 +1,20 @@
+"""A search that is killed at random moments and goes on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import chaos
+from tests.integration.drivers import Driver
+
+
+def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
+    """The short form of `python -m tests.bench.chaos`."""
+
+    def launch(arguments: Sequence[str], log: Path) -> Driver:
+        return Driver(*arguments, out=log, err=log)
+
+    run = chaos.Chaos(tmp_path, seed=2, trials=7, epochs=5, launch=launch)
+    outcome = run.run(kills=1)
+    assert len(outcome.kills) == 1
+    chaos.check(outcome)
+    assert not list(outcome.run.glob("*/*/last.safetensors"))
