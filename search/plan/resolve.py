@@ -24,6 +24,7 @@ from frostline.search.plan.models import ModelPlan, Sources
 from frostline.search.plan.options import Options, adjusted, changed, size
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.prefix import Caching
+from frostline.search.plan.remarks import remarks
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import folder as run_folder
 from frostline.search.records import remote, storage
@@ -34,9 +35,6 @@ from frostline.spaces import Profile, Recipe, Space
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
     from frostline.trainables.data.corpus import Corpus
-
-_NAMED, _IMBALANCED = 3, 1.5
-"""Unreadable inputs that are named; times by which the largest class may exceed the smallest before a user is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,22 +292,6 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         wandb=request.wandb,
     )
     return plan, corpus
-
-
-def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
-    """What a user should know of the data: what could not be read, classes of very different size, how it is kept."""
-    sentences = []
-    if corpus.skipped:
-        more = ", ..." if len(corpus.skipped) > _NAMED else ""
-        inputs = "input" if len(corpus.skipped) == 1 else "inputs"
-        sentences.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
-    labels = corpus.labels["train"].tolist()
-    counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
-    (fewest, rare), (most, common) = counts[0], counts[-1]
-    if most > _IMBALANCED * fewest:
-        ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
-        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
-    return tuple(dict.fromkeys([*sentences, *family_remarks]))
 
 
 def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:

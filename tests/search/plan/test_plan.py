@@ -15,6 +15,7 @@ from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
+from frostline.search.plan.remarks import remarks
 from frostline.search.records.log import Job, Log
 from frostline.spaces import Recipe, bert_imdb
 from frostline.trainables import _family
@@ -375,11 +376,11 @@ def _corpus(labels: list[int], skipped: tuple[str, ...] = ()) -> Any:
 
 
 def test_remarks_tell_of_what_is_left_out_and_of_classes_out_of_balance() -> None:
-    assert planning.remarks(_corpus([0, 1, 0, 1, 0]), ()) == ()
-    assert planning.remarks(_corpus([0, 0, 0, 0, 1]), ["kept", "kept"]) == (
+    assert remarks(_corpus([0, 1, 0, 1, 0]), ()) == ()
+    assert remarks(_corpus([0, 0, 0, 0, 1]), ["kept", "kept"]) == (
         "the classes are out of balance: 'cat' has 4.0 times as many training examples as 'dog'",
         "kept",
     )
-    assert "'cat' has training examples, none has 'dog'" in planning.remarks(_corpus([0, 0]), ())[0]
-    skipped = planning.remarks(_corpus([0, 1], ("a", "b", "c", "d")), ())
+    assert "'cat' has training examples, none has 'dog'" in remarks(_corpus([0, 0]), ())[0]
+    skipped = remarks(_corpus([0, 1], ("a", "b", "c", "d")), ())
     assert skipped == ("4 inputs cannot be read: a, b, c, ...",)
