@@ -13,7 +13,7 @@ from frostline.trainables import _family
 
 
 def _blocks(profile: spaces.Profile) -> dict[str, int]:
-    """13, as bert-base has; any number would do."""
+    """13 blocks a model, as bert-base has. Any number would do."""
     return dict.fromkeys(profile.models or (profile.model,), 13)
 
 
@@ -32,7 +32,7 @@ def test_its_family_exists(space: spaces.Space) -> None:
     assert space.family in _family.names()
 
 
-def test_it_searches_what_every_fine_tuning_has(space: spaces.Space) -> None:
+def test_it_searches_the_parameters_of_every_fine_tuning(space: spaces.Space) -> None:
     depth = "frozen_fraction" if space.full.models else "frozen_layers"
     assert {"learning_rate", "batch_size", depth, "weight_decay"} <= set(space.parameters)
     assert space.parameters["learning_rate"].log

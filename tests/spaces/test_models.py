@@ -21,7 +21,7 @@ def space(*taken: str, full: Profile = BOTH, small: Profile = BOTH) -> Space:
     return Space(name="s", summary="", family="f", parameters=parameters, recipes={}, full=full, small=small)
 
 
-def test_its_depth_is_a_fraction_and_only_its() -> None:
+def test_only_a_space_over_models_searches_the_depth_as_a_fraction() -> None:
     assert space().small.models == ("a", "b")
     with pytest.raises(ValueError, match="with the models a, b the frozen depth of s is searched as frozen_fraction"):
         space("frozen_layers")

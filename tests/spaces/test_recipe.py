@@ -41,7 +41,7 @@ def test_json_keeps_the_whole_budget_and_the_metric(budget: Budget) -> None:
     assert (again.budget, again.metric) == (budget, "f1")
 
 
-def test_json_of_before_time_budgets_and_confirmation_is_read() -> None:
+def test_json_from_before_time_budgets_and_confirmation_is_read() -> None:
     """A field that a recipe lacks has its default."""
     recipe = Recipe(**GOOD)
     fields = json.loads(recipe.to_json())
@@ -67,7 +67,7 @@ def test_json_of_before_time_budgets_and_confirmation_is_read() -> None:
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_what_a_search_may_spend_does_not_decide_how_a_recipe_is_trained(changes: dict[str, Any]) -> None:
+def test_the_budget_of_the_search_does_not_decide_how_a_recipe_is_trained(changes: dict[str, Any]) -> None:
     recipe = Recipe(**GOOD)
     other = dataclasses.replace(recipe, budget=dataclasses.replace(recipe.budget, **changes))
     assert other != recipe
@@ -111,13 +111,13 @@ def test_another_augmentation_is_refused(augmentation: str) -> None:
         Recipe(**{**GOOD, "augmentation": augmentation})
 
 
-def test_what_is_drawn_anew_in_each_epoch_is_not_read_from_the_cache() -> None:
+def test_augmented_inputs_are_not_read_from_the_cache() -> None:
     with pytest.raises(ValueError, match="cached_layers needs the same input"):
         Recipe(**{**GOOD, "frozen_layers": 2, "cached_layers": 1, "augmentation": "light"})
 
 
-def test_every_field_was_asked() -> None:
-    """A new field of a recipe takes its place in one of the two tests above."""
+def test_every_field_is_in_one_of_the_two_tests() -> None:
+    """A new field of a recipe belongs in one of the two tests above."""
     decides = json.loads(Recipe(**GOOD).training())
     assert set(decides) == {field.name for field in dataclasses.fields(Recipe)} == {*GOOD, *_DEFAULTED}
     assert decides["budget"] == {"epochs": 1}
@@ -150,7 +150,7 @@ def test_an_impossible_recipe_is_refused_with_its_value(field: str, value: float
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"data": {}, "budget": {}}', "not json"])
-def test_what_is_no_recipe_is_refused(text: str) -> None:
+def test_json_that_is_not_a_recipe_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Recipe.from_json(text)
 

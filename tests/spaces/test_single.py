@@ -1,4 +1,4 @@
-"""The space of one point: a recipe that is trained again."""
+"""The space of a single recipe, to train it again."""
 
 import dataclasses
 from typing import Any
@@ -45,7 +45,7 @@ def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "full"])
-def test_what_is_bound_of_it_is_trained_like_the_recipe(single: Space, name: str) -> None:
+def test_its_recipe_is_trained_like_the_original(single: Space, name: str) -> None:
     profile = single.profile(name)
     bound: dict[str, Any] = {"family": single.family, "model": profile.model, "data": profile.data}
     (values,) = single.recipes.values()

@@ -1,4 +1,4 @@
-"""Small text encoders, one of each kind that is trained most."""
+"""Small text encoders, one of each common kind."""
 
 import transformers
 
@@ -6,7 +6,7 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 
 def configs() -> list[transformers.PretrainedConfig]:
-    """Their configurations, new ones at each call: a model writes into its own."""
+    """Their configurations, fresh at each call, since a model changes its own."""
     return [
         transformers.BertConfig(**SIZES),
         transformers.RobertaConfig(**SIZES, max_position_embeddings=16),

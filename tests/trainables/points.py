@@ -1,4 +1,4 @@
-"""The loop's view of a task, on the smallest of data and models: two clouds of points and two layers."""
+"""The smallest task for the loop: two clouds of points and a model of two layers."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class Points(Examples):
 
 
 class Linear(TextClassification):
-    """The loop's view of a family, on the simplest of models."""
+    """The smallest family for the loop."""
 
     def blocks(self, model: nn.Module) -> list[list[nn.Module]]:
         return [[model[0]]]
@@ -62,7 +62,7 @@ def fit(
     family: Linear | None = None,
     **options: Any,
 ) -> list[training.Report]:
-    """Train on a CPU; `options` go to `_loop.fit`. Without a model of the caller's one is drawn from the seed."""
+    """Train on a CPU; `options` go to `loop.fit`. Without a model, one is drawn from the recipe's seed."""
     model, reports = model or build(recipe.seed), list[training.Report]()
     given = {"report_at": report_at, "device": CPU, "report": reports.append, **options}
     loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
@@ -75,7 +75,7 @@ def weights(model: nn.Module) -> Weights:
 
 
 def assert_equal(one: Weights, other: Weights) -> None:
-    """To the bit."""
+    """Assert that two copies are equal to the bit."""
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
@@ -83,9 +83,9 @@ def assert_equal(one: Weights, other: Weights) -> None:
 def rates(steps: int, **changes: Any) -> list[float]:
     """Learning rate of each step."""
     optimizer, schedule = optim.build(nn.Linear(2, 2), recipe(**changes), steps)
-    found = []
+    values = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
+        values.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return found
+    return values

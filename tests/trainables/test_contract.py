@@ -86,7 +86,7 @@ def test_a_depth_the_model_lacks_is_refused(case: Case) -> None:
         _freezing.freeze(model, case.family.blocks(model), case.info.blocks + 1)
 
 
-def test_what_is_frozen_does_not_change_and_the_rest_does(case: Case) -> None:
+def test_frozen_parameters_do_not_change_and_the_others_do(case: Case) -> None:
     model = case.build()
     depth = case.info.blocks - 1
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -109,7 +109,7 @@ def test_the_same_trial_twice_is_the_same_to_the_bit(case: Case) -> None:
 
 @pytest.mark.parametrize("step", [3, 11])
 def test_interrupted_within_an_epoch_it_ends_the_same_to_the_bit(case: Case, tmp_path: Path, step: int) -> None:
-    """8 steps an epoch; what goes on has another head and another random state, as a fresh process has."""
+    """8 steps an epoch. It goes on with another head and random state, as a fresh process does."""
     path, budget = tmp_path / "last.safetensors", Budget(trials=1, epochs=2, first_rung=1)
     recipe, points = case.recipe(frozen_layers=1, budget=budget), {"report_at": (0.5, 1.0, 1.6, 2.0)}
     whole, gone_on, count = case.build(), case.build(seed=9), 0
@@ -133,7 +133,7 @@ def test_the_head_comes_from_the_seed(case: Case) -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_batches_hold_the_examples_asked_for(case: Case) -> None:
+def test_batches_hold_the_requested_examples(case: Case) -> None:
     examples = case.family.open(case.entry, "validation")
     model = case.build().eval()
     order = by_length(examples.lengths, 7)
@@ -146,10 +146,10 @@ def test_batches_hold_the_examples_asked_for(case: Case) -> None:
 
 
 def test_it_scores_exactly_the_metrics_that_it_declares(case: Case) -> None:
-    found = evaluation.evaluate(case.build(), case.family, case.family.open(case.entry, "validation"), CPU)
-    assert list(found) == [metric.name for metric in case.family.metrics]
-    assert [case.family.metric(name).name for name in found] == list(found)
-    choices = ", ".join(found)
+    scores = evaluation.evaluate(case.build(), case.family, case.family.open(case.entry, "validation"), CPU)
+    assert list(scores) == [metric.name for metric in case.family.metrics]
+    assert [case.family.metric(name).name for name in scores] == list(scores)
+    choices = ", ".join(scores)
     with pytest.raises(ValueError, match=f"metric 'f1_score' is not one that {case.name} reports: {choices}"):
         case.family.metric("f1_score")
 
@@ -162,7 +162,7 @@ def test_its_baselines_are_scored_in_every_metric(case: Case) -> None:
             assert all(math.isfinite(value) for value in scores.values()), split
 
 
-def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_only_trained_parameters_and_restores_them(case: Case, tmp_path: Path) -> None:
     model = case.build()
     recipe = case.recipe(frozen_layers=case.info.blocks)
     reports = case.fit(model, recipe)
@@ -172,15 +172,15 @@ def test_a_checkpoint_holds_only_what_trains_and_brings_it_back(case: Case, tmp_
     other = case.build(seed=9)
     _freezing.freeze(other, case.family.blocks(other), recipe.frozen_layers)
     checkpoints.load(other, path)
-    found = evaluation.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
-    assert found["accuracy"] == reports[-1].metrics["accuracy"]
-    assert found["loss"] == pytest.approx(reports[-1].metrics["loss"], abs=1e-6)
+    scores = evaluation.evaluate(other, case.family, case.family.open(case.entry, "validation"), CPU)
+    assert scores["accuracy"] == reports[-1].metrics["accuracy"]
+    assert scores["loss"] == pytest.approx(reports[-1].metrics["loss"], abs=1e-6)
     _freezing.freeze(other, case.family.blocks(other), 0)
     with pytest.raises(ValueError, match="does not belong to this model"):
         checkpoints.load(other, path)
 
 
-def test_the_prepared_entry_is_found_again_and_another_setting_is_another(case: Case) -> None:
+def test_a_prepared_entry_is_reused_and_another_setting_makes_another(case: Case) -> None:
     assert case.family.prepare(case.model_folder, case.data, case.corpus) == case.entry
     smaller = dataclasses.replace(case.data, max_length=8, image_size=24)
     assert case.family.prepare(case.model_folder, smaller, case.corpus) != case.entry

@@ -1,4 +1,4 @@
-"""What only this family does: augmentation, frozen batch norm, dropout, the exported transform."""
+"""The parts that only this family has: augmentation, frozen batch norm, dropout, the exported transform."""
 
 from pathlib import Path
 
@@ -70,13 +70,13 @@ def test_frozen_batch_norm_keeps_its_statistics_to_the_bit_and_the_rest_moves(
     assert model.layer4.training
 
 
-def test_where_batch_norm_trains_a_batch_is_not_cut_up(made: tuple[Path, Data, Corpus, Path]) -> None:
+def test_a_batch_is_not_split_if_batch_norm_trains(made: tuple[Path, Data, Corpus, Path]) -> None:
     assert _fit(made, _recipe(made[1]))[1][0].micro_batch == 16
     assert _fit(made, _recipe(made[1], frozen_layers=5))[1][0].micro_batch == 8
 
 
 @pytest.mark.parametrize("augmentation", ["light", "randaugment-9"])
-def test_augmented_pictures_are_other_ones_at_each_look_and_the_seed_decides(
+def test_augmented_pictures_differ_at_each_read_and_come_from_the_seed(
     made: tuple[Path, Data, Corpus, Path], augmentation: str
 ) -> None:
     plain = FAMILY.open(made[3], "train")
@@ -93,7 +93,7 @@ def test_augmented_pictures_are_other_ones_at_each_look_and_the_seed_decides(
     assert _fit(made, _recipe(made[1], augmentation=augmentation))[1][0].metrics["accuracy"] >= 0
 
 
-def test_dropout_is_what_the_recipe_says_and_the_models_own_where_it_says_nothing(tmp_path: Path) -> None:
+def test_dropout_is_the_recipes_or_else_the_models_own(tmp_path: Path) -> None:
     folder = tiny.make_vision_model(tmp_path / "model", "efficientnet_b0")  # its own: 0.2
     model, data = FAMILY.build(folder, 2).train(), Data(source="x")
     head, inputs = head_of(model)[1], torch.ones(64, 1280)
@@ -120,13 +120,13 @@ def test_macro_f1_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(50, 4, generator=generator), torch.randint(0, 3, (50,), generator=generator)
     logits[:, 3] = -9  # a class that is neither there nor predicted
-    found = FAMILY.score(logits, labels)
-    assert found["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
-    assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    scores = FAMILY.score(logits, labels)
+    assert scores["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(1), average="macro"))
+    assert scores["accuracy"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
 
 
 @pytest.mark.parametrize("kind", ["torchvision", "timm"])
-def test_a_prediction_of_the_export_is_the_trials(
+def test_the_export_predicts_what_the_trained_model_does(
     made: tuple[Path, Data, Corpus, Path], kind: str, tmp_path: Path
 ) -> None:
     model_folder, data, corpus, entry = made

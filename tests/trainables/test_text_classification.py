@@ -53,17 +53,17 @@ def test_the_blocks_of_every_encoder_are_its_embeddings_and_its_layers(
     ],
     ids=lambda value: getattr(value, "model_type", ""),
 )
-def test_what_every_layer_reads_is_frozen_with_the_first_block(
+def test_parameters_that_every_layer_reads_are_frozen_with_the_first_block(
     config: transformers.PretrainedConfig, frozen: set[str]
 ) -> None:
-    """Else frozen layers go on changing, and what is kept of them is no longer what the export computes."""
+    """Otherwise the outputs of frozen layers change, and the cached ones are not those of the export."""
     model = AutoModelForSequenceClassification.from_config(config)
     blocks = FAMILY.blocks(model)
     for depth, expected in ((0, set()), (1, frozen), (3, frozen)):
         _freezing.freeze(model, blocks, depth)
         beside = dict(model.base_model.encoder.named_parameters())
-        found = {name for name, p in beside.items() if not p.requires_grad and not name.startswith("layer.")}
-        assert found == expected
+        frozen = {name for name, p in beside.items() if not p.requires_grad and not name.startswith("layer.")}
+        assert frozen == expected
         assert FAMILY.blocks(model) == blocks
 
 
@@ -82,7 +82,7 @@ def test_the_packaged_minilm_has_a_new_classifier_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("side", "kept"), [("right", slice(None, 6)), ("left", slice(-6, None))])
-def test_long_texts_keep_the_end_asked_for(tmp_path: Path, side: str, kept: slice) -> None:
+def test_long_texts_keep_the_requested_end(tmp_path: Path, side: str, kept: slice) -> None:
     table = tiny.write_csv(tmp_path / "t.csv", tiny.rows(60))
     data = Data(source=str(table), train=40, validation=10, test=10, max_length=8, truncation_side=side)
     folder = tiny.make_model(tmp_path / "model")
@@ -97,9 +97,9 @@ def test_long_texts_keep_the_end_asked_for(tmp_path: Path, side: str, kept: slic
 
 def test_scores() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
-    found = _family.Family.score(FAMILY, logits, torch.tensor([0, 1, 0, 0]))
-    assert found["accuracy"] == 0.75
-    assert found["loss"] == pytest.approx((3 * 0.126928 + 2.126928) / 4, abs=1e-5)
+    scores = _family.Family.score(FAMILY, logits, torch.tensor([0, 1, 0, 0]))
+    assert scores["accuracy"] == 0.75
+    assert scores["loss"] == pytest.approx((3 * 0.126928 + 2.126928) / 4, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ def reviews() -> Corpus:
     return tiny.corpus(PACKAGED, 32)
 
 
-def test_slices_are_disjoint_and_of_the_size_asked_for(reviews: Corpus) -> None:
+def test_slices_are_disjoint_and_have_the_requested_sizes(reviews: Corpus) -> None:
     assert reviews.sizes() == {"train": 300, "validation": 200, "test": 200}
     assert reviews.duplicates == 96  # 25,000 reviews, 24,904 different
     every = [text for split in SPLITS for text in reviews.inputs[split]]
     assert len(set(every)) == 700
 
 
-def test_slices_keep_the_classes_shares(reviews: Corpus) -> None:
+def test_slices_keep_the_class_shares(reviews: Corpus) -> None:
     assert reviews.classes == ("0", "1")
     for split in SPLITS:
         assert abs(float(reviews.labels[split].mean()) - 0.5) < 0.02
@@ -38,7 +38,7 @@ def _csv(folder: Path, table: list[tuple[str, str]]) -> Data:
     return Data(source=str(tiny.write_csv(folder / "table.csv", table)))
 
 
-def test_duplicates_stand_in_one_slice_only(tmp_path: Path) -> None:
+def test_duplicates_are_in_one_slice_only(tmp_path: Path) -> None:
     table = tiny.rows(40)
     corpus = tiny.corpus(_csv(tmp_path, [*table, *table, (f"  {table[0][0]} ", table[0][1])]), 8)
     assert corpus.duplicates == 41
@@ -92,7 +92,7 @@ def test_an_own_split_is_its_slice() -> None:
         cut(Data(source="d", test=60), {"train": 100, "test": 50})
 
 
-def test_a_test_split_wins_over_train_where_they_share_rows() -> None:
+def test_a_row_in_train_and_test_stays_in_test() -> None:
     given = {
         "train": Rows(inputs=["a", "b"], labels=["0", "1"]),
         "test": Rows(inputs=["b"], labels=["1"]),

@@ -59,7 +59,7 @@ def test_the_digest_changes_when_two_files_change_places_and_when_one_more_is_th
 
 
 def test_the_digest_does_not_change_otherwise(tmp_path: Path) -> None:
-    """Not with the folder's place, dates, other files or folders, nor where files are links, as the hub's are."""
+    """The folder's place, dates, other files and folders do not matter, nor do links, which the hub's cache uses."""
     folder = _folder(tmp_path / "model", FILES)
     before = digest(folder)
     assert len(before) == 64

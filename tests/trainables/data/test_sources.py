@@ -43,7 +43,7 @@ def test_a_package_that_is_not_there() -> None:
         model_folder("package:other")
 
 
-def test_what_is_neither_a_path_nor_a_hub_name() -> None:
+def test_a_source_that_is_neither_a_path_nor_a_hub_name_is_refused() -> None:
     for source in ("./no/such/folder", "no such file.csv", "/no/such.csv"):
         with pytest.raises(ValueError, match="neither an existing folder or file nor a hub name"):
             model_folder(source)
@@ -55,7 +55,7 @@ def test_what_is_neither_a_path_nor_a_hub_name() -> None:
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The requests that `snapshot_download` makes, answered from a folder; every path is written down."""
+    """The requests that `snapshot_download` makes, answered from a folder; every path is recorded."""
 
     folder: Path
     asked: list[str]

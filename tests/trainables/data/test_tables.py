@@ -35,7 +35,7 @@ def test_every_format_gives_the_same_rows(table: Path) -> None:
     assert ("test" in rows) == (table.suffix == ".saved")
 
 
-def test_a_missing_column_names_those_there(table: Path) -> None:
+def test_a_missing_column_is_answered_with_the_columns_that_exist(table: Path) -> None:
     with pytest.raises(ValueError, match=r"has no column 'review'; it has .*label.*--columns"):
         read_rows(Data(source=str(table), text="review"))
 

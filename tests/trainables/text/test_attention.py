@@ -1,4 +1,4 @@
-"""Attention with dropout on a CPU beside torch's own."""
+"""Attention with dropout on a CPU, compared with torch's own."""
 
 import json
 from collections.abc import Callable
@@ -38,13 +38,13 @@ def padding(examples: int, queries: int, keys: int) -> Tensor:
 
 
 def window(examples: int, queries: int, keys: int) -> Tensor:
-    """Bool, shape as of `padding`: each query sees two keys to either side, as in a sliding window."""
+    """Bool, shape as in `padding`: each query sees two keys to either side, as in a sliding window."""
     near = (torch.arange(queries)[:, None] - torch.arange(keys)).abs() <= 2
     return near & padding(examples, queries, keys)
 
 
 def slopes(examples: int, queries: int, keys: int) -> Tensor:
-    """Float, a few heads: what is added to the scores; the last keys are as good as masked."""
+    """Float, a few heads: a term of the scores that all but masks the last keys."""
     bias = torch.arange(5.0, dtype=torch.float64)[:, None, None] * torch.arange(keys)
     return bias.masked_fill(torch.arange(keys) >= keys - 1, torch.finfo(torch.float64).min).expand(1, 5, queries, -1)
 
@@ -53,7 +53,7 @@ MASKS = [None, padding, window, slopes]
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, seed: int, keep: float) -> Tensor:
-    """The same in whole tensors, with the same masks."""
+    """The same attention in whole tensors, with the same masks."""
     scores = SCALE * query @ key.mT
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
@@ -76,15 +76,15 @@ def test_values_and_gradients_are_those_of_whole_tensors(
     # 24 scores a head: a tile draws whole words of four elements, so the masks do not depend on the tiles.
     tensors, mask = inputs(3, 5, 4, 6), mask_of(3, 4, 6) if mask_of else None
     bias = None if mask is None else attention._bias(mask, tensors[0]).expand(3, 5, -1, -1)
-    found = DroppingAttention.apply(*tensors, bias, keep, SCALE, 11)
+    output = DroppingAttention.apply(*tensors, bias, keep, SCALE, 11)
     expected = plain(*tensors, mask, 11, keep)
     if keep == 1:
         own = scaled_dot_product_attention(*tensors, attn_mask=mask, scale=SCALE)
         torch.testing.assert_close(expected, own)
-    torch.testing.assert_close(found, expected)
-    slope = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=found.dtype)
+    torch.testing.assert_close(output, expected)
+    slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=output.dtype)
     torch.testing.assert_close(
-        torch.autograd.grad(found, tensors, slope), torch.autograd.grad(expected, tensors, slope)
+        torch.autograd.grad(output, tensors, slope), torch.autograd.grad(expected, tensors, slope)
     )
 
 
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_finite_differences(padded: bool) -> None:
     assert torch.autograd.gradcheck(lambda *t: DroppingAttention.apply(*t, bias, 0.75, SCALE, 5), tensors)
 
 
-def test_a_bias_is_a_row_where_all_queries_see_the_same() -> None:
+def test_a_bias_is_one_row_if_all_queries_see_the_same_keys() -> None:
     like = torch.empty(0)
     row = attention._bias(padding(3, 4, 6), like)
     assert torch.equal(row == 0, padding(3, 1, 6))
@@ -202,8 +202,8 @@ def test_without_dropout_a_causal_layer_and_learnt_biases_are_left_to_sdpa(monke
     query, key, value = inputs(2, 2, 4, 4)
     layer = nn.Module()
     layer.is_causal = False  # type: ignore[assignment]
-    found, _ = attention.attention(layer, query, key, value, None)
-    torch.testing.assert_close(found, scaled_dot_product_attention(query, key, value).transpose(1, 2))
+    output, _ = attention.attention(layer, query, key, value, None)
+    torch.testing.assert_close(output, scaled_dot_product_attention(query, key, value).transpose(1, 2))
     attention.attention(layer, query, key, value, None, dropout=0.1, is_causal=True)
     bias = torch.zeros(2, 1, 4, 4, dtype=query.dtype, requires_grad=True)
     attention.attention(layer, query, key, value, bias, dropout=0.1)

@@ -1,4 +1,4 @@
-"""A last block that puts out the first token only: the same training, and no row too many."""
+"""A last block that computes the first token only: the same training, and no other row."""
 
 import functools
 from pathlib import Path
@@ -42,7 +42,7 @@ def last_of(model: nn.Module) -> nn.Module:
 
 
 def rows_of(model: nn.Module, run: functools.partial[Tensor]) -> list[int]:
-    """Positions that each of the blocks puts out in `run`."""
+    """Positions that each block computes an output for in `run`."""
     rows: list[int] = []
     layers = [part for block in FAMILY.blocks(model)[1:] for part in block if isinstance(part, nn.Module)]
     hooks = [
@@ -90,7 +90,7 @@ def test_dropout_drops_in_the_one_row_too() -> None:
 
 
 @pytest.mark.parametrize("config", OTHERS, ids=lambda config: config.model_type)
-def test_a_block_it_does_not_know_and_a_head_that_reads_more_are_left_as_they_are(
+def test_an_unknown_block_and_a_head_that_reads_more_are_not_changed(
     config: transformers.PretrainedConfig,
 ) -> None:
     model = made(config).eval()
@@ -99,20 +99,20 @@ def test_a_block_it_does_not_know_and_a_head_that_reads_more_are_left_as_they_ar
     assert torch.equal(FAMILY.logits(model, BATCH), logits)
 
 
-def test_a_head_of_the_mean_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_reads_the_mean_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made(configs()[0]).eval()
     pool = model.bert.pooler.forward
     monkeypatch.setattr(model.bert.pooler, "forward", lambda hidden: pool(hidden.mean(1, keepdim=True)))
     assert not last_block.read_first_only(model, last_of(model))
 
 
-def test_a_head_that_says_the_same_of_all_shows_nothing() -> None:
+def test_a_head_with_constant_logits_is_not_changed() -> None:
     model = made(configs()[0]).eval()
     nn.init.zeros_(model.classifier.weight)
     assert not last_block.read_first_only(model, last_of(model))
 
 
-def test_a_model_that_does_not_take_the_made_up_texts_is_left_as_it_is() -> None:
+def test_a_model_that_does_not_take_the_made_up_texts_is_not_changed() -> None:
     """BART wants each text to end with a token of its own."""
     sizes = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 64}
     layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -129,7 +129,7 @@ def test_it_can_be_compiled() -> None:
     torch.testing.assert_close(FAMILY.logits(compiled, BATCH), FAMILY.logits(model, BATCH))
 
 
-def test_the_family_builds_its_models_so(tmp_path: Path) -> None:
+def test_the_family_builds_its_models_with_it(tmp_path: Path) -> None:
     folder, _ = tiny.make_text_classification(tmp_path)
     model = FAMILY.build(folder, 2)
     batch = {name: tensor[:, :6] for name, tensor in BATCH.items()}

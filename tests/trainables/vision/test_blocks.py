@@ -72,7 +72,7 @@ def test_a_head_of_several_layers_is_drawn_again_as_a_whole() -> None:
     assert not any(torch.equal(before[name], weights) for name, weights in head.named_parameters() if name in before)
 
 
-def test_a_head_that_is_no_one_layer_is_refused() -> None:
+def test_a_head_that_cannot_be_drawn_again_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot draw the head of a CrossVit again: it is a ModuleList"):
         head_of(timm.create_model("crossvit_tiny_240"))
     with pytest.raises(ValueError, match="cannot draw the head of a Sequential again: it is a _Own"):
@@ -89,5 +89,5 @@ class _Own(nn.Linear):
         self.weight = nn.Parameter(torch.zeros(2, 2))
 
 
-def test_timms_groups_where_it_has_none_by_stage() -> None:
+def test_blocks_of_a_timm_model_without_groups_by_stage() -> None:
     assert len(blocks_of(timm.create_model("rdnet_tiny"))) == 8

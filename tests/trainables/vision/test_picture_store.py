@@ -23,7 +23,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
 
 
-def test_pixels_are_kept_where_a_fifth_of_the_disk_and_half_the_memory_hold_them() -> None:
+def test_pixels_are_kept_if_a_fifth_of_the_disk_and_half_the_memory_hold_them() -> None:
     pictures = [Picture(digest=str(i), name="", read=bytes, size=(80, 40)) for i in range(10)]
     needed = 10 * 3 * 72 * 36
     assert picture_store.pixels_fit(pictures, _SQUARE, 5 * needed, 2 * needed) == (True, needed)
@@ -31,8 +31,8 @@ def test_pixels_are_kept_where_a_fifth_of_the_disk_and_half_the_memory_hold_them
     assert not picture_store.pixels_fit(pictures, _SQUARE, 1e12, 2 * needed - 2)[0]
 
 
-def test_what_is_kept_already_is_used_whatever_room_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a node that has less room than the driver's: the entry has the same name there."""
+def test_an_existing_entry_is_used_whatever_room_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a node with less room than the driver: the entry has the same name there."""
     from frostline.trainables.image_classification import FAMILY
 
     tree, model = tiny.make_pictures(tmp_path / "tree", {"cat": 20, "dog": 20}), tiny.make_vision_model(tmp_path / "m")

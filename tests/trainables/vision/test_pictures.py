@@ -45,7 +45,7 @@ _TIFF = _encoded(Image.new("RGB", (8, 8)), "tiff")
         _TIFF[:72] + bytes([2]) + _TIFF[73:],  # a tag of another type, at which Pillow has a TypeError
     ],
 )
-def test_what_cannot_be_read_is_one_kind_of_error(broken: bytes) -> None:
+def test_every_unreadable_picture_is_one_kind_of_error(broken: bytes) -> None:
     with pytest.raises(OSError):
         decode(broken)
 

