@@ -262,9 +262,11 @@ def test_ray_names_a_node_that_will_be_taken_and_then_the_cause_of_an_actors_end
         nodes.kill(node)
 
         def error() -> str:
-            with pytest.raises(RayActorError) as caught:
+            try:
                 ray.get(actor.answer.remote())
-            return str(caught.value)
+            except RayActorError as error:
+                return str(error)
+            return ""  # the actor's process lives a little longer than its raylet
 
         wait_for(lambda: ray_private.says_node_died(error()))
     assert not late.is_set()

@@ -369,7 +369,7 @@ def test_where_nothing_can_run_it_is_said_why(tune: Tune) -> None:
         now[0] += PATIENCE
     assert [said for said in tune.said if said.startswith("No trial runs, since ")] == tune.said
     assert len(tune.said) == 1
-    assert tune.said[0].endswith("there is 0 CPU, 0 GPU, 1.0 GB; none that can be started has room either")
+    assert tune.said[0].endswith("there is 0 CPU, 0 GPU, 1.0 GB; no node that can be started has room either")
 
 
 def test_a_trial_that_waits_takes_over_a_free_process_only_where_there_is_no_room_for_another(tune: Tune) -> None:
