@@ -16,6 +16,7 @@ from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Line, Outcome, Records
 from frostline.search.report import page, view
+from frostline.search.report.analysis import references_of
 from frostline.spaces import Metric
 from tests.search.altered import altered
 from tests.search.made import Clock, line, session, taken
@@ -199,7 +200,7 @@ def test_its_report_is_made_of_its_records(earlier_run: Path) -> None:
     assert seen.won.objective == summary["best"]["validation"]
     assert seen.confirmed[0].mean == pytest.approx(summary["confirmed"][0]["mean"])
     assert seen.test is not None
-    rows = {row.name: row for row in page.references_of(seen)}
+    rows = {row.name: row for row in references_of(seen)}
     assert [*rows] == [row["name"] for row in summary["references"]]
     assert rows["majority class"].test == summary["references"][0]["test"]
     assert f"{summary['best']['validation']:.4f}" in page.page(seen)
