@@ -18,7 +18,7 @@ from frostline.search.records.trials import Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _atomic, _storage, _task
 from frostline.trainables._task import Setup
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot import winner
 
 
 def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]:
@@ -57,14 +57,12 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         try:
             if store:
                 _storage.patiently(partial(store.get, [name], plan.place.run), plan.place.url)
-            return slot_worker.finish(
-                dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside)
-            )
+            return winner.finish(dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside))
         finally:
             if store:
                 run_folder.remove(weights)
             gc.unfreeze()  # `finish` froze all objects, as in a slot; this process has others that may become garbage
-    run = ray.remote(num_cpus=cpus, num_gpus=plan.resources.need.gpus, max_retries=2)(slot_worker.finish)
+    run = ray.remote(num_cpus=cpus, num_gpus=plan.resources.need.gpus, max_retries=2)(winner.finish)
     watch = Watch(plan.place.address is not None)
     running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
     while not ray.wait([running], timeout=1)[0]:

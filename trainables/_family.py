@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.spaces import Data, Metric, Recipe
 from frostline.spaces._catalog import names_in
 from frostline.trainables import _freezing
 from frostline.trainables._freezing import Block
 from frostline.trainables._imports import quick_imports
+from frostline.trainables._modules import is_batch_norm
 from frostline.trainables.data import model_files, tables
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus, Rows
 
@@ -137,7 +137,7 @@ class Family(ABC):
             parameters=trainable[0],
             trainable_at=tuple(trainable),
             max_length=self.max_length(folder, model),
-            batch_norm=any(isinstance(module, _BatchNorm) for module in model.modules()),
+            batch_norm=any(map(is_batch_norm, model.modules())),
         )
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:

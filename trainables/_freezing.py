@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 Block = list[nn.Module | nn.Parameter]
-"""Modules in the order in which they run; and parameters that are no module's alone (a class token, say)."""
+"""Modules in the order in which they run, and parameters that belong to none of them (such as a class token)."""
 
 
 def freeze(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:
@@ -22,10 +22,9 @@ def freeze(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:
 
 
 def training_mode(model: nn.Module, blocks: Sequence[Block], depth: int) -> None:
-    """Training mode for what trains; the frozen blocks stay in evaluation mode.
+    """Put the model into training mode, and its frozen blocks into evaluation mode.
 
-    There dropout is off and batch-norm statistics stand still: their output is the same function of
-    the input in every epoch.
+    Without dropout and with fixed batch-norm statistics, their output is the same function of the input in every epoch.
     """
     model.train()
     for part in _frozen(blocks, depth):

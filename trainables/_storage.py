@@ -1,7 +1,7 @@
-"""Whole files at a URL (s3://bucket/prefix, or what else fsspec knows), where a run directory is in no shared folder.
+"""Whole files at a URL (s3://bucket/prefix, or another protocol of fsspec), for a run directory in no shared folder.
 
-A slot trains in a folder of its own machine, and what others need is put to the URL as a whole: nobody ever sees half
-a file. Credentials and endpoint are those of the environment, as fsspec's implementations take them.
+A slot trains in a folder of its own machine, and uploads the files that others need as a whole: nobody ever sees half
+a file. fsspec's implementations take credentials and endpoint from the environment.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from frostline.trainables._atomic import DISK_FULL
+from frostline.trainables._errors import first_line
 from frostline.trainables._task import NodeError
 
 _T = TypeVar("_T")
 
 PATIENCE = 900.0
-"""Seconds for which a slot waits for storage that does not answer, before its trial is lost there."""
+"""Seconds that a slot waits for storage that does not answer; then its trial goes on elsewhere."""
 
 
 def cache_root() -> Path:
@@ -37,28 +38,28 @@ def cache_root() -> Path:
 
 
 class StorageError(Exception):
-    """The storage has not done what was asked; one line of what it said."""
+    """The storage has failed; the message is one line of its error."""
 
     def __init__(self, reason: str, lasting: bool) -> None:
-        """`lasting`: waiting does not help (no credentials, no permission)."""
+        """`lasting`: waiting does not help (no credentials or no permission, say)."""
         super().__init__(reason)
         self.lasting = lasting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A file as a listing has it."""
+    """A file in a listing."""
 
     size: int
     modified: datetime.datetime | None
-    """By the storage's clock; None where it does not say."""
+    """By the storage's clock; None if it does not tell."""
 
 
 class Store:
     """The files below one URL, by their names relative to it."""
 
     def __init__(self, url: str) -> None:
-        """Reaches nobody yet.
+        """Open a URL, without reaching the storage yet.
 
         Raises:
             ValueError: no such protocol.
@@ -74,20 +75,20 @@ class Store:
         return f"{self._root}/{name}"
 
     def write(self, name: str, data: bytes, new: bool = False) -> None:
-        """Put bytes; `new`: only where there is no such file, which one of several writers finds.
+        """Write a file. With `new` it must not exist, so that only one of several writers succeeds.
 
         Raises:
-            FileExistsError: there is one already (`new`).
-            StorageError: it could not be put.
+            FileExistsError: the file exists already (`new`).
+            StorageError: it could not be written.
         """
         with _said():
             self._fs.pipe_file(self._path(name), data, mode="create" if new else "overwrite")
 
     def put(self, local: Path, name: str, progress: Callable[[], None] | None = None) -> None:
-        """Put a file; `progress` is called as it goes.
+        """Upload a file; `progress` is called meanwhile.
 
         Raises:
-            StorageError: it could not be put.
+            StorageError: it could not be uploaded.
         """
         from fsspec.callbacks import Callback
 
@@ -96,18 +97,18 @@ class Store:
             self._fs.put_file(str(local), self._path(name), callback=Callback(hooks=hooks))
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a file; None where there is none.
+        """The bytes of a file; None if it does not exist.
 
         Raises:
             StorageError: it could not be read.
         """
         with _said(missing=True):
-            found: bytes = self._fs.cat_file(self._path(name))
-            return found
+            data: bytes = self._fs.cat_file(self._path(name))
+            return data
         return None
 
     def get(self, names: Iterable[str], folder: Path) -> None:
-        """Fetch files to their names below a folder; those that are not there are left out.
+        """Fetch files to their names below a folder. Files that do not exist are left out.
 
         Raises:
             StorageError: they could not be read.
@@ -124,7 +125,7 @@ class Store:
                 aside.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there.
+        """Remove a file, if it exists.
 
         Raises:
             StorageError: it could not be removed.
@@ -133,35 +134,35 @@ class Store:
             self._fs.rm_file(self._path(name))
 
     def files(self, below: str = "") -> dict[str, Entry]:
-        """All files, or those below a folder, by name. Names that would lead out of a folder are left out.
+        """Name -> entry of all files, or those below a folder. Names that would lead out of a folder are left out.
 
         Raises:
             StorageError: they could not be listed.
         """
         with _said(missing=True):
             self._fs.invalidate_cache()
-            found = self._fs.find(self._path(below) if below else self._root, detail=True)
-            names = {path[len(self._root) + 1 :]: info for path, info in found.items()}
+            infos = self._fs.find(self._path(below) if below else self._root, detail=True)
+            names = {path[len(self._root) + 1 :]: info for path, info in infos.items()}
             return {name: _entry(info) for name, info in names.items() if _leads_inside(name)}
         return {}
 
     def modified(self, name: str) -> datetime.datetime | None:
-        """When a file was written, by the storage's clock; None where there is none.
+        """When a file was written, by the storage's clock; None if it does not exist.
 
         Raises:
             StorageError: it did not answer.
         """
         with _said(missing=True):
             self._fs.invalidate_cache()
-            found: datetime.datetime = self._fs.modified(self._path(name))
-            return found
+            time: datetime.datetime = self._fs.modified(self._path(name))
+            return time
         return None
 
     def try_out(self) -> None:
         """Write, list, read and remove a file.
 
         Raises:
-            StorageError: one of these cannot be done.
+            StorageError: one of these fails.
         """
         mark = f".frostline-{uuid.uuid4().hex}"
         self.write(mark, b"frostline", new=True)
@@ -186,30 +187,26 @@ def _leads_inside(name: str) -> bool:
 
 @contextlib.contextmanager
 def _said(missing: bool = False) -> Iterator[None]:
-    """Turn what an implementation of fsspec raises into a `StorageError`; `missing`: no such file is no error."""
+    """Turn the errors of fsspec's implementations into `StorageError`. With `missing`, a missing file is no error."""
     try:
         yield
     except FileExistsError:
         raise
     except FileNotFoundError as error:
         if not missing or "bucket" in str(error).lower():
-            raise StorageError(_line(error), lasting=True) from error
-    except Exception as error:  # each has its own, beside OSError
+            raise StorageError(first_line(error), lasting=True) from error
+    except Exception as error:  # each implementation has types of its own, beside OSError
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise  # this machine's disk, to which a file was fetched
+            raise  # the disk of this machine, to which a file was fetched
         lasting = isinstance(error, PermissionError) or "Credential" in type(error).__name__
-        raise StorageError(_line(error), lasting=lasting) from error
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StorageError(first_line(error), lasting=lasting) from error
 
 
 def patiently(do: Callable[[], _T], url: str, patience: float = PATIENCE) -> _T:
-    """Do it, again and again for so many seconds while the storage does not answer.
+    """Call `do`, again and again for up to `patience` seconds while the storage does not answer.
 
     Raises:
-        NodeError: it never did, or waiting would not help: this machine cannot use the storage.
+        NodeError: it did not answer in time, or waiting does not help: this machine cannot use the storage.
     """
     until, wait = time.monotonic() + patience, 1.0
     while True:
@@ -223,7 +220,7 @@ def patiently(do: Callable[[], _T], url: str, patience: float = PATIENCE) -> _T:
 
 
 def blind(url: str, mark: str) -> str:
-    """Why this machine cannot use what another has put there as `mark`, or put something itself; empty if it can."""
+    """Why this machine cannot read the file `mark` that another has written, or write itself; empty if it can."""
     try:
         store = Store(url)
         if store.read(mark) is None:
@@ -235,10 +232,10 @@ def blind(url: str, mark: str) -> str:
 
 
 class Home:
-    """The files of a run directory as a slot has them: in the folder itself, or here for as long as it needs them."""
+    """The files of a run directory for a slot: in the folder itself, or for a URL in a folder of this machine."""
 
     def __init__(self, run: str, url: str, scratch: Path) -> None:
-        """`scratch`: the folder of this machine in which there is room for what is at a URL."""
+        """Make a folder below `scratch`, a folder of this machine, if the run directory is at a URL."""
         self._run, self._url = Path(run), url
         self._store = Store(url) if url else None
         self._here = self._run
@@ -254,11 +251,11 @@ class Home:
         self.close()
 
     def path(self, path: Path) -> Path:
-        """Where this machine has a path of the run directory."""
+        """The path on this machine of a path of the run directory."""
         return self._here / path.relative_to(self._run) if self._store else path
 
     def get(self, path: Path) -> Path:
-        """Fetch a file of the run directory, if it is there; returns where it is here.
+        """Fetch a file of the run directory, if it exists; returns its path on this machine.
 
         Raises:
             NodeError: the storage cannot be used from here.
@@ -269,7 +266,7 @@ class Home:
         return self.path(path)
 
     def put(self, path: Path) -> None:
-        """Put a file, or all of a folder, that is here.
+        """Upload a file of this machine, or all files of a folder.
 
         Raises:
             NodeError: the storage cannot be used from here.
@@ -282,7 +279,7 @@ class Home:
                     patiently(functools.partial(store.put, file, name), self._url)
 
     def offer(self, path: Path) -> None:
-        """Put a file if the storage answers now; another like it comes soon."""
+        """Upload a file if the storage answers now. If it does not, a newer file follows soon."""
         if self._store:
             with contextlib.suppress(StorageError):
                 self._store.put(self.path(path), self._name(path))
@@ -291,13 +288,13 @@ class Home:
         return path.relative_to(self._run).as_posix()
 
     def close(self) -> None:
-        """Remove what was here for a while."""
+        """Remove the folder of this machine."""
         if self._store:
             shutil.rmtree(self._here, ignore_errors=True)
 
 
 def _sweep(scratch: Path) -> None:
-    """Remove what slots of this machine that were killed have left."""
+    """Remove the folders of slots of this machine that were killed."""
     for folder in scratch.glob(f"{socket.gethostname()}-*-*"):
         owner = folder.name.split("-")[-2]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():

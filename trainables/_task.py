@@ -15,11 +15,11 @@ from frostline.spaces import Metric
 
 
 class NodeError(Exception):
-    """A machine cannot train, whatever the recipe; another one may."""
+    """A machine cannot train any recipe; another machine may."""
 
 
 class NodeGoneError(Exception):
-    """A machine that a trial's workers ran on is gone, or does not answer."""
+    """A machine of a trial's workers has gone, or does not answer."""
 
 
 class PeerLostError(Exception):
@@ -27,43 +27,43 @@ class PeerLostError(Exception):
 
 
 class GroupLostError(Exception):
-    """The workers that trained a trial are gone, not by a machine's fault."""
+    """The workers of a trial have died, and their machines are not the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
-    """A place between two blocks where what the ones before put out can be kept, as a look at the model showed it."""
+    """A place between two blocks where the outputs of the blocks before can be stored, with its cost."""
 
     depth: int
     """Blocks before it."""
     flops: float
-    """Floating-point operations that these blocks need for one example of mean length."""
+    """Floating-point operations of these blocks for one example of mean length."""
     values: float
-    """Numbers that are kept of such an example."""
+    """Numbers stored for such an example."""
     first_only: bool
-    """What comes after reads the first token's output alone (a classifier on `[CLS]`), so only that is kept."""
+    """Whether only the first token's output is stored, since the rest of the model reads nothing else (`[CLS]`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSetup:
-    """What of a `Setup` depends on the model."""
+    """The part of a `Setup` that depends on the model."""
 
     entry: str
     """Folder of the prepared data."""
     weights: str
     """SHA-256 of the pretrained files."""
     boundaries: tuple[int, ...] = ()
-    """Depths whose outputs are kept in the prefix cache, rising; one pass over the data fills all of them."""
+    """Depths whose outputs the prefix cache stores, rising. One pass over the data fills all of them."""
     first_only: tuple[int, ...] = ()
-    """Those of which only the first token's output is kept."""
+    """Depths at which only the first token's output is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """What all trials of a search share, resolved once by the driver. Plain values: it is JSON on the way."""
+    """Settings that all trials of a search share, resolved once by the driver. It travels as JSON."""
 
     models: dict[str, ModelSetup]
-    """By name, every model that a trial may have."""
+    """Model name -> its part, for every model that a trial may have."""
     classes: tuple[str, ...]
     """Class names."""
     run: str
@@ -71,7 +71,7 @@ class Setup:
     report_at: tuple[float, ...]
     """Epochs at which a trial reports."""
     validate_on: tuple[int, ...]
-    """How many of the validation examples each of these reports looks at: the first so many."""
+    """For each of these reports, how many validation examples are measured, counted from the first."""
     metric: Metric
     """Validation metric that decides."""
     device: str
@@ -79,17 +79,17 @@ class Setup:
     threads: int
     """CPU threads of a trial."""
     gpu_share: float
-    """Part of a GPU that a trial has: 1 is all of it, 0 none."""
+    """Share of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
-    """Seconds between two snapshots of a trial, at least."""
+    """Fewest seconds between two snapshots of a trial."""
     url: str = ""
-    """Where the run directory is kept, if in no folder; `run` is then the driver's working copy."""
+    """URL of the run directory, if it is in no folder; `run` is then the driver's working copy."""
     nodes_may_go: bool = False
-    """Whether it runs on a cluster, whose nodes can be taken away."""
+    """Whether the search runs on a cluster, whose nodes can be taken away."""
     cache_limit: float = math.inf
-    """Bytes that the prefix cache of a node may hold."""
+    """Most bytes that the prefix cache of a node may hold."""
     workers: int = 1
-    """Processes that train a trial together; what stands above of a trial is what each of them has."""
+    """Processes that train a trial together. `threads` and `gpu_share` are those of each process."""
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Setup:
@@ -106,20 +106,20 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One training that a slot is given. Plain values: it is JSON on the way."""
+    """One training for a slot. It travels as JSON."""
 
     folder: str
-    """Where its checkpoints go, below the run directory."""
+    """Folder of its checkpoints, relative to the run directory."""
     recipe: str
     """The recipe, as JSON."""
     samples: int = 0
-    """Training examples at its last recorded report; an interrupted trial says nothing twice."""
+    """Training examples at its last recorded report; an interrupted trial reports nothing twice."""
     best: float | None = None
     """Its best recorded objective so far."""
     micro_batches: dict[str, int] = field(default_factory=dict)
-    """By device name, examples per forward pass that earlier trials frozen at this depth found to fit."""
+    """Device name -> examples per forward pass that fitted its memory in earlier trials frozen at this depth."""
     alone: bool = False
-    """Only its head trains: of several workers the first one does it, which is faster than all of them together."""
+    """Whether only its head trains. The first of several workers then does it, faster than all of them together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,10 +230,10 @@ class Told:
 
 
 def best_path(run: Path | str, folder: str) -> Path:
-    """What training changed, as it was at the best report."""
+    """The file of the trained weights at the best report."""
     return Path(run) / folder / "best.safetensors"
 
 
 def last_path(run: Path | str, folder: str) -> Path:
-    """The snapshot that an interrupted training goes on from."""
+    """The file of the snapshot that an interrupted training goes on from."""
     return Path(run) / folder / "last.safetensors"

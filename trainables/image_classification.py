@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.spaces import Data, Recipe
+from frostline.trainables._errors import first_line
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
@@ -70,9 +71,9 @@ class ImageClassification(Family):
             with torch.inference_mode():
                 self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
         except (RuntimeError, AssertionError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             own = network.transform_of(folder).crop
             advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
+            reason = first_line(error)
             raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels{advice}: {reason}") from error
         return f"{transform.crop} x {transform.crop} pixels"
 

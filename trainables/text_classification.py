@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from frostline.spaces import Data
+from frostline.trainables._errors import first_line
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
+from frostline.trainables._modules import outputs_until
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.text import attention, last_block
@@ -89,7 +91,7 @@ class TextClassification(Family):
                 ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{folder} does not load as a text classifier: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{folder} does not load as a text classifier: {first_line(error)}") from error
         absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
         # A pooler that was never pretrained is part of the new head.
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
@@ -167,10 +169,6 @@ def _quiet() -> None:
 _shared: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
 
 
-class _LastLayerReached(Exception):  # noqa: N818 - not an error
-    """Ends a forward pass; its argument is the last layer's output."""
-
-
 def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> list[nn.Parameter]:
     """Parameters of `holder` outside of its layers that the layers read: DeBERTa's and MPNet's relative positions.
 
@@ -182,16 +180,11 @@ def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> 
     if not beside or model in _shared:
         return _shared.get(model, [])
 
-    def reached(_module: nn.Module, _inputs: Any, result: Any) -> None:
-        raise _LastLayerReached(result[0] if isinstance(result, tuple) else result)
-
     beside = [parameter.requires_grad_() for parameter in beside]  # as `freeze` sets them at depth 0
     tokens = torch.ones(1, 4, dtype=torch.long, device=beside[0].device)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), layers[-1].register_forward_hook(reached):
-        try:
-            model(input_ids=tokens)
-        except _LastLayerReached as last:
-            gradients = torch.autograd.grad(last.args[0].sum(), beside, allow_unused=True)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        last = outputs_until({"last": layers[-1]}, lambda: model(input_ids=tokens))["last"]
+        gradients = torch.autograd.grad(last.sum(), beside, allow_unused=True)
     _shared[model] = [p for p, gradient in zip(beside, gradients, strict=True) if gradient is not None]
     return _shared[model]
 
@@ -200,14 +193,14 @@ def _config(folder: Path, **changes: Any) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} is not a model that transformers knows: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder} is not a model that transformers knows: {first_line(error)}") from error
 
 
 def _tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} has no tokenizer: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder} has no tokenizer: {first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{folder} has no fast tokenizer (tokenizer.json)")
     return tokenizer

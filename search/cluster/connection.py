@@ -13,6 +13,7 @@ from pathlib import Path
 from frostline.search.cluster import ray_private
 from frostline.search.cluster.capacity import Node
 from frostline.search.cluster.environment import WORKER, environment, prepare_environment
+from frostline.trainables._errors import first_line
 
 
 class ClusterLostError(Exception):
@@ -74,7 +75,7 @@ def _join(address: str) -> None:
     try:
         ray.init(address, runtime_env={"env_vars": dict(WORKER)}, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"no Ray cluster answers at {address}: {first_line(error)}") from error
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from frostline.search.cluster import autoscaler, machines, ray_private
 from frostline.search.cluster.capacity import Need, fitting
 from frostline.search.cluster.connection import ClusterLostError
+from frostline.trainables._errors import first_line
 
 
 class TrialNode(NamedTuple):
@@ -55,7 +56,7 @@ class Watch:
                 self.offer = machines.connected(self._aside)
                 self.announced |= ray_private.draining_nodes()
         except Exception as error:  # a broken connection raises many types
-            raise ClusterLostError(str(error).splitlines()[0]) from error
+            raise ClusterLostError(first_line(error)) from error
         if not alive:
             raise ClusterLostError("its last node has died")
 

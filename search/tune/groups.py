@@ -1,9 +1,11 @@
-"""Several workers for a trial: a `TorchTrainer` worker group per slot, kept from trial to trial, and what clears it up.
+"""Several workers for a trial: one `TorchTrainer` worker group a slot, kept from trial to trial.
 
-A group takes 22 s and more to start, so a slot starts one at its first trial and gives it all that follow; a trial
-that ASHA stops ends at its report on every worker, and no process with it. The slot's own process (a Tune trial
-without a CPU) hands reports on to Tune. It owns the mailbox and Ray Train's controller, which owns the workers: Ray
-ends all of them with the slot. Only the placement group stays where its maker is killed (ray#65443); see `reaper.py`.
+A group takes 22 s and more to start, so a slot starts one at its first trial and uses it for all later ones. A trial
+that ASHA stops ends at its report on every worker, but their processes stay.
+
+The slot's own process (a Tune trial without a CPU) passes reports on to Tune. It owns the mailbox and Ray Train's
+controller, and the controller owns the workers, so Ray ends all of them with the slot. Only the placement group stays
+if its maker is killed (ray#65443); `reaper.py` removes it.
 """
 
 from __future__ import annotations
@@ -34,53 +36,61 @@ from frostline.trainables._task import (
 from frostline.trainables.slot.mailbox import Mailbox
 
 _SETTINGS = {
-    # Seconds between two looks of the controller at its workers: what an idle group's dead worker waits for.
+    # Seconds between two checks of the workers by the controller, so the delay until a dead idle worker is noticed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # A group may wait for a node as long as any trial does.
+    # A group may wait for a node as long as a trial does.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1e6",
-    # That a node will be taken is asked by the worker that writes the snapshots; this would be one process more.
+    # The worker that writes snapshots asks whether its node will be taken away; this would be another process for it.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 
 
-def run(config: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
-    """Train the tasks of a Tune trial with this slot's workers, which are started if there are none.
+class GroupSlot:
+    """This process as the slot of trials with several workers: it keeps their group from trial to trial."""
 
-    Args:
-        config: `tasks`, `setup`, and of the group `bundle` (what Ray reserves for a worker) and `storage`.
-        report: to Tune; raises to end the trial.
+    def __init__(self) -> None:
+        self._group: _Group | None = None
 
-    Raises:
-        NodeError: a worker's machine lacks what training needs; the text ends with the node's id.
-        NodeGoneError: a worker's machine has gone.
-        GroupLostError: workers have died.
-    """
-    tasks = [Task(**task) for task in config["tasks"]]
-    group = _given(config, tasks)
-    while (told := group.hear()) is not None:
-        try:
-            report(told.to_tune())
-        except BaseException:
-            group.answer(goes_on=False)
-            raise
-        group.answer(goes_on=True)
-        if isinstance(told.last, (Failed, DiskFull)) and told.task == len(tasks) - 1:
-            return  # whether the workers all come to that end is seen at the next trial
+    def run(self, config: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+        """Train the tasks of a Tune trial with this slot's workers. They are started if there are none.
+
+        Args:
+            config: `tasks` and `setup`, and for the group `bundle` (what Ray reserves for a worker) and `storage`.
+            report: tells Tune; raises to end the trial.
+
+        Raises:
+            NodeError: a worker's machine lacks what training needs; the text ends with the node's id.
+            NodeGoneError: a worker's machine has gone.
+            GroupLostError: workers have died.
+        """
+        tasks = [Task(**task) for task in config["tasks"]]
+        group = self._give(tasks, config)
+        while (told := group.hear()) is not None:
+            try:
+                report(told.to_tune())
+            except BaseException:
+                group.answer(goes_on=False)
+                raise
+            group.answer(goes_on=True)
+            if isinstance(told.last, (Failed, DiskFull)) and told.task == len(tasks) - 1:
+                return  # the next trial finds out whether all workers have come to this end
+
+    def _give(self, tasks: list[Task], config: Mapping[str, Any]) -> _Group:
+        """Give the tasks to the group; to a new one if there is none, or the last one has ended."""
+        if self._group is not None:
+            try:
+                self._group.give(tasks)
+                return self._group
+            except (GroupLostError, NodeError, NodeGoneError):
+                self._group = None
+        self._group = _Group(Setup.of(config["setup"]), config["bundle"], config["storage"])
+        self._group.give(tasks)
+        return self._group
 
 
-def _given(config: Mapping[str, Any], tasks: list[Task]) -> _Group:
-    """The slot's group, which has taken the tasks; a new one where the last has ended."""
-    global _kept
-    if _kept is not None:
-        try:
-            _kept.give(tasks)
-            return _kept
-        except (GroupLostError, NodeError, NodeGoneError):
-            _kept = None
-    _kept = _Group(Setup.of(config["setup"]), config["bundle"], config["storage"])
-    _kept.give(tasks)
-    return _kept
+THIS = GroupSlot()
+"""The slot that this process is: Tune calls a function, which has no other place to keep anything."""
 
 
 class _Group:
@@ -115,18 +125,18 @@ class _Group:
             self._error = str(error)
 
     def give(self, tasks: list[Task]) -> None:
-        """Tasks for the workers, when they have done with those before."""
+        """Give tasks to the workers, when they have finished those before."""
         self._ask("give", tasks)
 
     def hear(self) -> Told | None:
-        """The next report; None when all have been trained."""
+        """The next report; None when all tasks are finished."""
         told: Told | None = self._ask("hear")
         if told is None and ray.get(self._mailbox.lost.remote()):
             raise self._why()
         return told
 
     def answer(self, goes_on: bool) -> None:
-        """To the report that was heard last."""
+        """Answer the report that was heard last: whether training goes on."""
         self._mailbox.answer.remote(goes_on)
 
     def _ask(self, method: str, *values: Any) -> Any:
@@ -137,7 +147,7 @@ class _Group:
         return ray.get(answer)
 
     def _why(self) -> Exception:
-        """What the workers were lost by."""
+        """Why the workers were lost."""
         lost, nodes = ray.get([self._mailbox.lost.remote(), self._mailbox.nodes.remote()])
         for kind, text, node in lost:
             if kind == NodeError.__name__:
@@ -148,16 +158,12 @@ class _Group:
         return GroupLostError((causes or ["one of its workers died"])[0])
 
 
-_kept: _Group | None = None
-"""That of this process, which is a slot."""
-
-
 def _answers(node: str) -> bool:
-    """Whether a node's Ray still listens. Ray itself notices a dead one after 15 s only."""
-    for found in ray.nodes():
-        if found["NodeID"] == node and found["Alive"]:
+    """Whether a node's Ray still listens. Ray itself notices a dead node only after 15 s."""
+    for known in ray.nodes():
+        if known["NodeID"] == node and known["Alive"]:
             try:
-                socket.create_connection((found["NodeManagerAddress"], found["NodeManagerPort"]), timeout=5).close()
+                socket.create_connection((known["NodeManagerAddress"], known["NodeManagerPort"]), timeout=5).close()
             except OSError:
                 return False
             return True
@@ -165,10 +171,8 @@ def _answers(node: str) -> bool:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each worker runs."""
-    from frostline.trainables.slot import (
-        group as slot_group,  # what trains is loaded where it is trained, not in the slot
-    )
+    """The function that each worker runs."""
+    from frostline.trainables.slot.group import serve  # a slot with workers need not load torch
 
     mailbox = config["mailbox"]
 
@@ -176,7 +180,7 @@ def _work(config: dict[str, Any]) -> None:
         return ray.get(getattr(mailbox, method).remote(*values))
 
     rank = ray.train.get_context().get_world_rank()
-    slot_group.serve(config["setup"], rank, ray.get_runtime_context().get_node_id(), ask)
+    serve(config["setup"], rank, ray.get_runtime_context().get_node_id(), ask)
 
 
 _TorchBackend: Any = TorchConfig().backend_cls
@@ -197,15 +201,15 @@ class _Config(TorchConfig):
 
 
 def _choose_interface() -> None:
-    """Left alone, gloo takes the address that the host's name has, which on some hosts is 127.0.0.1."""
+    """Set gloo's interface. By default it takes the address of the host's name, which on some hosts is 127.0.0.1."""
     import psutil
 
     address = ray.util.get_node_ip_address()
-    name = interface(address, {name: [a.address for a in found] for name, found in psutil.net_if_addrs().items()})
+    name = interface(address, {name: [a.address for a in own] for name, own in psutil.net_if_addrs().items()})
     if name:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def interface(address: str, interfaces: Mapping[str, Iterable[str]]) -> str | None:
-    """The network interface that has an address; None where none has (a node behind a translated address)."""
+    """The network interface that has an address; None if none has it (a node behind a translated address)."""
     return next((name for name, addresses in interfaces.items() if address in addresses), None)

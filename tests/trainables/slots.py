@@ -16,7 +16,8 @@ import torch
 
 from frostline.spaces import Recipe
 from frostline.trainables._task import ModelSetup, Setup, Task, Told, best_path, last_path
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot import worker
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import training
 
 FAMILY = "text_classification"
@@ -65,7 +66,7 @@ class Slot:
         self, folder: str = "trials/00000", *, run: Path | None = None, every: float = NEVER, **task: Any
     ) -> Messages:
         """One stay of a trial, in a process that is as good as new; returns what it told."""
-        slot_worker._pretrained.cache_clear()
+        THIS.forget()
         torch.seed()
         self.reports, self.steps = [], []
         changes = {"checkpoint_every": every, **({"run": str(run)} if run else {})}
@@ -77,7 +78,7 @@ class Slot:
             "tasks": [dataclasses.asdict(Task(folder=folder, recipe=recipe, **task))],
         }
         try:
-            slot_worker.train(json.loads(json.dumps(config)))
+            worker.train(json.loads(json.dumps(config)))
         finally:
             self.on_report = lambda told: None
         return self.told

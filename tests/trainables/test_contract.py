@@ -17,6 +17,7 @@ from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation, loop, training
 from frostline.trainables.vision.pictures import Picture, decode
 from tests import tiny
+from tests.trainables.points import grouped
 
 CPU = torch.device("cpu")
 
@@ -47,9 +48,8 @@ class Case:
     def fit(self, model: torch.nn.Module, recipe: Recipe, **options: Any) -> list[training.Report]:
         torch.manual_seed(recipe.seed)
         reports: list[training.Report] = []
-        train, validation = (self.family.open(self.entry, split) for split in ("train", "validation"))
-        given = {"report_at": (1.0,), "device": CPU, "report": reports.append, **options}
-        loop.fit(model, self.family, recipe, train, validation, **given)
+        splits = {split: self.family.open(self.entry, split) for split in ("train", "validation")}
+        loop.fit(model, self.family, recipe, splits, **grouped(**{"at": (1.0,), "to": reports.append, **options}))
         return reports
 
 
@@ -111,7 +111,7 @@ def test_the_same_trial_twice_is_the_same_to_the_bit(case: Case) -> None:
 def test_interrupted_within_an_epoch_it_ends_the_same_to_the_bit(case: Case, tmp_path: Path, step: int) -> None:
     """8 steps an epoch. It goes on with another head and random state, as a fresh process does."""
     path, budget = tmp_path / "last.safetensors", Budget(trials=1, epochs=2, first_rung=1)
-    recipe, points = case.recipe(frozen_layers=1, budget=budget), {"report_at": (0.5, 1.0, 1.6, 2.0)}
+    recipe, points = case.recipe(frozen_layers=1, budget=budget), {"at": (0.5, 1.0, 1.6, 2.0)}
     whole, gone_on, count = case.build(), case.build(seed=9), 0
 
     def keep(take: training.Take) -> None:

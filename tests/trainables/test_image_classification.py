@@ -17,6 +17,7 @@ from frostline.trainables.training import loop, training
 from frostline.trainables.vision.blocks import head_of
 from frostline.trainables.vision.pictures import decode
 from tests import tiny
+from tests.trainables.points import grouped
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,8 @@ def _fit(made: tuple[Path, Data, Corpus, Path], recipe: Recipe) -> tuple[nn.Modu
     reports: list[training.Report] = []
     train = FAMILY.augmented(FAMILY.open(entry, "train"), recipe)
     validation = FAMILY.open(entry, "validation")
-    loop.fit(model, FAMILY, recipe, train, validation, report_at=(1.0,), device=CPU, report=reports.append)
+    splits = {"train": train, "validation": validation}
+    loop.fit(model, FAMILY, recipe, splits, **grouped(at=(1.0,), to=reports.append))
     return model, reports
 
 

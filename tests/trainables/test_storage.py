@@ -12,7 +12,7 @@ from frostline.trainables import _storage
 from frostline.trainables._storage import Home, StorageError, Store
 from frostline.trainables._task import NodeError, best_path, last_path
 from frostline.trainables.slot import attempt as attempts
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot.winner import finish
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import training
 from tests.s3 import BUCKET, S3, s3, s3_server, store, url
@@ -165,8 +165,8 @@ def test_a_node_exports_the_winner_and_the_driver_fetches_it(slot: Slot, store: 
     store.put(slot.best(), "trials/00000/best.safetensors")
     run = Path(slot.setup.run)
     elsewhere = dataclasses.replace(slot.setup, url=store.url)
-    found = slot_worker.finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
-    assert found == slot_worker.finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
+    found = finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
+    assert found == finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
     assert not (run / "best.part").exists()
     publish.fetch(store, run)
     exported = {path.name: path.read_bytes() for path in (run / "here").iterdir()}

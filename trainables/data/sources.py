@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frostline.trainables._errors import first_line
+
 PACKAGE = "package:"
 """Prefix of a source that is in an installed package."""
 
@@ -117,8 +119,3 @@ def _hub_reachable() -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

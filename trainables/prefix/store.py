@@ -1,6 +1,7 @@
-"""The frozen-prefix cache as files: one folder an entry, below `<cache>/features/`, shared by all processes of a node.
+"""The files of the frozen-prefix cache: one folder an entry, below `<cache>/features/`, shared by a node's processes.
 
-A file is whole or absent. Locks of the kernel say who writes one and which entries are in use; whoever dies holds none.
+A file is whole or absent. Locks of the kernel tell which process writes a file and which entries are in use. A process
+that dies holds none.
 """
 
 import fcntl
@@ -21,16 +22,16 @@ def root() -> Path:
 
 
 def limit(share: float = 0.2) -> float:
-    """Bytes that the features may take by default: a share of the free disk, what they already take counted as free."""
-    at = next(path for path in (root(), *root().parents) if path.exists())
-    return share * (shutil.disk_usage(at).free + sum(_size(folder) for folder in _folders()))
+    """Bytes that the features may take by default: a share of the disk that is free, or taken by features already."""
+    folder = next(path for path in (root(), *root().parents) if path.exists())
+    return share * (shutil.disk_usage(folder).free + sum(_size(folder) for folder in _folders()))
 
 
 @contextmanager
 def new(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its name when the `with` block ends without an error: whole or absent."""
-    # A shard has one writer, which holds its lock, and the next one goes over what a killed one left. Every process
-    # that took part in a pass writes the same `key.json`.
+    # A shard has one writer, the process that holds its lock. It writes over the file that a killed one left. But all
+    # processes of a pass write the same `key.json`, each under a name of its own.
     aside = None if path.name == "key.json" else path.with_name(f".{path.name}")
     with _atomic.writing(path, aside) as file:
         yield file
@@ -38,7 +39,7 @@ def new(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
-    """Lock all of them or none. Whoever waits has locked them in this order, too: nobody waits for ever."""
+    """Lock all paths or none; yields True if locked. All processes keep this order, so none waits for ever."""
     with ExitStack() as locks:
         try:
             for path in paths:
@@ -51,13 +52,13 @@ def claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
 
 
 def hold(folder: Path) -> IO[bytes]:
-    """Make the folder if need be, and keep it from being removed until the returned file is closed or forgotten."""
+    """Keep a folder, made if there is none, from being removed until the returned file is closed or forgotten."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "in-use").open("a+b")  # NFS gives a shared lock to readers only
         fcntl.flock(file, fcntl.LOCK_SH)
         try:
-            os.utime(folder / "in-use")  # what was used last is removed last
+            os.utime(folder / "in-use")  # the entry that was used last is removed last
         except FileNotFoundError:
             file.close()  # removed between the two lines above
             continue
@@ -69,7 +70,7 @@ def _folders() -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """None where another process has just removed the folder; `Path.glob` may raise then."""
+    """All files below a folder; none if another process has just removed it, when `Path.glob` might raise."""
     return [Path(folder, name) for _, _, names in os.walk(folder) for name in names]
 
 
@@ -82,17 +83,25 @@ def _size(folder: Path) -> int:
 
 
 def empty(folder: Path) -> None:
-    """Remove what an entry holds, but not the entry."""
-    (folder / "key.json").unlink(missing_ok=True)  # first: what is left if this is broken off is not whole
+    """Remove the files of an entry, but not the entry."""
+    (folder / "key.json").unlink(missing_ok=True)  # first: without it the entry is not whole, should this break off
     for path in _files(folder):
         if path.suffix == ".npy":
             path.unlink(missing_ok=True)
 
 
 def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
-    """Remove what has not been used for longest until `needed` bytes more make at most `most`; False if it cannot be.
+    """Remove the entries that were not used for longest, until there is room for `needed` bytes more.
 
-    What a trial reads or fills at the moment stays. Folders in `but` are those that are needed, half filled perhaps.
+    Entries that a trial reads or fills stay.
+
+    Args:
+        needed: bytes.
+        most: bytes that all entries may take.
+        but: folders that stay and are not counted: those that will be filled, perhaps half filled already.
+
+    Returns:
+        False if there is no room.
     """
     others = [folder for folder in _folders() if folder not in but]
     by_age = []
@@ -108,8 +117,8 @@ def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
             with (folder / "in-use").open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 total -= _size(folder)
-                (folder / "in-use").unlink()  # first: whoever comes now makes a new one
-                (folder / "key.json").unlink(missing_ok=True)  # what is left if this is broken off is not whole
+                (folder / "in-use").unlink()  # first: a process that comes now makes a new one
+                (folder / "key.json").unlink(missing_ok=True)  # without it the entry is not whole
                 shutil.rmtree(folder, ignore_errors=True)
         except (BlockingIOError, FileNotFoundError):
             continue

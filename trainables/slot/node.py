@@ -1,7 +1,8 @@
-"""What a machine must have before it trains: the run directory in sight, the model, the prepared data.
+"""Things that a machine needs before it trains: access to the run directory, the model, the prepared data.
 
-On the driver's machine all of it is there. Another one of a cluster makes it once for all its trials: it downloads
-the model, reads the data set, cuts and prepares it in the same way, and ends at the same content hash or not at all.
+The driver's machine has all of them. Another machine of a cluster gets them once for all its trials: it downloads the
+model, reads the data set, and cuts and prepares it in the same way. If the content hash is not the driver's, it refuses
+to train.
 """
 
 import fcntl
@@ -20,20 +21,20 @@ from frostline.trainables.data.model_files import digest
 
 
 def name() -> str:
-    """This machine's, as its network knows it."""
+    """This machine's name in its network."""
     return socket.gethostname()
 
 
 class Notice:
-    """Whether this machine is about to be taken away: Ray announces that a spot node is."""
+    """Whether this machine is about to be taken away, which Ray announces for a spot node."""
 
-    _EVERY = 2.0  # seconds between two questions
+    _EVERY = 2.0  # seconds between two calls of `ask`
 
     def __init__(self, ask: Callable[[], bool]) -> None:
         self._ask, self._asked, self._given = ask, time.monotonic(), False
 
     def given(self) -> bool:
-        """Ask, if it is time to."""
+        """Whether it has been announced; asked again when some seconds have passed."""
         now = time.monotonic()
         if not self._given and now - self._asked >= self._EVERY:
             self._asked, self._given = now, self._ask()
@@ -44,11 +45,11 @@ def _error(reason: object) -> NodeError:
     return NodeError(f"{name()}: {reason}")
 
 
-def entry(setup: Setup, recipe: Recipe, family: Family) -> Path:
-    """The folder of the data that a recipe trains on, prepared for its model on this machine.
+def entry_of(setup: Setup, recipe: Recipe, family: Family) -> Path:
+    """The folder of a recipe's data on this machine, prepared for its model.
 
     Raises:
-        NodeError: this machine does not see the run directory, or cannot come by the model or by the same data.
+        NodeError: this machine does not see the run directory, or cannot get the model or the same data.
     """
     if setup.url:
         _see(setup.url)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frostline.trainables._modules import evaluation_mode
 from frostline.trainables.text import attention
 
 
@@ -26,17 +27,11 @@ def read_first_only(model: nn.Module, block: nn.Module) -> bool:
     Returns:
         True if the block now computes the first token only.
     """
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            if (expected := _logits_of_two(model)) is None or torch.allclose(*expected, rtol=1e-3, atol=1e-4):
-                return False  # nothing to compare, or a head whose logits do not depend on the text
-            hook = block.register_forward_pre_hook(_with_first_only, with_kwargs=True)
-            logits = _logits_of_two(model)
-    finally:
-        for module, mode in was_training.items():
-            module.training = mode
+    with evaluation_mode(model), torch.inference_mode():
+        if (expected := _logits_of_two(model)) is None or torch.allclose(*expected, rtol=1e-3, atol=1e-4):
+            return False  # nothing to compare, or a head whose logits do not depend on the text
+        hook = block.register_forward_pre_hook(_with_first_only, with_kwargs=True)
+        logits = _logits_of_two(model)
     same = logits is not None and torch.allclose(logits, expected, rtol=1e-4, atol=1e-6)
     if not same:
         hook.remove()

@@ -1,4 +1,4 @@
-"""Training on disk, as safetensors without the frozen weights: the best weights, and a snapshot to go on from."""
+"""A training on disk as safetensors, without the frozen weights: the best weights, and a snapshot to go on from."""
 
 import errno
 import json
@@ -17,26 +17,26 @@ from frostline.trainables import _atomic
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A training between two steps: all that going on from there needs."""
+    """A training between two steps, complete enough to go on from."""
 
     tensors: dict[str, Tensor]
     """Trained weights, optimizer state, random state."""
     numbers: dict[str, Any]
-    """Counters, learning rates and whatever else JSON holds exactly."""
+    """Counters, learning rates and other values that JSON holds exactly."""
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes, by name: the parameters that train, and all buffers but those beside frozen parameters.
+    """The tensors that training changes, by name: parameters that train, and buffers except those of frozen modules.
 
-    A frozen batch norm is in evaluation mode; what it has counted stands still.
+    A frozen batch norm is in evaluation mode, so its statistics do not change.
     """
     frozen = set()
     for prefix, module in model.named_modules():
         own = list(module.named_parameters(recurse=False))
-        still = [name for name, parameter in own if not parameter.requires_grad]
-        if own and len(still) == len(own):
-            still += [name for name, _ in module.named_buffers(recurse=False)]
-        frozen |= {f"{prefix}.{name}" if prefix else name for name in still}
+        names = [name for name, parameter in own if not parameter.requires_grad]
+        if own and len(names) == len(own):
+            names += [name for name, _ in module.named_buffers(recurse=False)]
+        frozen |= {f"{prefix}.{name}" if prefix else name for name in names}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
@@ -50,10 +50,10 @@ def save(model: nn.Module, path: Path) -> None:
 
 
 def load(model: nn.Module, path: Path) -> None:
-    """Put a saved state back into a model frozen at the same depth.
+    """Read a saved state into a model that is frozen at the same depth.
 
     Raises:
-        ValueError: the file holds other tensors than this model at this depth trains, or is no such file.
+        ValueError: this model trains other tensors at this depth, or the file cannot be read.
     """
     try:
         saved = load_file(path)
@@ -63,10 +63,10 @@ def load(model: nn.Module, path: Path) -> None:
 
 
 def put(model: nn.Module, saved: dict[str, Tensor], origin: str) -> None:
-    """Copy tensors by name into what trains.
+    """Copy tensors by name into the model.
 
     Raises:
-        ValueError: they are others than this model at this depth trains; the message names `origin`.
+        ValueError: this model trains other tensors at this depth; the message names `origin`.
     """
     expected = trained_state(model).keys()
     if saved.keys() != expected:
@@ -76,7 +76,7 @@ def put(model: nn.Module, saved: dict[str, Tensor], origin: str) -> None:
 
 
 def write(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot; the file is whole or the one before.
+    """Write a snapshot; after an error the file is the one before.
 
     Raises:
         OSError: the disk is full or the folder not writable.
@@ -85,11 +85,11 @@ def write(snapshot: Snapshot, path: Path) -> None:
 
 
 def read(path: Path) -> Snapshot | None:
-    """The snapshot in `path`; None where there is none, or nothing that can be read as one."""
+    """The snapshot in `path`; None if there is no file, or it cannot be read as a snapshot."""
     try:
         with safe_open(path, "pt") as file:
             numbers = json.loads(file.metadata()["numbers"])
-            # Copies: the tensors of the file would keep it on disk, mapped, after a newer one has its name.
+            # Copies: tensors that map the file would keep it on disk after a newer one has taken its name.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             return Snapshot(tensors=tensors, numbers=numbers)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
@@ -103,9 +103,9 @@ def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> 
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata)
         _atomic.place(aside, path)
     except SafetensorError as error:
-        # The library's own error type hides the system's number, which says whether the disk is full.
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
+        # The library's error holds the system's number, which tells whether the disk is full, in its text only.
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         aside.unlink(missing_ok=True)

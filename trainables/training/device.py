@@ -1,4 +1,4 @@
-"""What differs between a CPU and a GPU: precision, random state, memory that runs out, data fetched ahead."""
+"""Differences between a CPU and a GPU: precision, random state, running out of memory, fetching data ahead."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,27 +42,27 @@ def precision(device: torch.device) -> torch.autocast:
 
 
 def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on `device`; from pinned memory without waiting for it."""
+    """The batch on `device`; from pinned memory the copy runs in the background."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def forget(device: torch.device) -> None:
-    """Give back the memory that passes before have held."""
+    """Give the memory of earlier passes back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def fitting(size: int, device: torch.device, run: Callable[[int], T], what: str) -> T:
-    """`run(size)`, or with half the size, and half again, where memory runs out.
+    """Call `run(size)`, with half the size each time that memory runs out.
 
     Raises:
-        DoesNotFitError: not even with 1; `what` says of what.
+        DoesNotFitError: memory runs out with size 1; `what` says when that was.
     """
     while True:
         try:
             return run(size)
         except torch.OutOfMemoryError:
-            pass  # what the failed pass held is let go with the exception, so that is left first
+            pass  # the exception holds the failed pass's tensors, so leave its block first
         if size == 1:
             raise DoesNotFitError(what)
         size //= 2
@@ -70,32 +70,32 @@ def fitting(size: int, device: torch.device, run: Callable[[int], T], what: str)
 
 
 _COMPILING, _SAVED = 60.0, 0.25
-"""Seconds that `torch.compile` takes for a transformer, and the part of a step that it saves: what is commonly
-reported of an A100 and its like, to an order of magnitude."""
+"""Seconds that `torch.compile` takes for a transformer, and the share of a step that it saves. Orders of magnitude that
+are commonly reported for GPUs like the A100."""
 
 
 def compiling_pays(device: torch.device, seconds_per_step: float, steps_left: int) -> bool:
-    """Whether a trial is long enough to earn back compiling its model; never on a CPU."""
+    """Whether compiling saves more time in the rest of a training than it takes; never on a CPU."""
     return device.type == "cuda" and seconds_per_step * steps_left * _SAVED > _COMPILING
 
 
 CPU_TOKENS = 2048
-"""Tokens that a CPU takes at once. More are no faster, and from some thousand on slower: they leave its cache."""
+"""Tokens per forward pass on a CPU. More are no faster, and several thousand are slower: they do not fit its cache."""
 
 
 def per_pass(device: torch.device, longest: int) -> int:
-    """Examples per forward pass where nothing trains, the longest of them so many tokens long (1 for an image)."""
+    """Examples per forward pass where nothing trains; `longest` is the tokens of the longest one (1 for a picture)."""
     return 128 if device.type == "cuda" else max(4, min(16, CPU_TOKENS // longest))
 
 
 def portions(examples: Examples, indices: Array, size: int, pinned: bool = False) -> list[Batch]:
-    """The examples in batches of at most `size`, in memory that a GPU can fetch by itself where `pinned`."""
+    """The examples in batches of at most `size`; if `pinned`, in memory that a GPU can fetch by itself."""
     batches = [examples.batch(indices[start : start + size]) for start in range(0, len(indices), size)]
     return [{n: t.pin_memory() for n, t in batch.items()} for batch in batches] if pinned else batches
 
 
 class Ahead:
-    """Batches made in a thread while a GPU computes; on a CPU, where that would take from training, when asked for."""
+    """Makes batches in a thread while a GPU computes; on a CPU a thread would slow training, so on demand."""
 
     def __init__(self, examples: Examples, device: torch.device) -> None:
         self._examples, self._device = examples, device
@@ -109,7 +109,7 @@ class Ahead:
         return portions(self._examples, indices, size)
 
     def prepare(self, indices: Array, size: int) -> None:
-        """Begin with what will be asked for next."""
+        """Begin to make the portions that `get` is called for next."""
         if self._thread:
             made = self._thread.submit(portions, self._examples, indices, size, self._device.type == "cuda")
             self._next = (indices, size, made)
@@ -121,7 +121,7 @@ class Ahead:
 
 
 def reset_peak_memory(device: str) -> None:
-    """From now on `peak_memory_mb` counts anew."""
+    """Begin a new peak for `peak_memory_mb`."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return
@@ -132,12 +132,12 @@ def reset_peak_memory(device: str) -> None:
 
 
 def name(device: str) -> str:
-    """A GPU's model, else `cpu`: what is said of memory holds for devices of the same name."""
+    """A GPU's model, else `cpu`. Devices of the same name have the same memory."""
     return torch.cuda.get_device_name() if device == "cuda" else device
 
 
 def peak_memory_mb(device: str) -> float:
-    """Peak since the trial began: of GPU memory on a GPU, else of this process's resident set. Megabytes."""
+    """Peak since `reset_peak_memory`, in megabytes: of GPU memory on a GPU, else of this process's resident set."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     try:

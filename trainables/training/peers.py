@@ -1,11 +1,12 @@
 """Several processes that train one model together: shares of a batch, one gradient, scores of all examples.
 
-Each process takes its share of every batch, of which the loss is divided by the size of the whole batch, so that the
-sum of the gradients is the gradient of the mean, whatever the shares. That sum is made after the last micro-batch, not
-while it runs, as torch's DistributedDataParallel does: a process whose memory runs out starts its share again in
-smaller portions, one may have no share at all, and a model that starts between two blocks is another one than it was
-made as; each of them leaves DDP waiting for a gradient that does not come. What that costs is the overlap of backward
-pass and network.
+Each process takes a share of every batch and divides its loss by the size of the whole batch. So the sum of the
+gradients is the gradient of the batch's mean, for any shares.
+
+The gradients are added up after the last micro-batch. torch's DistributedDataParallel does it during the backward pass,
+which overlaps computing and network, but it waits for ever for a gradient that does not come. Here some do not: a
+process whose memory runs out starts its share again in smaller portions, a process may have no share, and a model that
+starts between two blocks is not the one that DDP would have wrapped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,43 +17,44 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from frostline.trainables._errors import first_line
 from frostline.trainables._task import PeerLostError
 from frostline.trainables.data.corpus import Array
 
 _BUCKET = 2**23
-"""Numbers that are sent at once: 32 MB, about as much as DDP sends."""
+"""Numbers sent at once: 32 MB, about as much as DDP sends."""
 
 
 class Peers:
-    """The group of this process, as torch.distributed was initialised with; or this process alone."""
+    """The process group that torch.distributed was initialised with, seen from this process; or this process alone."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
         self._sent: list[nn.Parameter] | None = None
-        """What has a gradient in any of the processes; None before the first step."""
+        """Parameters that have a gradient in any of the processes; None before the first step."""
 
     @property
     def leads(self) -> bool:
-        """Whether it is this process that writes and tells."""
+        """Whether this process writes files and tells Tune."""
         return self.rank == 0
 
     def share(self, indices: Array) -> Array:
-        """Those of a batch that are this process's; none where the batch is smaller than the group."""
+        """This process's share of a batch; empty if the batch is smaller than the group."""
         return indices if self.size == 1 else np.array_split(indices, self.size)[self.rank]
 
     def draw(self, seed: int, step: int) -> None:
-        """Random numbers of this process's own in this step, on the same ones when the step is made again.
+        """Seed torch for this process and step, so that a repeated step draws the same numbers.
 
-        A process alone goes on with the state that its snapshot holds.
+        A process alone goes on with the random state of its snapshot.
         """
         if self.size > 1:
             torch.manual_seed(int(np.random.SeedSequence([seed, step, self.rank]).generate_state(1, np.uint64)[0]))
 
     def begin(self, model: nn.Module, step: int, device: torch.device) -> None:
-        """Start from the same weights.
+        """Start all processes from the first one's weights.
 
         Raises:
-            PeerLostError: another process begins at another step: it has found another snapshot.
+            PeerLostError: another process begins at another step, since it found another snapshot.
         """
         self._sent = None
         if self.size == 1:
@@ -70,16 +72,16 @@ class Peers:
         """The sum of the losses of all processes; the gradients become their sums.
 
         Args:
-            loss: of this process's share, detached.
-            model: with its gradients; None where it has none (a process without a share has none at all).
+            loss: of this process's share, a detached scalar.
+            model: with its gradients; a process without a share has none.
         """
         if self.size == 1:
             return loss
         parameters = [p for p in model.parameters() if p.requires_grad]
         if self._sent is None:
-            has = torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)
-            _together(lambda: dist.all_reduce(has))
-            self._sent = [p for p, count in zip(parameters, has.tolist(), strict=True) if count]
+            counts = torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)
+            _together(lambda: dist.all_reduce(counts))
+            self._sent = [p for p, count in zip(parameters, counts.tolist(), strict=True) if count]
         total, buckets = loss.reshape(1).clone(), list(_buckets(self._sent))
         flats = [torch.cat([_gradient(p).reshape(-1) for p in bucket]) for bucket in buckets]
         for waiting in [_all_reduce(flat) for flat in (total, *flats)]:
@@ -90,7 +92,7 @@ class Peers:
         return total[0]
 
     def owned(self, batches: Sequence[Array]) -> list[Array]:
-        """Of each process, the examples that it evaluates: every so-manieth batch, since they rise in length."""
+        """Examples that each process evaluates. Batches rise in length, so they are dealt round-robin."""
         return [np.concatenate([np.empty(0, np.int64), *batches[rank :: self.size]]) for rank in range(self.size)]
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> list[Tensor]:
@@ -104,17 +106,17 @@ class Peers:
             return [rows]
         padded = rows.new_zeros(max(counts), rows.shape[1])
         padded[: len(rows)] = rows
-        found = [torch.empty_like(padded) for _ in counts]
-        _together(lambda: dist.all_gather(found, padded))
-        return [part[:count] for part, count in zip(found, counts, strict=True)]
+        parts = [torch.empty_like(padded) for _ in counts]
+        _together(lambda: dist.all_gather(parts, padded))
+        return [part[:count] for part, count in zip(parts, counts, strict=True)]
 
     def largest(self, value: float, device: torch.device) -> float:
         """The largest of the processes' values."""
         if self.size == 1:
             return value
-        found = torch.tensor(value, dtype=torch.float64, device=device)
-        _together(lambda: dist.all_reduce(found, dist.ReduceOp.MAX))
-        return found.item()
+        largest = torch.tensor(value, dtype=torch.float64, device=device)
+        _together(lambda: dist.all_reduce(largest, dist.ReduceOp.MAX))
+        return largest.item()
 
 
 ALONE = Peers()
@@ -122,19 +124,19 @@ ALONE = Peers()
 
 
 def _together(step: Callable[[], object]) -> None:
-    """Do what all processes do at once.
+    """Take a step that all processes take together.
 
     Raises:
-        PeerLostError: one of them does not.
+        PeerLostError: one of the others does not take it.
     """
     try:
         step()
-    except RuntimeError as error:  # gloo's and NCCL's errors are this one or of its kind
-        raise PeerLostError(str(error).splitlines()[0]) from error
+    except RuntimeError as error:  # gloo's and NCCL's errors are of this type or a subclass
+        raise PeerLostError(first_line(error)) from error
 
 
 def _all_reduce(flat: Tensor) -> Callable[[], object]:
-    """Begin; what is returned waits for the end."""
+    """Begin to add up; the returned function waits for the end."""
     begun: list[dist.Work] = []
     _together(lambda: begun.append(dist.all_reduce(flat, async_op=True)))
     return begun[0].wait
@@ -145,7 +147,7 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """In order, cut where a bucket is full."""
+    """The parameters in order, in buckets that end when they are full."""
     bucket: list[nn.Parameter] = []
     for parameter in parameters:
         bucket.append(parameter)
@@ -157,6 +159,6 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
 
 
 def _parts(flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Inverse of flattening these one after the other; each lies in memory as its parameter does."""
+    """Inverse of flattening these parameters one after another; each part has its parameter's memory layout."""
     parts = flat.split([p.numel() for p in parameters])
     return [torch.empty_like(p).copy_(part.view(p.shape)) for part, p in zip(parts, parameters, strict=True)]

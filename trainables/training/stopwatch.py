@@ -1,4 +1,4 @@
-"""Where the seconds of a training go, by the wall clock alone: nothing in here waits for a GPU."""
+"""Seconds of a training by activity, from the wall clock alone: nothing here waits for a GPU."""
 
 import time
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ class Stopwatch:
         self.start()
 
     def start(self) -> None:
-        """A new stretch begins."""
+        """Begin a new stretch."""
         self._began = self._trained = time.monotonic()
         self._data = 0.0
 
     @contextmanager
     def data(self) -> Iterator[None]:
-        """Around what makes a batch, or waits for one that a thread makes."""
+        """Put this around code that makes a batch, or waits for a thread that makes it."""
         began = time.monotonic()
         try:
             yield
@@ -26,11 +26,11 @@ class Stopwatch:
             self._data += time.monotonic() - began
 
     def trained(self) -> None:
-        """The device has done all of the stretch; the evaluation begins."""
+        """The device has finished the stretch, and the evaluation begins."""
         self._trained = time.monotonic()
 
     def spent(self) -> dict[str, float]:
-        """Seconds since `start` by what they went into; the evaluation ends now."""
+        """Seconds since `start` by activity: `training`, `evaluation`, `data`. The evaluation ends now."""
         return {
             "training": self._trained - self._began - self._data,
             "evaluation": time.monotonic() - self._trained,

@@ -1,7 +1,7 @@
-"""A training in progress: its steps, and what it reports. What comes when is said by `_loop.fit`.
+"""A training in progress: its steps and its reports. `loop.fit` decides what comes when.
 
-It can be taken down between any two steps as a `Snapshot` and go on from it in another process; on a CPU it then
-ends bit-identical to one that was never interrupted.
+Between any two steps it can be stored as a `Snapshot`, and go on from that in another process. On a CPU it then ends
+bit-identical to a training that was never interrupted.
 """
 
 import math
@@ -9,30 +9,28 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from frostline.spaces import Recipe
 from frostline.trainables._family import Batch, Family, First
+from frostline.trainables._modules import is_batch_norm
 from frostline.trainables.data.corpus import Array
-from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import evaluation, optim
-from frostline.trainables.training import peers as peer_group
-from frostline.trainables.training.checkpoint import Snapshot
-from frostline.trainables.training.peers import Peers
+from frostline.trainables.training.checkpoint import Snapshot, put, trained_state
+from frostline.trainables.training.device import DoesNotFitError
+from frostline.trainables.training.machine import Machine
 from frostline.trainables.training.stopwatch import Stopwatch
 
 _CHECK_EVERY = 20
-"""Steps between two looks at the losses on a GPU, where reading one waits for the device."""
+"""Steps between two checks of the losses on a GPU, where reading one waits for the device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a trial says at a rung and at the end of each epoch."""
+    """The state of a training at a rung or at the end of an epoch."""
 
     epoch: float
     """Passes over the training examples so far."""
@@ -41,20 +39,20 @@ class Report:
     step: int
     """Optimizer steps so far."""
     metrics: dict[str, float]
-    """Of the validation examples; plus `train_loss`, the mean since the last report."""
+    """Of the validation examples; and `train_loss`, the mean since the last report."""
     partial: bool
-    """Whether only the first of the validation examples were looked at, as at an early rung."""
+    """Whether only the first of the validation examples were measured, as at an early rung."""
     final: bool
-    """Whether the trial has used its whole budget."""
+    """Whether the training has used its whole budget."""
     micro_batch: int
-    """Most examples in one forward pass so far as the device's memory allowed."""
+    """Examples in one forward pass, fewer than the batch where the device's memory is too small."""
     spent: dict[str, float] = field(compare=False)  # two equal trainings never take the same time
-    """Seconds since the last report, or since the start, by what they went into: `training`, `evaluation` and `data`,
-    the wait for batches to train on."""
+    """Seconds since the last report, or since the start, by activity: `training`, `evaluation` and `data`, the wait for
+    batches to train on."""
 
 
 Take = Callable[[], Snapshot]
-"""Makes the snapshot of the training as it stands; worth calling only where it will be kept."""
+"""Takes a snapshot of the training between two steps. Call it only to keep the snapshot: it waits for the device."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -67,28 +65,18 @@ class NonFiniteLossError(ArithmeticError):
 class Training:
     """A training in progress: everything that changes from step to step."""
 
-    compiles: ClassVar[bool] = True
-    """Whether this process has not failed to compile yet; without a C compiler, say, it always does."""
-
     def __init__(
-        self,
-        model: nn.Module,
-        family: Family,
-        recipe: Recipe,
-        ahead: devices.Ahead,
-        device: torch.device,
-        steps: int,
-        peers: Peers = peer_group.ALONE,
+        self, model: nn.Module, family: Family, recipe: Recipe, ahead: devices.Ahead, steps: int, machine: Machine
     ) -> None:
-        self.peers = peers
-        self.model, self.family, self.recipe, self.ahead, self.device = model, family, recipe, ahead, device
+        self.model, self.family, self.recipe, self.ahead = model, family, recipe, ahead
+        self.device, self.peers, self._compiler = machine.device, machine.peers, machine.compiler
         self.compiled = model
-        """What is trained through: the same weights, compiled where that is earned back."""
+        """The same weights, behind a compiled forward pass where that saves more time than compiling takes."""
         self.steps, self._timed_from = steps, (0, 0.0)
         self.optimizer, self.schedule = optim.build(model, recipe, steps)
         self.step = self.seen = self.place = self.since = 0
-        """Optimizer steps, examples seen, batches of this epoch, examples since the last report."""
-        self.total = torch.zeros((), device=device)
+        """Optimizer steps so far, examples seen, batches of this epoch, examples since the last report."""
+        self.total = torch.zeros((), device=self.device)
         """Sum of the losses of these examples."""
         self.micro_batch = recipe.batch_size
         self._unchecked: list[tuple[int, float, torch.Tensor]] = []
@@ -96,16 +84,16 @@ class Training:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
     def step_on(self, indices: Array, upcoming: Array | None = None, size: int = 0) -> None:
         """One optimizer step on a batch.
 
         Args:
-            indices: this process's share of it.
-            upcoming: its share of the epoch's next batch, None where it ends here.
-            size: examples of the whole batch; 0 where the share is all of it.
+            indices: this process's share of the batch.
+            upcoming: its share of the epoch's next batch; None if the epoch ends here.
+            size: examples of the whole batch; 0 if the share is all of it.
         """
         size = size or len(indices)
         self.peers.draw(self.recipe.seed, self.step)
@@ -121,10 +109,10 @@ class Training:
         self.total = self.total + loss * size
 
     def check(self) -> None:
-        """Look at the losses that nobody has looked at.
+        """Check the losses since the last check.
 
         Raises:
-            NonFiniteLossError: the first that is not finite.
+            NonFiniteLossError: for the first loss that is not finite.
         """
         unchecked, self._unchecked = self._unchecked, []
         if not unchecked:
@@ -136,9 +124,9 @@ class Training:
                 raise NonFiniteLossError("loss", value, step, learning_rate)
 
     def _compile_if_it_pays(self) -> None:
-        """Decide by the first steps' time; a trial that starts behind a boundary is short anyway."""
+        """Decide by the time of the first steps. A training that starts at a boundary is too short in any case."""
         (step, since), now = self._timed_from, time.monotonic()
-        if self.compiles and self.compiled is self.model and not self.recipe.cached_layers and self.step > step:
+        if self._compiler.works and self.compiled is self.model and not self.recipe.cached_layers and self.step > step:
             if since and devices.compiling_pays(
                 self.device, (now - since) / (self.step - step), self.steps - self.step
             ):
@@ -146,17 +134,22 @@ class Training:
             self._timed_from = (self.step, now)
 
     def measure(self, validation: First, size: int, final: bool) -> Report:
-        """The report of this moment, `size` training examples being an epoch; a new mean loss begins.
+        """Measure the model and report. A new mean loss begins.
+
+        Args:
+            validation: examples to measure on.
+            size: training examples of an epoch.
+            final: whether the training ends here.
 
         Raises:
-            NonFiniteLossError: of a loss on the way, or of a metric.
+            NonFiniteLossError: for a loss since the last check, or for a metric.
         """
         self.check()
         self.watch.trained()
         metrics = evaluation.evaluate(self.model, self.family, validation, self.device, self.peers)
         metrics["train_loss"] = self.total.item() / self.since
         self.total, self.since = torch.zeros((), device=self.device), 0
-        self._timed_from = (self.step, 0.0)  # what a report takes is not the steps' time
+        self._timed_from = (self.step, 0.0)  # a report's seconds are not the steps'
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise NonFiniteLossError(name, value, self.step, self.learning_rate)
@@ -172,18 +165,19 @@ class Training:
         )
 
     def _gradient(self, indices: Array, upcoming: Array | None, size: int) -> torch.Tensor:
-        """This share's part of the batch's mean loss, its gradient accumulated; in smaller ones if memory runs out,
-        and by the model as it is if it does not compile.
+        """This share's part of the batch's mean loss; its gradient is accumulated.
+
+        Where memory runs out the share is done again in smaller portions, and where compiling fails without it.
 
         Raises:
-            _device.DoesNotFitError: portions of one example are too large.
+            DoesNotFitError: portions of one example are too large.
         """
         random = devices.random_state(self.device)
-        # Batch norm counts while it looks; a pass that failed has counted already.
+        # Batch norm updates its statistics in the forward pass, so a failed pass has updated them already.
         running = [
             (buffer, buffer.clone())
             for module in self.model.modules()
-            if isinstance(module, _BatchNorm) and module.training
+            if is_batch_norm(module) and module.training
             for buffer in module.buffers()
         ]
         while True:
@@ -194,16 +188,16 @@ class Training:
                     self.ahead.prepare(upcoming, self.micro_batch)
                 return _backward(self.compiled, self.family, self.recipe, portions, size, self.device)
             except torch.OutOfMemoryError:
-                fits = False  # what the failed pass held is let go with the exception, so that is left first
+                fits = False  # the exception holds the failed pass's tensors, so leave its block first
             except Exception as error:
                 if self.compiled is self.model:
                     raise
                 warnings.warn(f"torch.compile failed, training goes on without: {error}", stacklevel=1)
-                fits, Training.compiles, self.compiled = True, False, self.model
+                fits, self._compiler.works, self.compiled = True, False, self.model
             if not fits:
                 tried = min(self.micro_batch, len(indices))
                 if tried == 1:
-                    raise devices.DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
+                    raise DoesNotFitError(f"at step {self.step} with a micro-batch of 1")
                 self.micro_batch = tried // 2
             for buffer, before in running:
                 buffer.copy_(before)
@@ -212,10 +206,10 @@ class Training:
             devices.set_random_state(random, self.device)
 
     def _update(self) -> None:
-        """Clip and step. The optimizer makes its state in its first step, which the device may not have room for.
+        """Clip and step. The optimizer makes its state in its first step, and the device may have no room for it.
 
         Raises:
-            _device.DoesNotFitError: also with all memory given back that passes before have held.
+            DoesNotFitError: even after the memory of earlier passes was given back.
         """
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
         for _ in range(2):
@@ -225,13 +219,13 @@ class Training:
             except torch.OutOfMemoryError:
                 pass
             devices.forget(self.device)
-        raise devices.DoesNotFitError(f"for the optimizer's state at step {self.step}")
+        raise DoesNotFitError(f"for the optimizer's state at step {self.step}")
 
     def take(self) -> Snapshot:
-        """The training as it stands, sharing its tensors: to be written before the next step."""
-        self.check()  # a training that has failed is not worth going on from
+        """A snapshot that shares the training's tensors: copy or write it before the next step."""
+        self.check()  # a failed training must not be gone on from
         state = self.optimizer.state_dict()
-        tensors = {f"model.{name}": tensor for name, tensor in checkpoints.trained_state(self.model).items()}
+        tensors = {f"model.{name}": tensor for name, tensor in trained_state(self.model).items()}
         for index, entry in state["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
         tensors |= {f"random.{name}": tensor for name, tensor in devices.random_state(self.device).items()}
@@ -249,7 +243,7 @@ class Training:
         """Go on from `snapshot`.
 
         Raises:
-            ValueError: it was taken of another recipe.
+            ValueError: it is of another recipe.
         """
         numbers = snapshot.numbers
         if numbers["recipe"] != self.recipe.training():
@@ -258,7 +252,7 @@ class Training:
         for name, tensor in snapshot.tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = tensor
-        checkpoints.put(self.model, parts["model"], "the snapshot")
+        put(self.model, parts["model"], "the snapshot")
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             index, _, key = name.partition(".")
@@ -267,7 +261,7 @@ class Training:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         for parameter, state in self.optimizer.state.items():
             for name, tensor in state.items():
-                # A file holds no strides, and the fused optimizer goes through memory as the weights lie there.
+                # A file holds no strides, and the fused optimizer expects its state in the memory order of the weights.
                 if tensor.shape == parameter.shape and tensor.stride() != parameter.stride():
                     state[name] = torch.empty_like(parameter).copy_(tensor)
         for group, rate in zip(self.optimizer.param_groups, numbers["learning_rates"], strict=True):
@@ -283,14 +277,23 @@ _NUMBERS = {"recipe", "counters", "micro_batch", "learning_rates", "schedule"}
 
 
 def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
-    """Whether `fit` can go on from a snapshot with this recipe; else it is another's, or of another version."""
+    """Whether a training of this recipe can go on from a snapshot, which may be of another recipe or version."""
     return snapshot.numbers.keys() >= _NUMBERS and snapshot.numbers["recipe"] == recipe.training()
 
 
 def _backward(
     model: nn.Module, family: Family, recipe: Recipe, portions: Sequence[Batch], size: int, device: torch.device
 ) -> torch.Tensor:
-    """Accumulate the gradient of the mean loss over `size` examples in portions; returns that mean, detached."""
+    """Accumulate the gradient of the portions' loss divided by `size`; returns that loss, a detached scalar.
+
+    Args:
+        model: called by the family.
+        family: of the model.
+        recipe: for the label smoothing.
+        portions: batches on the CPU.
+        size: examples of the whole batch.
+        device: where the model is.
+    """
     total = torch.zeros((), device=device)
     for portion in portions:
         batch = devices.to(portion, device)

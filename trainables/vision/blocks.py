@@ -6,6 +6,7 @@ from timm.models import _manipulate
 from torch import nn
 
 from frostline.trainables._freezing import Block
+from frostline.trainables._modules import weights_of
 
 _TRUNK = 0.8
 """Share of the parameters that makes a module the trunk. A last stage may hold two thirds (ResNet-50)."""
@@ -49,14 +50,10 @@ def blocks_of(model: nn.Module) -> list[Block]:
         ValueError: fewer than two.
     """
     blocks = _timm_blocks(model) if hasattr(model, "group_matcher") else _blocks_in_order(model)
-    weights = [id(p) for block in blocks for part in block for p in _weights(part)]
+    weights = [id(p) for block in blocks for part in block for p in weights_of(part)]
     if len(blocks) < 2 or len(set(weights)) < len(weights):
         raise ValueError(f"cannot tell the blocks of a {type(model).__name__}")
     return blocks
-
-
-def _weights(part: nn.Module | nn.Parameter) -> Iterator[nn.Parameter]:
-    return part.parameters() if isinstance(part, nn.Module) else iter([part])
 
 
 def _timm_blocks(model: nn.Module) -> list[Block]:

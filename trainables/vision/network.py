@@ -20,6 +20,7 @@ import torchvision
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from frostline.trainables._errors import first_line
 from frostline.trainables.vision.blocks import head_of
 from frostline.trainables.vision.transform import Transform
 
@@ -33,7 +34,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} has no readable config.json: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder} has no readable config.json: {first_line(error)}") from error
     if not isinstance(config, dict) or "architecture" not in config:
         raise ValueError(f"{folder} is not an image classifier of timm or torchvision: config.json has no architecture")
     return cast(dict[str, Any], config)
@@ -76,7 +77,7 @@ def build(folder: Path, classes: int) -> nn.Module:
         else:
             model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=classes)
     except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"{folder} does not load as an image classifier: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder} does not load as an image classifier: {first_line(error)}") from error
     return cast(nn.Module, model.float().to(memory_format=torch.channels_last))
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import torch
 from torch import nn
 
 from frostline.trainables import _family
-from frostline.trainables.prefix import boundary as prefix_boundary
-from frostline.trainables.prefix import features, store
+from frostline.trainables.prefix import boundary, features, store
+from frostline.trainables.prefix.boundary import Body, results_of, starting_at, survey
 from frostline.trainables.prefix.features import Wanted
 from frostline.trainables.training import evaluation, loop, training
-from tests.trainables.points import CPU
+from tests.trainables.points import CPU, grouped
 from tests.trainables.test_contract import Case
 
 
@@ -55,7 +56,20 @@ def wanted(case: Case, **changes: Any) -> Wanted:
 
 
 def look(case: Case) -> tuple[list[Any], bool]:
-    return prefix_boundary.survey(case.build(), case.family, case.family.open(case.entry, "train"))
+    return survey(case.build(), case.family, case.family.open(case.entry, "train"))
+
+
+def prepare(
+    case: Case, cache: Wanted, depth: int, model: nn.Module | None = None
+) -> dict[str, _family.Examples] | None:
+    """The splits of the case with their features, made by a new model if none is given."""
+    return features.prepare(Body.of(model or case.build(), case.family), splits(case), cache, depth)
+
+
+def started(case: Case, model: nn.Module, depth: int) -> AbstractContextManager[_family.Family]:
+    """The case's family on a model that starts at `depth`."""
+    body = Body.of(model, case.family)
+    return starting_at(body, depth, results_of(body, splits(case)["train"].batch(np.arange(1))))
 
 
 def splits(case: Case) -> dict[str, _family.Examples]:
@@ -65,18 +79,18 @@ def splits(case: Case) -> dict[str, _family.Examples]:
 def reports(case: Case, depth: int, cache: Wanted | None, start: int = 0, **recipe: Any) -> list[training.Report]:
     """Two epochs with `depth` blocks frozen, from the input or from a boundary of the cache."""
     model, found = case.build(), list[training.Report]()
-    options = {"report_at": (0.5, 1.0, 2.0), "device": CPU, "report": found.append}
+    options = grouped(at=(0.5, 1.0, 2.0), to=found.append)
     made = case.recipe(frozen_layers=depth, learning_rate=1e-3, **recipe)
     plain = splits(case)
     if cache is None:
         torch.manual_seed(0)
-        loop.fit(model, case.family, made, plain["train"], plain["validation"], **options)
+        loop.fit(model, case.family, made, plain, **options)
         return found
-    cached = features.prepare(model, case.family, plain, cache, start)
+    cached = prepare(case, cache, start, model)
     assert cached
-    with prefix_boundary.starting_at(model, case.family, start, plain["train"].batch(np.arange(1))) as family:
+    with started(case, model, start) as family:
         torch.manual_seed(0)
-        loop.fit(model, family, made, cached["train"], cached["validation"], **options)
+        loop.fit(model, family, made, cached, **options)
     assert not any("forward" in vars(module) for module in model.modules()), "the model is as it was"
     return found
 
@@ -111,9 +125,9 @@ def test_scores_with_and_without_the_cache_are_the_same(case: Case, dtype: str) 
 
 
 def test_a_frozen_block_is_not_run_at_all_behind_its_boundary(case: Case) -> None:
-    model, plain, cache = case.build(), splits(case), wanted(case)
+    model, cache = case.build(), wanted(case)
     deepest = cache.boundaries[-1]
-    cached = features.prepare(model, case.family, plain, cache, deepest)
+    cached = prepare(case, cache, deepest, model)
     assert cached
     ran: list[nn.Module] = []
     for block in case.family.blocks(model):
@@ -121,7 +135,7 @@ def test_a_frozen_block_is_not_run_at_all_behind_its_boundary(case: Case) -> Non
             for module in part.modules():
                 if module is not part:
                     module.register_forward_pre_hook(lambda module, _: ran.append(module))
-    with prefix_boundary.starting_at(model, case.family, deepest, plain["train"].batch(np.arange(1))) as family:
+    with started(case, model, deepest) as family:
         ran.clear()
         logits, _ = evaluation.predict(model, family, cached["validation"], CPU)
     assert ran == []
@@ -131,9 +145,9 @@ def test_a_frozen_block_is_not_run_at_all_behind_its_boundary(case: Case) -> Non
 def test_what_only_the_first_token_is_read_of_is_kept_for_that_alone(case: Case) -> None:
     found, _ = look(case)
     examples = case.family.open(case.entry, "train")
-    for boundary in (b for b in found if b.first_only):
-        assert boundary.values < max(b.values for b in found)
-        cached = features.prepare(case.build(), case.family, splits(case), wanted(case), boundary.depth)
+    for first in (b for b in found if b.first_only):
+        assert first.values < max(b.values for b in found)
+        cached = prepare(case, wanted(case), first.depth)
         assert cached
         assert cached["train"].batch(np.arange(3))["prefix"].shape[:2] == (3, 1)
         assert sum(len(array) for array in cached["train"]._arrays) == len(examples.labels)
@@ -176,7 +190,7 @@ def test_only_boundaries_that_hold_while_the_rest_trains_are_offered(
     model.pixel_mean, model.pixel_std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     family = _family.load("image_classification")
     assert len(family.blocks(model)) == blocks
-    assert [b.depth for b in prefix_boundary.survey(model, family, Noise())[0]] == expected
+    assert [b.depth for b in survey(model, family, Noise())[0]] == expected
 
 
 class Noise(_family.Examples):
@@ -194,11 +208,9 @@ def test_numbers_that_float16_cannot_hold_are_said(case: Case) -> None:
     with torch.no_grad():
         for parameter in case.family.blocks(model)[0][-1].parameters():
             parameter.mul_(1e6)
-    assert not prefix_boundary.survey(model, case.family, case.family.open(case.entry, "train"))[1], (
-        "auto takes float32"
-    )
+    assert not survey(model, case.family, case.family.open(case.entry, "train"))[1], "auto takes float32"
     with pytest.raises(OverflowError, match="--prefix-cache float32"):
-        features.prepare(model, case.family, splits(case), wanted(case, dtype="float16", boundaries=(1,)), 1)
+        prepare(case, wanted(case, dtype="float16", boundaries=(1,)), 1, model)
 
 
 # --- never stale -----------------------------------------------------------------------------------
@@ -264,14 +276,14 @@ def test_changed_code_is_another_key(case: Case, monkeypatch: pytest.MonkeyPatch
 
 def test_one_pass_fills_every_boundary_and_the_next_trial_none(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, model, passes = wanted(case), case.build(), list[int]()
-    real = prefix_boundary.outputs
-    monkeypatch.setattr(prefix_boundary, "outputs", lambda *given: passes.append(len(given[4])) or real(*given))
+    real = boundary.outputs
+    monkeypatch.setattr(boundary, "outputs", lambda *given: passes.append(len(given[2])) or real(*given))
     monkeypatch.setattr(features, "code_version", lambda *_: "a version")
-    features.prepare(model, case.family, splits(case), cache, cache.boundaries[0])
+    prepare(case, cache, cache.boundaries[0], model)
     count = len(passes)
     assert set(passes) == {len(cache.boundaries)}
     for depth in cache.boundaries:
-        assert features.prepare(model, case.family, splits(case), cache, depth)
+        assert prepare(case, cache, depth, model)
     assert len(passes) == count
 
 
@@ -290,7 +302,7 @@ def _fill_in_a_process(folder: Path, cache_root: Path, started: Any, work: Any, 
     features._fill_shard = counted
     store.root = lambda: cache_root / "features"
     features._shards = shards_of_five
-    features.prepare(case.build(), case.family, splits(case), cache, cache.boundaries[-1])
+    prepare(case, cache, cache.boundaries[-1])
 
 
 def shards_of_five(lengths: Any) -> list[Any]:
@@ -346,7 +358,7 @@ def test_processes_share_a_pass_and_one_that_is_killed_costs_a_shard(
 
 def test_an_entry_that_was_left_half_filled_is_filled_up_and_is_the_same(case: Case, root: Path) -> None:
     cache = wanted(case)
-    first = features.prepare(case.build(), case.family, splits(case), cache, 1)
+    first = prepare(case, cache, 1)
     assert first
     before = {path: path.read_bytes() for path in root.rglob("*.npy")}
     del first
@@ -355,14 +367,14 @@ def test_an_entry_that_was_left_half_filled_is_filled_up_and_is_the_same(case: C
         lost = next(iter(folder.glob("*.npy")))
         lost.unlink()
         (folder / f".{lost.name}").write_bytes(b"half of it")
-    assert features.prepare(case.build(), case.family, splits(case), cache, 1)
+    assert prepare(case, cache, 1)
     assert {path: path.read_bytes() for path in root.rglob("*.npy")} == before
 
 
 def test_a_damaged_entry_is_made_again(case: Case, root: Path) -> None:
     """Files cut short by a power cut, or removed by someone who cleans up."""
     cache = wanted(case)
-    features.prepare(case.build(), case.family, splits(case), cache, 1)
+    prepare(case, cache, 1)
     before = {path: path.read_bytes() for path in root.rglob("*.npy")}
     kept = [path for path in before if path.parent == cache.folder(case.family, 1)]
     for damage in (Path.unlink, Path.touch, lambda path: path.write_bytes(before[path][:-4])):
@@ -370,24 +382,24 @@ def test_a_damaged_entry_is_made_again(case: Case, root: Path) -> None:
             path.unlink()
             path.touch()
             damage(path)
-        assert features.prepare(case.build(), case.family, splits(case), cache, 1)
+        assert prepare(case, cache, 1)
         assert {path: path.read_bytes() for path in root.rglob("*.npy")} == before
 
 
 def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
     case: Case, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = prefix_boundary.outputs, list[int]()
+    real, sizes = boundary.outputs, list[int]()
 
-    def small(model: Any, family: Any, blocks: Any, batch: _family.Batch, depths: Any) -> Any:
+    def small(body: Body, batch: _family.Batch, depths: Any) -> Any:
         sizes.append(len(batch["labels"]))
         if sizes[-1] > 3:
             raise torch.OutOfMemoryError
-        return real(model, family, blocks, batch, depths)
+        return real(body, batch, depths)
 
     monkeypatch.setattr(features, "code_version", lambda *_: "a version")
-    monkeypatch.setattr(prefix_boundary, "outputs", small)
-    cached = features.prepare(case.build(), case.family, splits(case), wanted(case), 1)
+    monkeypatch.setattr(boundary, "outputs", small)
+    cached = prepare(case, wanted(case), 1)
     assert cached
     assert max(sizes) > 3
     assert sum(len(array) for array in cached["train"]._arrays) == cached["train"]._rows.sum()
@@ -397,28 +409,28 @@ def test_a_pass_takes_fewer_examples_at_once_where_memory_runs_out(
 
 
 def test_features_beyond_the_limit_are_not_made_and_training_goes_without(case: Case, root: Path) -> None:
-    assert features.prepare(case.build(), case.family, splits(case), wanted(case, limit=1000.0), 1) is None
+    assert prepare(case, wanted(case, limit=1000.0), 1) is None
     assert not list(root.rglob("*.npy"))
 
 
 def test_where_not_all_boundaries_have_room_the_one_that_is_needed_is_kept(case: Case, root: Path) -> None:
     cache = wanted(case)
-    features.prepare(case.build(), case.family, splits(case), cache, 1)
+    prepare(case, cache, 1)
     size = sum(path.stat().st_size for path in root.rglob("*.npy"))
     shutil.rmtree(root)
-    assert features.prepare(case.build(), case.family, splits(case), wanted(case, limit=size * 0.9), 2)
+    assert prepare(case, wanted(case, limit=size * 0.9), 2)
     assert [path.parent for path in root.rglob("key.json")] == [cache.folder(case.family, 2)]
 
 
 def test_a_folder_that_cannot_be_written_is_no_cache(case: Case, root: Path) -> None:
     root.parent.mkdir(exist_ok=True)
     root.write_text("a file is in the way")
-    assert features.prepare(case.build(), case.family, splits(case), wanted(case), 1) is None
+    assert prepare(case, wanted(case), 1) is None
 
 
 def test_a_key_says_what_it_is_of(case: Case, root: Path) -> None:
     cache = wanted(case)
-    features.prepare(case.build(), case.family, splits(case), cache, 1)
+    prepare(case, cache, 1)
     keys = [json.loads((folder / "key.json").read_text()) for folder in root.iterdir()]
     assert sorted(key["boundary"] for key in keys) == list(cache.boundaries)
     assert {key["data"] for key in keys} == {case.entry.name}

@@ -10,10 +10,10 @@ import pytest
 
 from frostline.spaces import Metric
 from frostline.trainables._task import Failed, NodeError, PeerLostError, Setup, Task, Told
-from frostline.trainables.slot import group as slot_group
-from frostline.trainables.slot import mailbox
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot import mailbox, worker
+from frostline.trainables.slot.group import serve
 from frostline.trainables.slot.mailbox import Mailbox
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.training.peers import Peers
 from tests.told import failed, said
 
@@ -70,9 +70,7 @@ class Slot:
         return waiting.result()
 
     def start(self) -> None:
-        self.workers = [
-            self._pool.submit(slot_group.serve, SETUP, rank, f"node{rank}", self.ask) for rank in range(SETUP.workers)
-        ]
+        self.workers = [self._pool.submit(serve, SETUP, rank, f"node{rank}", self.ask) for rank in range(SETUP.workers)]
 
     def train(self, stop_at: int | None = None, name: str = "x") -> list[Told]:
         """One trial; what it says, stopped at its so-manieth report."""
@@ -102,7 +100,7 @@ def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
 
 
 def trains(monkeypatch: pytest.MonkeyPatch, how: Callable[[Task, Report, Peers], None]) -> None:
-    monkeypatch.setattr(slot_worker, "run", lambda setup, tasks, report, peers: how(tasks[0], report, peers))
+    monkeypatch.setattr(worker, "run", lambda setup, tasks, report, peers: how(tasks[0], report, peers))
 
 
 def test_the_first_workers_reports_are_told_and_the_answer_is_everyones(
@@ -124,7 +122,7 @@ def test_the_first_workers_reports_are_told_and_the_answer_is_everyones(
     assert [told.last.step for told in slot.train(name="next")] == [0, 1, 2, 3], "the workers have stayed"
     for rank in range(2):
         assert [number for name, of, number in went if (name, of) == ("stopped", rank)] == [0, 1]
-    assert slot_worker.group_nodes == {"node0", "node1"}
+    assert THIS.peer_nodes == {"node0", "node1"}
 
 
 def test_a_failure_of_all_is_told_once_and_the_group_goes_on(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def elsewhere(slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sl
 
 
 def entry(slot: Slot) -> Path:
-    return node.entry(slot.setup, slot.recipe, _family.load(slot.recipe.family))
+    return node.entry_of(slot.setup, slot.recipe, _family.load(slot.recipe.family))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

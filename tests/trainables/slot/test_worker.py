@@ -9,7 +9,8 @@ import pytest
 
 from frostline.trainables import _freezing, _storage
 from frostline.trainables._task import Measured, Task
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot import worker
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation
 from frostline.trainables.training.peers import Peers
@@ -63,7 +64,7 @@ def score(slot: Slot, content: bytes) -> float:
     """Validation accuracy of these weights."""
     path = Path(slot.setup.run) / "copy.safetensors"
     path.write_bytes(content)
-    with slot_worker._slot(slot.setup, slot.recipe) as (family, model, device):
+    with THIS.trial(slot.setup, slot.recipe) as (family, model, device):
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         checkpoints.load(model, path)
         return evaluation.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
@@ -195,7 +196,7 @@ def test_several_tasks_are_trained_one_after_the_other_each_as_it_would_be_alone
     alone = [slot.train(f"alone/{n}", recipe=recipe) for n, recipe in enumerate(recipes)]
     tasks = [Task(folder=f"group/{n}", recipe=recipe.to_json()) for n, recipe in enumerate(recipes)]
     slot.reports = []
-    slot_worker.train({"setup": dataclasses.asdict(slot.setup), "tasks": [dataclasses.asdict(task) for task in tasks]})
+    worker.train({"setup": dataclasses.asdict(slot.setup), "tasks": [dataclasses.asdict(task) for task in tasks]})
     assert [(told.task, told.whole) for told in slot.reports] == [(0, True), (1, True)]
     for told, expected in zip(slot.reports, alone, strict=True):
         assert core(list(told.messages)) == core(expected)
@@ -233,13 +234,13 @@ def test_of_several_workers_only_the_first_writes_and_does_what_is_for_one(slot:
     alone = Task(folder="trials/00000", recipe=slot.recipe.to_json(), alone=True)
     expected = core(slot.train())
     slot.best().unlink()
-    slot_worker.run(slot.setup, [alone], slot.reports.append, Peers(1, 2))
+    worker.run(slot.setup, [alone], slot.reports.append, Peers(1, 2))
     assert core(slot.told) == expected, "nothing more"
-    slot_worker.run(slot.setup, [alone], slot.reports.append, Peers(0, 2))
+    worker.run(slot.setup, [alone], slot.reports.append, Peers(0, 2))
     assert core(slot.told) == expected * 2
     assert slot.best().exists()
     slot.best().unlink()
     setup = dataclasses.replace(slot.setup, checkpoint_every=0.0)
-    slot_worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.reports.append, NotTheFirst())
+    worker.run(setup, [dataclasses.replace(alone, alone=False)], slot.reports.append, NotTheFirst())
     assert core(slot.told) == expected * 3
     assert list(slot.best().parent.iterdir()) == []

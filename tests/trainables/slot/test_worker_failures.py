@@ -14,7 +14,7 @@ import torch
 from frostline.trainables import _family
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._task import DiskFull, Failed, NodeError, Told, best_path, last_path
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import checkpoint as checkpoints
 from tests.trainables.slots import FAMILY, NEVER, Slot, core, recorded
 
@@ -31,10 +31,10 @@ def test_a_failure_leaves_the_process_as_it_was(slot: Slot, monkeypatch: pytest.
     """The next trial finds the pretrained weights and no frozen block of the failed one."""
     whole = slot.train("trials/whole")
     slot.train("trials/failed", recipe=dataclasses.replace(slot.recipe, learning_rate=1e38, frozen_layers=3))
-    monkeypatch.setattr(slot_worker._pretrained, "cache_clear", lambda: None)
-    hits = slot_worker._pretrained.cache_info().hits
+    monkeypatch.setattr(THIS, "forget", lambda: None)
+    warm = THIS.pretrained
     assert core(slot.train("trials/next")) == core(whole)
-    assert slot_worker._pretrained.cache_info().hits == hits + 1, "the warm model"
+    assert THIS.pretrained is warm, "the warm model"
     assert slot.best("trials/next").read_bytes() == slot.best("trials/whole").read_bytes()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from frostline.trainables import _family
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot.winner import bootstrap_interval, finish
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -19,7 +19,7 @@ def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_tes
     from transformers import pipeline
 
     slot.train()
-    found = slot_worker.finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"))
+    found = finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"))
     assert set(found) == {"metrics", "interval"}
     low, high = found["interval"]
     assert 0 <= low <= found["metrics"]["accuracy"] <= high <= 1
@@ -48,9 +48,9 @@ def answers(count: int, right: float = 0.8) -> tuple[torch.Tensor, torch.Tensor]
 
 @pytest.mark.parametrize("count", [2, 10, 100, 1000])
 def test_the_interval_contains_the_score_and_is_the_same_each_time(count: int) -> None:
-    low, high = slot_worker.bootstrap_interval(accuracy, *answers(count))
+    low, high = bootstrap_interval(accuracy, *answers(count))
     assert 0 <= low <= accuracy(*answers(count)) <= high <= 1
-    assert slot_worker.bootstrap_interval(accuracy, *answers(count)) == (low, high)
+    assert bootstrap_interval(accuracy, *answers(count)) == (low, high)
     assert {type(low), type(high)} == {float}
 
 
@@ -58,7 +58,7 @@ def test_more_examples_make_the_interval_narrower_as_statistics_say() -> None:
     """1.96 standard errors of a share to each side."""
     widths = []
     for count in (50, 200, 800, 3200):
-        low, high = slot_worker.bootstrap_interval(accuracy, *answers(count))
+        low, high = bootstrap_interval(accuracy, *answers(count))
         widths.append(high - low)
         assert widths[-1] == pytest.approx(2 * 1.96 * (0.8 * 0.2 / count) ** 0.5, rel=0.15)
     assert widths == sorted(widths, reverse=True)
@@ -66,11 +66,11 @@ def test_more_examples_make_the_interval_narrower_as_statistics_say() -> None:
 
 @pytest.mark.parametrize("right", [0.0, 1.0])
 def test_where_all_examples_agree_the_interval_is_the_score(right: float) -> None:
-    assert slot_worker.bootstrap_interval(accuracy, *answers(30, right)) == (right, right)
+    assert bootstrap_interval(accuracy, *answers(30, right)) == (right, right)
 
 
 def test_one_example_has_no_interval() -> None:
-    assert slot_worker.bootstrap_interval(accuracy, *answers(1, 1.0)) == (1.0, 1.0)
+    assert bootstrap_interval(accuracy, *answers(1, 1.0)) == (1.0, 1.0)
 
 
 def test_the_interval_is_of_the_metric_that_it_is_given() -> None:
@@ -79,6 +79,6 @@ def test_the_interval_is_of_the_metric_that_it_is_given() -> None:
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
         return _family.load(FAMILY).score(logits, labels)["loss"]
 
-    low, high = slot_worker.bootstrap_interval(loss, logits, labels)
+    low, high = bootstrap_interval(loss, logits, labels)
     assert low < loss(logits, labels) < high
-    assert (low, high) != slot_worker.bootstrap_interval(accuracy, logits, labels)
+    assert (low, high) != bootstrap_interval(accuracy, logits, labels)

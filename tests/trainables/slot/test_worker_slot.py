@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from frostline.trainables import _family, _freezing
-from frostline.trainables.slot import worker as slot_worker
+from frostline.trainables.slot import process
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import optim
 from tests import tiny
@@ -21,14 +22,14 @@ from tests.trainables.slots import Slot
 
 def fresh(slot: Slot) -> dict[str, torch.Tensor]:
     """The weights with which a trial begins in a process that is as good as new."""
-    slot_worker._pretrained.cache_clear()
-    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+    THIS.forget()
+    with THIS.trial(slot.setup, slot.recipe) as (_, model, _):
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def change_all_that_trains(slot: Slot, depth: int) -> None:
     """A trial frozen at this depth, after which nothing that may have changed is what it was."""
-    with slot_worker._slot(slot.setup, slot.recipe) as (family, model, _):
+    with THIS.trial(slot.setup, slot.recipe) as (family, model, _):
         _freezing.freeze(model, family.blocks(model), depth)
         for tensor in checkpoints.trained_state(model).values():
             tensor.zero_()
@@ -41,16 +42,16 @@ def test_every_trial_begins_with_the_same_weights_whatever_was_trained_before(
     expected = fresh(slot)
     for depth in depths:
         change_all_that_trains(slot, depth)
-    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+    with THIS.trial(slot.setup, slot.recipe) as (_, model, _):
         assert_equal(dict(model.state_dict()), expected)
 
 
 def test_a_trial_that_fails_before_it_is_frozen_changes_nothing_for_the_next(slot: Slot) -> None:
     expected = fresh(slot)
     change_all_that_trains(slot, 2)
-    with pytest.raises(ValueError, match="frozen_layers"), slot_worker._slot(slot.setup, slot.recipe) as (f, model, _):
+    with pytest.raises(ValueError, match="frozen_layers"), THIS.trial(slot.setup, slot.recipe) as (f, model, _):
         _freezing.freeze(model, f.blocks(model), 99)
-    with slot_worker._slot(slot.setup, slot.recipe) as (_, model, _):
+    with THIS.trial(slot.setup, slot.recipe) as (_, model, _):
         assert_equal(dict(model.state_dict()), expected)
 
 
@@ -68,7 +69,7 @@ def test_when_a_trial_is_stopped_its_optimizer_goes_before_memory_is_given_back(
         return optimizer, schedule
 
     monkeypatch.setattr(optim, "build", watched)
-    monkeypatch.setattr(slot_worker, "_return_free_memory", lambda: left.append(made[-1]() is not None))
+    monkeypatch.setattr(process, "return_free_memory", lambda: left.append(made[-1]() is not None))
     slot.train_until(2)
     assert left == [False]
 
@@ -102,11 +103,11 @@ def test_when_the_model_changes_the_one_before_is_gone_before_the_other_is_loade
 
     monkeypatch.setattr(family, "build", watched)
     alive: list[weakref.ref[torch.nn.Module]] = []
-    slot_worker._pretrained.cache_clear()
+    THIS.forget()
     for model in (slot.recipe.model, other, slot.recipe.model):
         recipe = dataclasses.replace(slot.recipe, model=model)
         for _ in range(2):
-            with slot_worker._slot(slot.setup, recipe) as (of, built, _device):
+            with THIS.trial(slot.setup, recipe) as (of, built, _device):
                 assert len(of.blocks(built)) == (4 if model == other else 3)
                 alive.append(weakref.ref(built))
             del of, built

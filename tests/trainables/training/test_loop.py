@@ -47,7 +47,7 @@ def test_a_report_says_what_its_seconds_went_into() -> None:
         told.append(said)
         time.sleep(0.3)
 
-    fit(recipe(), Slow(100), report_at=(1.0, 2.0), report=report)
+    fit(recipe(), Slow(100), report_at=(1.0, 2.0), to=report)
     for spent in (said.spent for said in told):
         assert 0.13 <= spent["data"] < 0.25
         assert 0 < spent["training"] < 0.25
@@ -68,7 +68,7 @@ def test_a_report_can_end_the_trial() -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        fit(recipe(), Points(64), report_at=(1.0, 2.0), report=stop)
+        fit(recipe(), Points(64), report_at=(1.0, 2.0), to=stop)
     assert len(seen) == 1
 
 
@@ -150,7 +150,7 @@ def test_the_schedule_depends_on_the_whole_trial_only() -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        fit(recipe(), Points(100), report=stop)
+        fit(recipe(), Points(100), to=stop)
     assert stopped[0] == whole[0]
 
 

@@ -11,6 +11,7 @@ from frostline.trainables._family import Batch
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import evaluation, training
+from frostline.trainables.training.machine import Machine
 from tests.trainables.points import CPU, Linear, Points, assert_equal, build, fit, recipe, weights
 
 TRAIN = Points(100)
@@ -66,7 +67,7 @@ def test_a_short_batch_that_does_not_fit_is_halved_itself() -> None:
     assert family.refused == [8]
     assert reports[0].micro_batch == 4
     family = Tight(4)
-    run = training.Training(build(), family, recipe(), devices.Ahead(train, CPU), CPU, 4)
+    run = training.Training(build(), family, recipe(), devices.Ahead(train, CPU), 4, Machine(device=CPU))
     run.micro_batch = 64
     run.step_on(torch.arange(5).numpy())
     assert family.refused == [5]

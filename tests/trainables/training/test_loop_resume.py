@@ -95,7 +95,7 @@ def test_it_goes_on_again_and_again_to_the_same_end(whole: Whole, tmp_path: Path
 
     for attempt in range(STEPS):
         model = elsewhere(50 + attempt) if attempt else begun(whole.recipe)
-        options: dict[str, Any] = {"report": told.append, "resume": checkpoints.read(path)}
+        options: dict[str, Any] = {"to": told.append, "resume": checkpoints.read(path)}
         try:
             fit(whole.recipe, TRAIN, REPORT_AT, model=model, after_step=die, **options)
         except SystemExit:
@@ -116,7 +116,7 @@ def test_a_snapshot_is_offered_after_every_step_but_the_last_and_after_the_repor
         recipe(),
         TRAIN,
         (0.5, 1.0, 3.0),
-        report=lambda report: events.append(f"report {report.step}"),
+        to=lambda report: events.append(f"report {report.step}"),
         after_step=lambda take: events.append(f"step {take().numbers['counters'][0]}"),
     )
     steps = [f"step {number}" for number in range(1, STEPS)]

@@ -12,6 +12,7 @@ from torch import nn
 from frostline.trainables._family import First
 from frostline.trainables.training import device as devices
 from frostline.trainables.training import training
+from frostline.trainables.training.machine import Compiler, Machine
 from tests.trainables.points import CPU, Linear, Points, assert_equal, build, rates, recipe, weights
 
 
@@ -29,14 +30,15 @@ def test_micro_batches_add_up_to_the_batch() -> None:
 
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> Callable[..., training.Training]:
-    """Makes a run that takes its device for one where looking at a loss is dear. The tensors stay on the CPU."""
+    """Makes trainings of one process whose device is slow to read a loss from. The tensors stay on the CPU."""
     backward = training._backward
     monkeypatch.setattr(training, "_backward", lambda *given: backward(*given[:5], CPU))
 
+    compiler = Compiler()
+
     def make(train: Points, steps: int = 40) -> training.Training:
-        run = training.Training(
-            build(), Linear(), recipe(batch_size=4, warmup=0.5), devices.Ahead(train, CPU), CPU, steps
-        )
+        given, machine = recipe(batch_size=4, warmup=0.5), Machine(device=CPU, compiler=compiler)
+        run = training.Training(build(), Linear(), given, devices.Ahead(train, CPU), steps, machine)
         run.device = SimpleNamespace(type="far")
         return run
 
@@ -136,7 +138,6 @@ def test_a_model_that_does_not_compile_is_trained_as_it_is(far: Far, monkeypatch
     tried: list[nn.Module] = []
     monkeypatch.setattr(torch, "compile", lambda model, dynamic: tried.append(model) or Broken())
     monkeypatch.setattr(devices, "compiling_pays", lambda device, seconds, left: seconds > 0)
-    monkeypatch.setattr(training.Training, "compiles", True)
     run, plain = far(Points(480), 120), far(Points(480), 120)
     with pytest.warns(UserWarning, match="goes on without: Failed to find C compiler"):
         take_steps(run, 100)

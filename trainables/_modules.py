@@ -1,0 +1,77 @@
+"""Helpers for torch modules of any task: modes, weights, and outputs from the middle of a forward pass."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a module's output for one example depends on the other examples of a training batch."""
+    return isinstance(module, _BATCH_NORMS)
+
+
+def weights_of(part: nn.Module | nn.Parameter) -> list[nn.Parameter]:
+    """The parameters of a module, or a parameter itself."""
+    return [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; afterwards each of its modules has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def output_of(result: Any) -> Tensor | None:
+    """The tensor that a module returned, alone or first in a tuple; None if it returned something else."""
+    output = result[0] if isinstance(result, tuple) and result else result
+    return output if isinstance(output, Tensor) else None
+
+
+class _Reached(Exception):  # noqa: N818 - not an error
+    """Ends a forward pass whose rest nobody needs."""
+
+
+def outputs_until(modules: Mapping[_Key, nn.Module], run: Callable[[], object]) -> dict[_Key, Tensor]:
+    """Outputs of some modules in a forward pass, which ends after the last of them.
+
+    Args:
+        modules: in the order in which the pass runs them.
+        run: begins the pass.
+
+    Returns:
+        Key -> output. Modules that return no tensor, or are not run, are left out.
+    """
+    outputs: dict[_Key, Tensor] = {}
+    last = list(modules)[-1]
+
+    def keep(key: _Key, result: Any) -> None:
+        output = output_of(result)
+        if output is not None:
+            outputs[key] = output if key == last else output.clone()  # the next module may work in place
+        if key == last:
+            raise _Reached
+
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, result, key=key: keep(key, result))
+        for key, module in modules.items()
+    ]
+    try:
+        run()
+    except _Reached:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs

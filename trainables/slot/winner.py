@@ -1,0 +1,72 @@
+"""The last use of the winner's weights: export them, and read the test set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frostline.spaces import Recipe
+from frostline.trainables import _freezing
+from frostline.trainables._task import Setup
+from frostline.trainables.slot.attempt import home_of
+from frostline.trainables.slot.node import entry_of
+from frostline.trainables.slot.process import Slot
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training.evaluation import predict
+
+
+def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str, Any]:
+    """Load the winner from its checkpoint, export it, and measure it on the test set.
+
+    Args:
+        setup: of the search.
+        recipe: of the winner.
+        checkpoint: its weights, a path of the run directory.
+        out: folder for the export, a path of the run directory.
+
+    Returns:
+        `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
+        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
+    """
+    with Slot().trial(setup, recipe) as (family, model, device), home_of(setup) as home:
+        _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
+        checkpoints.load(model, home.get(Path(checkpoint)))
+        logits, labels = predict(model, family, family.open(entry_of(setup, recipe, family), "test"), device)
+        family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
+        home.put(Path(out))
+
+    def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        return family.score(logits, labels)[setup.metric.name]
+
+    return {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
+
+
+def bootstrap_interval(
+    score: Callable[[torch.Tensor, torch.Tensor], float], logits: torch.Tensor, labels: torch.Tensor
+) -> tuple[float, float]:
+    """The 95 % interval of `score` over resamples of the examples.
+
+    Args:
+        score: of logits [examples, classes] and labels [examples].
+        logits: of all examples.
+        labels: of all examples.
+
+    Returns:
+        Low and high end. A single example gives its score twice.
+    """
+    from scipy import stats
+
+    if len(labels) < 2:
+        return (score(logits, labels),) * 2
+    result = stats.bootstrap(
+        (np.arange(len(labels)),),
+        lambda chosen: score(logits[chosen], labels[chosen]),
+        vectorized=False,
+        n_resamples=1000,
+        batch=10,  # resamples in memory at once
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
