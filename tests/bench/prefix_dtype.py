@@ -90,7 +90,7 @@ def main() -> None:
                 )
                 began = time.process_time()
                 if dtype != "off":
-                    features.prepare(model, family, splits, wanted, depth)
+                    features.prepare(Body.of(model, family), splits, wanted, depth)
                 spent = time.process_time() - began
                 found = [_train(folder, family, splits, recipe, wanted, seed) for seed in range(given.seeds)]
                 off = off or found

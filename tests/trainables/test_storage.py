@@ -128,7 +128,7 @@ def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(attempt: attempts.Attempt, take: training.Take) -> None:
         attempt._cost = 0.0
         after_step(attempt, take)
-        attempt._written_out()
+        attempt._finish_writing()
 
     monkeypatch.setattr(attempts.Attempt, "after_step", kept)
 
