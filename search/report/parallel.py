@@ -28,10 +28,12 @@ _AXIS = "#8b9199"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scores:
-    """The range of the scores that are shown. It has one level for each colour of the ramp."""
+    """The range of the scores that are shown. It has one level for each colour of the ramp, worst score first."""
 
     low: float
     span: float
+    better: str
+    """Direction of the metric, `higher` or `lower`."""
 
     def place(self, row: Row) -> float:
         """Place of a trial's score on the axis, 0 to 1."""
@@ -39,7 +41,14 @@ class _Scores:
 
     def level(self, row: Row) -> int:
         """Index of the colour of a trial's line."""
-        return min(len(style.RAMP) - 1, int(self.place(row) * len(style.RAMP)))
+        quality = self.place(row) if self.better == "higher" else 1 - self.place(row)
+        return min(len(style.RAMP) - 1, int(quality * len(style.RAMP)))
+
+    def ends(self, level: int) -> tuple[float, float]:
+        """The lowest and the highest score of a level."""
+        count = len(style.RAMP)
+        step = level if self.better == "higher" else count - 1 - level
+        return self.at(step / count), self.at((step + 1) / count)
 
     def at(self, place: float) -> float:
         """The score at a place of the axis."""
@@ -55,7 +64,7 @@ def parallel(view: View) -> go.Figure | None:
         return None
     rows = thinned(rows, view.metric)
     values = [row.seen for row in rows if row.seen is not None]
-    scores = _Scores(low=min(values), span=(max(values) - min(values)) or 1.0)
+    scores = _Scores(low=min(values), span=(max(values) - min(values)) or 1.0, better=view.metric.better)
     axes = [unit_axis(name, space) for name, space in spaces.items()]
     hidden = {"visible": False, "fixedrange": True}
     chart = style.figure(
@@ -117,14 +126,14 @@ def _polylines(rows: Sequence[Row], axes: Sequence[UnitAxis], scores: _Scores, c
 
 def _add_legend(chart: go.Figure, scores: _Scores) -> None:
     """Say which colour stands for which scores."""
-    count = len(style.RAMP)
     for level, color in enumerate(style.RAMP):
+        low, high = scores.ends(level)
         chart.add_scatter(
             x=[None],
             y=[None],
             mode="lines",
             line={"color": color, "width": 4},
-            name=f"{scores.at(level / count):.2f} to {scores.at((level + 1) / count):.2f}",
+            name=f"{low:.2f} to {high:.2f}",
             hoverinfo="skip",
         )
 

@@ -20,7 +20,7 @@ COLORS = {DONE: "#2d7fd3", STOPPED: "#8b9199", FAILING: "#d0473a", UNFIT: "#944b
 """Colour of each kind of trial."""
 SYMBOLS = {DONE: "circle", STOPPED: "circle-open", FAILING: "x", UNFIT: "square-open", OPEN: "diamond-open"}
 RAMP = ("#4f7fc4", "#7587a3", "#8b8b86", "#ad7f58", "#cc6a1c")
-"""Colours of scores, low to high."""
+"""Colours of scores, worst to best."""
 MANY = 60
 """With more trials than this, single points have no markers or names of their own."""
 

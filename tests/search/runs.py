@@ -204,7 +204,7 @@ class _Search:
 
     def _trained(self, job: Job, slot: int) -> Iterator[float]:
         """Trains one job; yields the seconds until its next report."""
-        depth, began = job.params["frozen_layers"], self.clock.now
+        depth, began, metric = job.params["frozen_layers"], self.clock.now, self.plan.search.metric
         epoch_seconds = 6.0 - 0.6 * depth + self.dice.random()
         good = 0.93 - 0.08 * (math.log10(job.params["learning_rate"]) + 3.5) ** 2 - 0.012 * depth
         fails = self.fails and not job.confirms
@@ -231,6 +231,8 @@ class _Search:
                 samples=int(800 * epoch),
                 step=int(50 * epoch),
             )
+            objective = metric.objective(measured.metrics[metric.name])
+            measured = dataclasses.replace(measured, objective=objective)
             self.ledger.report(job, measured)
             if self.end != "finished" and job.number == self.count - 1 and epoch == 1.0:
                 return  # it stays open
@@ -248,9 +250,13 @@ class _Search:
             self.ledger.abandon()
         won = self.ledger.conclusions.winner()
         if self.end == "finished" and won:
-            score = round(won[0].objective - 0.02, 4)
+            line = won[0].best
+            assert line is not None
+            score = round(line.metrics["accuracy"] - 0.02, 4)
+            metrics = {"accuracy": score, "loss": 1 - score}
+            value = metrics[self.plan.search.metric.name]
             self.clock.now += 3
-            measured = {"metrics": {"accuracy": score, "loss": 1 - score}, "interval": [score - 0.03, score + 0.03]}
+            measured = {"metrics": metrics, "interval": [value - 0.03, value + 0.03]}
             self.ledger.conclusions.add_test(*won, measured)
         self.ledger.close()
         if self.end != "running":

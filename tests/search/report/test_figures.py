@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from frostline.search.report.curves import curves
 from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, View
 from frostline.spaces import Metric
 from tests.search import made, runs
+from tests.search.altered import altered
 
 LIGHT, DARK = "#ffffff", "#15181d"  # the page's backgrounds in page.css
 # Linear RGB -> linear RGB as colour-blind readers see it: Machado, Oliveira, Fernandes 2009, severity 1.
@@ -131,6 +133,25 @@ def test_with_many_trials_the_best_and_an_even_sample_of_the_others_have_a_line(
     assert parallel.thinned(rows[:50], made.METRIC) == rows[:50]
     lower = parallel.thinned(rows, Metric(name="loss", better="lower"))
     assert {*by_score[: parallel.BEST]} <= {row.number for row in lower}
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_best_score_has_the_last_colour_in_both_directions(
+    tmp_path: Path, better: Literal["higher", "lower"]
+) -> None:
+    metric = made.METRIC if better == "higher" else Metric(name="loss", better="lower")
+    runs.write(tmp_path / "run", 12, plan=altered(runs.plan_of(tmp_path / "run"), metric=metric))
+    view = views.read(tmp_path / "run")
+    chart = parallel.parallel(view)
+    assert chart is not None
+    assert view.won is not None
+    colors = {
+        number: trace.line.color for trace in chart.data if trace.customdata is not None for number in trace.customdata
+    }
+    best = max((row for row in view.rows if row.number in colors), key=lambda row: metric.objective(row.seen or 0.0))
+    assert colors[best.number] == style.RAMP[-1]
+    legend = [trace.name for trace in chart.data if trace.customdata is None]
+    assert float(legend[-1].split(" to ")[better == "higher"]) == pytest.approx(best.seen, abs=0.006)
 
 
 def test_importance_finds_the_parameters_that_matter_and_no_others(tmp_path: Path) -> None:

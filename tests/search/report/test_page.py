@@ -18,7 +18,9 @@ from frostline.search.report import page
 from frostline.search.report import view as views
 from frostline.search.report.command import command
 from frostline.search.report.view import View
+from frostline.spaces import Metric
 from tests.search import made, runs
+from tests.search.altered import altered
 
 
 def shown(run: Path) -> str:
@@ -50,6 +52,22 @@ def test_the_scores_of_the_records_come_first(finished: View) -> None:
     places = [text.index(f'id="{part}"') for part in parts]
     assert places == sorted(places)
     assert len(rows_of(text)) == 30
+
+
+def test_a_search_by_the_loss_shows_the_loss_and_no_percentage_points(tmp_path: Path) -> None:
+    loss = Metric(name="loss", better="lower", unit="nats")
+    runs.write(tmp_path / "run", 30, plan=altered(runs.plan_of(tmp_path / "run"), metric=loss))
+    view = views.read(tmp_path / "run")
+    text = shown_of(view)
+    assert view.won is not None
+    best = min(recipe.mean for recipe in view.confirmed)
+    assert f'<p class="big">{best:.4f}</p>' in text
+    assert view.test is not None
+    assert f'<p class="big">{view.test["metrics"]["loss"]:.4f}</p>' in text
+    assert "Validation loss" in text
+    assert "Test minus validation: +0.0200." in text
+    assert " points" not in text.split('id="findings"')[1].split("</section>")[0]
+    assert 'data-better="lower"' in text
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
