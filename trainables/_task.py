@@ -210,9 +210,12 @@ class Told:
         return self.messages[-1]
 
     def to_tune(self) -> dict[str, Any]:
-        """The dict for Tune's `report`: JSON values below one key, apart from what Tune adds."""
+        """The dict for Tune's `report`: JSON values below one key, apart from what Tune adds.
+
+        The value is a list, since Tune gives its scheduler a copy of the result in which nested dicts are flattened.
+        """
         messages = [{"kind": type(message).__name__, **asdict(message)} for message in self.messages]
-        return {"told": {"messages": messages, "task": self.task, "whole": self.whole, "node_id": self.node_id}}
+        return {"told": [{"messages": messages, "task": self.task, "whole": self.whole, "node_id": self.node_id}]}
 
     @classmethod
     def of_tune(cls, result: Mapping[str, Any]) -> Told | None:
@@ -224,7 +227,7 @@ class Told:
         """
         if "told" not in result:
             return None
-        told = dict(result["told"])
+        told = dict(result["told"][0])
         messages = [dict(fields) for fields in told.pop("messages")]
         return cls(messages=tuple(_KINDS[fields.pop("kind")](**fields) for fields in messages), **told)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from ray._private.dict import flatten_dict
 
 from frostline.spaces import Metric
 from frostline.trainables._task import DiskFull, Message, ModelSetup, Setup, Told
@@ -30,6 +31,7 @@ def test_what_a_slot_tells_is_the_same_after_json_and_tunes_own_keys(told: Told)
     result = json.loads(json.dumps(told.to_tune()))
     tunes_own = {"trial_id": "x", "done": False, "pid": 7, "time_total_s": 1.0, "training_iteration": 2}
     assert Told.of_tune({**tunes_own, **result}) == told
+    assert Told.of_tune(flatten_dict({**tunes_own, **result})) == told, "as Tune's scheduler gets it"
     assert told.last == told.messages[-1]
 
 
@@ -44,7 +46,7 @@ def test_a_result_of_tunes_own_tells_nothing(result: dict[str, object]) -> None:
 )
 def test_a_message_of_another_version_is_an_error(change: dict[str, str], error: type[Exception]) -> None:
     result = Told(messages=(MEASURED,)).to_tune()
-    result["told"]["messages"][0].update(change)
+    result["told"][0]["messages"][0].update(change)
     with pytest.raises(error, match=next(iter(change.values() if error is KeyError else change))):
         Told.of_tune(result)
 
