@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from frostline.search.cluster import capacity, connection
 from frostline.search.cluster.environment import prepare_environment
+from frostline.trainables._imports import quick_imports
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -18,6 +19,13 @@ prepare_environment()  # before any test module imports Ray
 
 _LONGEST = ("shared Ray", "test_nodes.py", "test_s3.py", "test_chaos.py", "test_full_disk.py", "test_search.py")
 """Groups that start first: else one process would still be at them when the others have nothing left to do."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Import the test modules without collecting garbage: 12 s of CPU instead of 16 in each of pytest's processes."""
+    with quick_imports():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
