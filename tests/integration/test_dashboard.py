@@ -76,9 +76,9 @@ def test_its_own_buttons_are_refused_and_break_nothing(browser: Browser, served:
     page.get_by_role("button").last.click()
     page.locator("textarea").first.fill("mine")
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("the study is the search's").first.wait_for()  # it says why
+    page.get_by_text("only the search writes its study").first.wait_for()  # it says why
     page.goto(f"{address}/dashboard/studies/0/trials")
     assert len(states(page)) == 10
-    assert {"the study is the search's" in error for error in errors} <= {True}, errors
+    assert {"only the search writes its study" in error for error in errors} <= {True}, errors
     assert (search.run / "study.journal").read_bytes() == before
     page.context.close()
