@@ -148,7 +148,7 @@ def fitting(widths: Sequence[int], always: int, width: int) -> tuple[list[int], 
 
     Args:
         widths: widths of the columns in characters. If not all fit, columns of up to 16 characters go first.
-        always: number of first columns that stay whatever their widths.
+        always: number of first columns that stay, however wide they are.
         width: width of the terminal.
     """
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1

@@ -95,7 +95,7 @@ class Dashboard:
 
 
 def refused(environ: Mapping[str, Any]) -> str:
-    """Why a request is refused; empty if it is answered.
+    """The reason to refuse a request; empty if it is answered.
 
     The host name is checked, since a foreign page can make its own name point at this machine (DNS rebinding).
     """

@@ -1,4 +1,4 @@
-"""What follows from the records and several parts of the report need: references, importance, slots."""
+"""Results that several parts of the report need, computed once from the records: references, importance, slots."""
 
 from __future__ import annotations
 

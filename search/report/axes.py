@@ -1,4 +1,4 @@
-"""Where the values of a searched parameter stand on an axis, and which of them are written along it."""
+"""The axis of a searched parameter: the place of each value, and the labels."""
 
 from __future__ import annotations
 

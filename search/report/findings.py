@@ -195,7 +195,7 @@ def of_models(rows: Sequence[Row], names: Mapping[str, str], examples: int) -> s
 
 
 def progress(rows: Sequence[Row], won: int | None) -> str | None:
-    """Whether the winning recipe came early or late in the search.
+    """The winning recipe came early or late in the search.
 
     Args:
         rows: trials.

@@ -45,7 +45,7 @@ def sentences(analysis: Analysis) -> list[str]:
 
 
 def evidence_of(view: View) -> Evidence:
-    """How far the scores can be trusted, by the records so far."""
+    """The facts for the verdict, from the records so far."""
     won, test = view.won, view.test
     return Evidence(
         better=view.metric.better,

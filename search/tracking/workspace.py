@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from frostline.search.tracking.sweep import EPOCH
 
@@ -28,47 +29,46 @@ def save(
         Exception: any error of W&B's client if the server does not accept the view.
     """
     import wandb_workspaces.expr as expr
-    import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
-    column, score = panels.ParallelCoordinatesPlotColumn, panels.SummaryMetric(metric)
-    columns = [column(panels.Config(key), display_name=key, log=log) for key, log in parameters.items()]
-    scatter_plots: Sequence[panels.ScatterPlot] = [
-        panels.ScatterPlot(title=f"{metric} against {title}", x=x, y=score, layout=panels.Layout(w=12, h=8))
-        for title, x in (
-            *([] if depth is None else [("frozen depth", panels.Config(depth))]),
-            ("seconds of training", panels.SummaryMetric("seconds")),
-        )
-    ]
     view = workspaces.Workspace(
         entity=entity,
         project=project,
         name=name,
-        sections=[
-            workspaces.Section(
-                name=group,
-                is_open=True,
-                panels=[
-                    panels.ParallelCoordinatesPlot(
-                        title="all trials",
-                        columns=[*columns, column(score, display_name=metric)],
-                        layout=panels.Layout(w=24, h=9),
-                    ),
-                    panels.ParameterImportancePlot(with_respect_to=metric, layout=panels.Layout(w=12, h=8)),
-                    panels.LinePlot(
-                        title="learning curves",
-                        x=EPOCH,
-                        y=[metric],
-                        title_x="epochs",
-                        title_y=metric,
-                        max_runs_to_show=_CURVES,
-                        layout=panels.Layout(w=12, h=8),
-                    ),
-                    *scatter_plots,
-                ],
-            )
-        ],
+        sections=[workspaces.Section(name=group, is_open=True, panels=_panels(metric, parameters, depth))],
         runset_settings=workspaces.RunsetSettings(filters=[expr.Metric("Group").isin([group])]),
     )
     view.save()
     return str(view.url)
+
+
+def _panels(metric: str, parameters: Mapping[str, bool], depth: str | None) -> list[Any]:
+    """The panels of the view; the arguments are those of `save`."""
+    import wandb_workspaces.reports.v2 as panels
+
+    column, score = panels.ParallelCoordinatesPlotColumn, panels.SummaryMetric(metric)
+    columns = [column(panels.Config(key), display_name=key, log=log) for key, log in parameters.items()]
+    axes = [("seconds of training", panels.SummaryMetric("seconds"))]
+    if depth is not None:
+        axes.insert(0, ("frozen depth", panels.Config(depth)))
+    return [
+        panels.ParallelCoordinatesPlot(
+            title="all trials",
+            columns=[*columns, column(score, display_name=metric)],
+            layout=panels.Layout(w=24, h=9),
+        ),
+        panels.ParameterImportancePlot(with_respect_to=metric, layout=panels.Layout(w=12, h=8)),
+        panels.LinePlot(
+            title="learning curves",
+            x=EPOCH,
+            y=[metric],
+            title_x="epochs",
+            title_y=metric,
+            max_runs_to_show=_CURVES,
+            layout=panels.Layout(w=12, h=8),
+        ),
+        *(
+            panels.ScatterPlot(title=f"{metric} against {title}", x=x, y=score, layout=panels.Layout(w=12, h=8))
+            for title, x in axes
+        ),
+    ]

@@ -14,11 +14,11 @@ def test_the_page_and_the_summary_judge_the_scores_alike(finished: View) -> None
 
 
 def test_a_run_has_the_sentences_that_its_records_support(finished: View) -> None:
-    found = sentences(analyse(finished))
-    assert found[0].startswith("On 400 validation examples the winner")
-    assert set(verdict(evidence_of(finished))) <= {*found}
+    lines = sentences(analyse(finished))
+    assert lines[0].startswith("On 400 validation examples the winner")
+    assert set(verdict(evidence_of(finished))) <= {*lines}
     for part in ("were stopped early", "The seed alone changes a score by", "failed: loss is nan", "did not fit"):
-        assert any(part in sentence for sentence in found), part
+        assert any(part in sentence for sentence in lines), part
 
 
 def test_a_run_without_trials_has_no_sentence(empty: View) -> None:
