@@ -22,6 +22,7 @@ from frostline.search.plan import parameters, wandb_mode
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import ModelPlan, Sources
 from frostline.search.plan.options import Options, adjusted, changed, size
+from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.prefix import Caching
 from frostline.search.plan.remarks import remarks
@@ -30,7 +31,7 @@ from frostline.search.records import folder as run_folder
 from frostline.search.records import remote, storage
 from frostline.search.records.log import started_jobs
 from frostline.search.records.working_copy import copy_of
-from frostline.spaces import Profile, Recipe, Space
+from frostline.spaces import Metric, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
@@ -199,73 +200,24 @@ def _space_called(name: str, base: Recipe, run: Path) -> Space:
 
 
 def _plan(request: _Request) -> tuple[Plan, Corpus]:
-    options, space = request.options, request.space
-    retries = 2 if options.retries is None else options.retries
-    checkpoint_every = 30.0 if options.checkpoint_every is None else options.checkpoint_every
-    for label, value in (("--retries", retries), ("--checkpoint-every", checkpoint_every)):
-        if not value >= 0:
-            raise ValueError(f"{label} must not be negative, got {value:g}")
-    # From here on torch is imported; what is wrong above is said without waiting for it.
+    _check_protection(request.options)
+    # From here on torch is imported; the mistakes above are reported without waiting for it.
     from frostline.trainables import _family
     from frostline.trainables.data.corpus import cut_corpus
-    from frostline.trainables.prefix import store
 
-    family = _family.load(space.family)
-    metric = family.metric((request.began.base.metric if request.began else space.metric) or family.metrics[0].name)
-    folders, rows = model_plans.fetch(family, request.profile.models or (request.profile.model,), request.profile.data)
+    family, began, profile = _family.load(request.space.family), request.began, request.profile
+    metric = family.metric((began.base.metric if began else request.space.metric) or family.metrics[0].name)
+    folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
-    profile = fitted(request.profile, infos.values())
-    blocks = {model: info.blocks for model, info in infos.items()}
-    searched = parameters.searched(space, profile, blocks)
+    profile = fitted(profile, infos.values())
+    request = dataclasses.replace(request, profile=profile)
+    searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
     corpus = cut_corpus(profile.data, rows, parameters.largest(searched.distributions["batch_size"]))
     sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
-    workers = 1 if options.workers_per_trial is None else options.workers_per_trial
-    need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)
-    _check_batch_norm(infos, workers)
-    cache_limit = int(store.limit() if options.cache_size is None else size(options.cache_size))
-    if request.began is None:
-        caching = Caching(
-            asked=options.prefix_cache,
-            as_before=options.retrain,
-            device="cuda" if need.gpus else "cpu",
-            limit=cache_limit,
-        )
-        models = model_plans.planned(sources, searched, profile.budget, caching)
-        base = Recipe(
-            family=space.family,
-            data=profile.data,
-            budget=profile.budget,
-            seed=request.seed,
-            metric=metric.name,
-            cache_dtype=models[profile.model].cache_dtype,
-            **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
-        )
-    else:
-        models = model_plans.again(sources, request.began.models)
-        base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
-    places = capacity.places(request.offer, need, options.concurrent, profile.budget.trials)
-    at_once = places.grown if places.most is None else min(places.grown, places.most)
-    snapshots = run_folder.snapshots(request.place.run)
-    disk = disk_bound(
-        sources.largest,
-        max(at_once, snapshots),
-        profile.budget,
-        sources.other_bytes,
-        wandb=request.wandb.mode != "off",
-    )
-    sizes = corpus.sizes()
+    resources = _resources(request, sources)
+    search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
     plan = Plan(
-        search=Search(
-            space=space.name,
-            profile=request.profile_name,
-            profile_reason=request.profile_reason,
-            metric=metric,
-            seed=request.seed,
-            base=base,
-            distributions=searched.distributions,
-            recipes=searched.recipes,
-            models=models,
-        ),
+        search=search,
         data=Slices(
             sizes=sizes,
             classes=corpus.classes,
@@ -278,20 +230,84 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             report_at=budgets.report_points(profile.budget),
             validate_on=budgets.validation_sizes(profile.budget, sizes["train"], sizes["validation"]),
         ),
-        resources=Resources(
-            need=need,
-            slots=places.now,
-            most=places.most,
-            slots_reason=places.reason,
-            cache_limit=cache_limit,
-            disk=disk,
-            retries=retries,
-            checkpoint_every=checkpoint_every,
-        ),
+        resources=resources,
         place=request.place,
         wandb=request.wandb,
     )
     return plan, corpus
+
+
+_RETRIES, _CHECKPOINT_EVERY = 2, 30.0
+"""Defaults of `--retries`, and of `--checkpoint-every` in seconds."""
+
+
+def _check_protection(options: Options) -> None:
+    for label, value in (("--retries", options.retries), ("--checkpoint-every", options.checkpoint_every)):
+        if value is not None and not value >= 0:
+            raise ValueError(f"{label} must not be negative, got {value:g}")
+
+
+def _resources(request: _Request, sources: Sources) -> Resources:
+    from frostline.trainables.prefix import store
+
+    options, budget = request.options, request.profile.budget
+    workers = 1 if options.workers_per_trial is None else options.workers_per_trial
+    need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)
+    _check_batch_norm(sources.infos, workers)
+    places = capacity.places(request.offer, need, options.concurrent, budget.trials)
+    at_once = places.grown if places.most is None else min(places.grown, places.most)
+    return Resources(
+        need=need,
+        slots=places.now,
+        most=places.most,
+        slots_reason=places.reason,
+        cache_limit=int(store.limit() if options.cache_size is None else size(options.cache_size)),
+        disk=disk_bound(
+            sources.largest,
+            max(at_once, run_folder.snapshots(request.place.run)),
+            budget,
+            sources.other_bytes,
+            wandb=request.wandb.mode != "off",
+        ),
+        retries=_RETRIES if options.retries is None else options.retries,
+        checkpoint_every=_CHECKPOINT_EVERY if options.checkpoint_every is None else options.checkpoint_every,
+    )
+
+
+def _search(request: _Request, sources: Sources, searched: Searched, metric: Metric, resources: Resources) -> Search:
+    options, profile = request.options, request.profile
+    if request.began is None:
+        caching = Caching(
+            asked=options.prefix_cache,
+            as_before=options.retrain,
+            device=resources.device,
+            limit=resources.cache_limit,
+        )
+        models = model_plans.planned(sources, searched, profile.budget, caching)
+        blocks = {model: info.blocks for model, info in sources.infos.items()}
+        base = Recipe(
+            family=request.space.family,
+            data=profile.data,
+            budget=profile.budget,
+            seed=request.seed,
+            metric=metric.name,
+            cache_dtype=models[profile.model].cache_dtype,
+            **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
+        )
+    else:
+        models = model_plans.again(sources, request.began.models)
+        base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
+    return Search(
+        space=request.space.name,
+        profile=request.profile_name,
+        profile_reason=request.profile_reason,
+        metric=metric,
+        seed=request.seed,
+        base=base,
+        distributions=searched.distributions,
+        recipes=searched.recipes,
+        models=models,
+    )
 
 
 def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:
