@@ -134,14 +134,9 @@ def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(
     assert not list(Path(found["run"]).glob("trials/*/last.safetensors"))
 
 
-@pytest.fixture(scope="module")
-def confirmed(searches: Searches) -> dict[str, Any]:
-    """A search with two slots, then three recipes with two fresh seeds each."""
-    return searches.start("confirmed", trials=6, confirm_recipes=3, confirm_seeds=2)
-
-
-def test_the_best_recipes_are_confirmed_in_the_same_slots(confirmed: dict[str, Any]) -> None:
-    found, run = confirmed, Path(confirmed["run"])
+def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) -> None:
+    found = searches.start("confirmed", trials=6, confirm_recipes=3, confirm_seeds=2)
+    run = Path(found["run"])
     trials, runs = trial_records.read(run / "trials.jsonl"), trial_records.read(run / "confirm.jsonl")
     assert {(trial.number, trial.seed) for trial in runs} == {
         (trial.number, seed) for trial in trial_records.top(trials, 3) for seed in (1, 2)
@@ -174,18 +169,18 @@ def test_the_best_recipes_are_confirmed_in_the_same_slots(confirmed: dict[str, A
 
 
 def test_the_winner_is_trained_again_from_its_recipe_alone(
-    confirmed: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searches: Searches, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    found = searches.start("origin", trials=3, concurrent=1, confirm_recipes=1, confirm_seeds=1)
     alone = tmp_path / "alone"
     alone.mkdir()
-    shutil.copy(Path(confirmed["run"], "best", "recipe.json"), alone)
-    arguments = ["--retrain", str(alone), "--storage", str(tmp_path), "--name", "again", "--json"]
-    code = cli.main([*arguments, "--cpus-per-trial", "1"])  # as it had; the number of threads decides the last bits
+    shutil.copy(Path(found["run"], "best", "recipe.json"), alone)
+    code = cli.main(["--retrain", str(alone), "--storage", str(tmp_path), "--name", "again", "--json"])
     assert code == 0, capsys.readouterr().err
     again = json.loads(capsys.readouterr().out)
-    assert again["best"]["validation"] == confirmed["best"]["validation"]
-    assert again["test"] == confirmed["test"]
-    one, other = (Path(each["run"], "best", "model.safetensors").read_bytes() for each in (confirmed, again))
+    assert again["best"]["validation"] == found["best"]["validation"]
+    assert again["test"] == found["test"]
+    one, other = (Path(each["run"], "best", "model.safetensors").read_bytes() for each in (found, again))
     assert one == other
 
 
