@@ -49,7 +49,7 @@ class Cramped:
 def train(
     setup: Setup, recipe: Recipe, peers: Peers, *, dropout: float | None = None, cramped: bool = False, **more: Any
 ) -> list[dict[str, Any]]:
-    """One training; its reports."""
+    """The reports of one training."""
     family = _family.load(recipe.family)
     entry = Path(setup.models[recipe.model].entry)
     model = family.build(family.model_folder(recipe.model), len(setup.classes))
@@ -75,7 +75,7 @@ def train(
 
 
 def broken_off(setup: Setup, recipe: Recipe, peers: Peers, folder: Path) -> list[dict[str, Any]]:
-    """A training that goes on from the first process's snapshot; the reports from there on."""
+    """The reports of a training that goes on from the first process's snapshot."""
     path = folder / f"snapshot-of-{peers.size}.safetensors"
 
     class Taken(Exception):  # noqa: N818
@@ -101,31 +101,31 @@ def broken_off(setup: Setup, recipe: Recipe, peers: Peers, folder: Path) -> list
 
 
 def all_of_it(folder: Path, rank: int, size: int) -> dict[str, Any]:
-    """Everything that is compared."""
+    """All results that are compared."""
     torch.set_num_threads(1)
     setup = Setup.of(json.loads((folder / "setup.json").read_text()))
     recipe = Recipe.from_json((folder / "recipe.json").read_text())
-    peers, found = Peers(rank, size), {}
+    peers, results = Peers(rank, size), {}
     if size > 1:
         store = f"file://{folder}/store"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
-    found["plain"] = train(setup, recipe, peers, dropout=0.0)
+    results["plain"] = train(setup, recipe, peers, dropout=0.0)
     one = dataclasses.replace(recipe, batch_size=1)
-    found["single"] = train(dataclasses.replace(setup, report_at=(0.4,)), one, peers, dropout=0.0)
-    found["cramped"] = train(setup, recipe, peers, dropout=0.0, cramped=rank == size - 1)
-    found["whole"] = train(setup, recipe, peers)
-    found["resumed"] = broken_off(setup, recipe, peers, folder)
+    results["single"] = train(dataclasses.replace(setup, report_at=(0.4,)), one, peers, dropout=0.0)
+    results["cramped"] = train(setup, recipe, peers, dropout=0.0, cramped=rank == size - 1)
+    results["whole"] = train(setup, recipe, peers)
+    results["resumed"] = broken_off(setup, recipe, peers, folder)
     try:
         train(setup, dataclasses.replace(recipe, learning_rate=1e30), peers, dropout=0.0)
     except training.NonFiniteLossError as error:
-        found["failed"] = str(error)
+        results["failed"] = str(error)
     if size > 1:
-        found["lost"] = one_dies(setup, recipe, peers)
-    return found
+        results["lost"] = one_dies(setup, recipe, peers)
+    return results
 
 
 def one_dies(setup: Setup, recipe: Recipe, peers: Peers) -> str:
-    """The last process dies in the middle; what the others say."""
+    """The error of the other processes after the last one has died during training."""
 
     def after_step(_: Any) -> None:
         if peers.rank == peers.size - 1:
@@ -142,8 +142,8 @@ def one_dies(setup: Setup, recipe: Recipe, peers: Peers) -> str:
 
 def main() -> None:
     folder, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    found = all_of_it(folder, rank, size)
-    (folder / f"{rank}-of-{size}.json").write_text(json.dumps(found))
+    results = all_of_it(folder, rank, size)
+    (folder / f"{rank}-of-{size}.json").write_text(json.dumps(results))
     sys.stdout.flush()
     os._exit(0)  # at once, as if killed: nobody is told
 

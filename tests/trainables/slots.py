@@ -31,16 +31,16 @@ Messages = list[Any]
 
 
 class Slot:
-    """A run directory, and what was told to Tune."""
+    """A run directory, and the reports to Tune."""
 
     def __init__(self, setup: Setup, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
         self.setup, self.recipe = setup, recipe
         self.reports: list[Told] = []
-        """What was told to Tune."""
+        """Reports to Tune, in order."""
         self.steps: list[int] = []
-        """Steps that were trained, by the number of those before."""
+        """Numbers of the steps that were trained, from 0."""
         self.on_report: Callable[[Told], None] = lambda told: None
-        """What else happens at a report; an error of it ends the trial."""
+        """Called at each report; an error that it raises ends the trial."""
         monkeypatch.setattr(ray.tune, "report", self._report)
         step_on = training.Training.step_on
         monkeypatch.setattr(
@@ -65,7 +65,7 @@ class Slot:
     def train(
         self, folder: str = "trials/00000", *, run: Path | None = None, every: float = NEVER, **task: Any
     ) -> Messages:
-        """One stay of a trial, in a process that is as good as new; returns what it told."""
+        """Run one stay of a trial in a process like a new one; returns its messages."""
         THIS.forget()
         torch.seed()
         self.reports, self.steps = [], []
@@ -84,7 +84,7 @@ class Slot:
         return self.told
 
     def train_until(self, reports: int, **options: Any) -> Messages:
-        """One stay that ends at so many reports, as Tune ends a trial."""
+        """Run one stay, and end it at report number `reports` in the way that Tune ends a trial."""
 
         def stop(_: Told) -> None:
             if len(self.told) == reports:
@@ -97,11 +97,11 @@ class Slot:
 
     @property
     def own(self) -> ModelSetup:
-        """What of the setup is of the recipe's model."""
+        """The part of the setup that belongs to the recipe's model."""
         return self.setup.models[self.recipe.model]
 
     def change(self, **changes: Any) -> None:
-        """Change some of that."""
+        """Change fields of `own`."""
         models = {**self.setup.models, self.recipe.model: dataclasses.replace(self.own, **changes)}
         self.setup = dataclasses.replace(self.setup, models=models)
 
@@ -113,7 +113,7 @@ class Slot:
 
 
 def core(told: Messages) -> list[dict[str, Any]]:
-    """What the reports say that does not depend on the machine or its speed."""
+    """The fields of reports that do not depend on the machine or its speed."""
     machine = {"seconds", "pid", "node", "time", "spent"}
     return [
         {key: value for key, value in dataclasses.asdict(message).items() if key not in machine}
@@ -123,5 +123,5 @@ def core(told: Messages) -> list[dict[str, Any]]:
 
 
 def recorded(told: Messages) -> dict[str, Any]:
-    """What the ledger says of a trial that has told this."""
+    """Fields of the task that the ledger makes for a trial with these reports."""
     return {"samples": told[-1].samples, "best": max(message.objective for message in told)}

@@ -52,7 +52,7 @@ def test_names_that_lead_out_of_a_folder_are_not_listed(store: Store) -> None:
     assert store.files().keys() == {"fine"}
 
 
-def test_what_storage_says_is_one_line_and_whether_waiting_helps(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_error_is_one_line_and_tells_whether_waiting_helps(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match=r"^The specified bucket does not exist$") as missing:
         Store("s3://no-such-bucket/run").try_out()
     assert missing.value.lasting
@@ -101,7 +101,7 @@ def test_a_node_says_why_it_cannot_use_the_storage(store: Store) -> None:
     assert store.files().keys() == {"mark"}
 
 
-def test_what_killed_slots_have_left_goes_and_what_others_have_stays(store: Store, tmp_path: Path) -> None:
+def test_folders_of_killed_slots_are_removed_and_those_of_others_stay(store: Store, tmp_path: Path) -> None:
     with Home("/drivers/run", store.url, tmp_path) as home:
         host = socket.gethostname()
         dead, other = tmp_path / f"{host}-4194305-abc", tmp_path / "elsewhere-4194305-abc"
@@ -122,7 +122,7 @@ def test_what_killed_slots_have_left_goes_and_what_others_have_stays(store: Stor
 
 @pytest.fixture
 def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written out before the next one, however long the storage takes and short a step is."""
+    """Each snapshot is written before the next step, even if the storage is slow and a step short."""
     after_step = attempts.Attempt.after_step
 
     def kept(attempt: attempts.Attempt, take: training.Take) -> None:
@@ -134,7 +134,7 @@ def a_snapshot_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("a_snapshot_each_step")
-def test_a_trial_goes_on_elsewhere_and_says_again_what_nobody_has_recorded(
+def test_a_trial_goes_on_elsewhere_and_reports_again_what_nobody_has_recorded(
     slot: Slot, store: Store, cache: Path
 ) -> None:
     """Its machine and the driver's are lost between a report and the record of it at the URL."""
@@ -165,8 +165,8 @@ def test_a_node_exports_the_winner_and_the_driver_fetches_it(slot: Slot, store: 
     store.put(slot.best(), "trials/00000/best.safetensors")
     run = Path(slot.setup.run)
     elsewhere = dataclasses.replace(slot.setup, url=store.url)
-    found = finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
-    assert found == finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
+    finished = finish(elsewhere, slot.recipe, str(slot.best()), str(run / "best.part"))
+    assert finished == finish(slot.setup, slot.recipe, str(slot.best()), str(run / "here"))
     assert not (run / "best.part").exists()
     publish.fetch(store, run)
     exported = {path.name: path.read_bytes() for path in (run / "here").iterdir()}

@@ -123,7 +123,7 @@ def starting_at(body: Body, depth: int, results: Results) -> Iterator[Family]:
     """
     skipped = [module for block in body.blocks[:depth] for module in modules_in(block)]
     if any(module not in results.modules for module in skipped):
-        raise ValueError("a block puts out no tensor, or is not run")
+        raise ValueError("a block returns no tensor, or is not run")
     prefixes: list[Tensor] = []  # that of the batch in hand
 
     def stand_in(length: int, shape: tuple[int, ...] | None, *_: Any, **__: Any) -> Any:

@@ -18,7 +18,7 @@ from tests.told import failed, said
 
 @pytest.fixture
 def cached(plan: Plan) -> Plan:
-    """All of the body is cached; the start of the search has some trials that freeze all of it."""
+    """A plan that caches the whole body; some of its first trials freeze all of it."""
     blocks = plan.search.models[plan.search.base.model].blocks
     kept = Decision(kept=(2, blocks), first_only=(blocks,), bytes=1.0, spent=1.0, saved=2.0)
     return keeping(with_budget(plan, trials=30), kept)

@@ -34,7 +34,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Features of this test's own."""
+    """A cache for this test alone."""
     monkeypatch.setattr(store, "root", lambda: tmp_path / "features")
     return tmp_path / "features"
 
@@ -142,7 +142,7 @@ def test_a_frozen_block_is_not_run_at_all_behind_its_boundary(case: Case) -> Non
     assert torch.isfinite(logits).all()
 
 
-def test_what_only_the_first_token_is_read_of_is_kept_for_that_alone(case: Case) -> None:
+def test_where_only_the_first_token_is_read_only_that_is_stored(case: Case) -> None:
     found, _ = look(case)
     examples = case.family.open(case.entry, "train")
     for first in (b for b in found if b.first_only):
@@ -151,11 +151,11 @@ def test_what_only_the_first_token_is_read_of_is_kept_for_that_alone(case: Case)
         assert cached
         assert cached["train"].batch(np.arange(3))["prefix"].shape[:2] == (3, 1)
         assert sum(len(array) for array in cached["train"]._arrays) == len(examples.labels)
-        assert _family.First(cached["train"], 3).longest == 1, "so many of them go through the head at once"
+        assert _family.First(cached["train"], 3).longest == 1, "as many as fit go through the head at once"
 
 
 class Crossed(type(_family.load("text_classification"))):  # type: ignore[misc]
-    """A model whose head also reads what the stem puts out: it can be started behind no block."""
+    """A model whose head also reads the output of the stem: it cannot be started after any later block."""
 
     def logits(self, model: nn.Module, batch: _family.Batch) -> torch.Tensor:
         seen: list[torch.Tensor] = []
@@ -179,13 +179,13 @@ def test_a_boundary_that_does_not_hold_is_not_offered() -> None:
         ("vit_tiny_patch16_224", {"depth": 2}, 3, [1, 2, 3]),
         # One table of relative positions, in timm's last group, that every block reads.
         ("vit_srelpos_small_patch16_224", {"depth": 2}, 4, [1]),
-        ("selecsls42", {}, 8, [1]),  # its blocks put out lists of tensors
+        ("selecsls42", {}, 8, [1]),  # its blocks return lists of tensors
     ],
 )
 def test_only_boundaries_that_hold_while_the_rest_trains_are_offered(
     name: str, sizes: dict[str, int], blocks: int, expected: list[int]
 ) -> None:
-    """What is kept would not follow weights that train on."""
+    """Stored outputs would not follow weights that go on training."""
     model = timm.create_model(name, num_classes=3, **sizes).eval()
     model.pixel_mean, model.pixel_std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     family = _family.load("image_classification")
@@ -203,7 +203,7 @@ class Noise(_family.Examples):
         return {"pixels": pixels[indices], "labels": torch.zeros(len(indices), dtype=torch.int64)}
 
 
-def test_numbers_that_float16_cannot_hold_are_said(case: Case) -> None:
+def test_numbers_that_float16_cannot_hold_are_an_error(case: Case) -> None:
     model = case.build()
     with torch.no_grad():
         for parameter in case.family.blocks(model)[0][-1].parameters():
@@ -233,7 +233,7 @@ def _fresh() -> Path:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_decides_the_numbers_is_in_the_key(case: Case, changes: dict[str, Any]) -> None:
+def test_settings_that_decide_the_numbers_are_in_the_key(case: Case, changes: dict[str, Any]) -> None:
     one = wanted(case, first_only=(1,))
     assert dataclasses.replace(one, **changes).folder(case.family, 1) != one.folder(case.family, 1)
     assert one.folder(case.family, 1) != one.folder(case.family, 2)
@@ -428,7 +428,7 @@ def test_a_folder_that_cannot_be_written_is_no_cache(case: Case, root: Path) -> 
     assert prepare(case, wanted(case), 1) is None
 
 
-def test_a_key_says_what_it_is_of(case: Case, root: Path) -> None:
+def test_a_key_names_its_boundary_and_data(case: Case, root: Path) -> None:
     cache = wanted(case)
     prepare(case, cache, 1)
     keys = [json.loads((folder / "key.json").read_text()) for folder in root.iterdir()]

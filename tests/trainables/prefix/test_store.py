@@ -12,7 +12,7 @@ from frostline.trainables.prefix import store
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Features of this test's own."""
+    """A cache for this test alone."""
     monkeypatch.setattr(store, "root", lambda: tmp_path / "features")
     return tmp_path / "features"
 
@@ -53,7 +53,7 @@ def entry(root: Path, name: str, size: int, age: float) -> Path:
     return folder
 
 
-def test_what_was_not_used_for_longest_is_removed_first_and_what_is_in_use_stays(root: Path) -> None:
+def test_the_entry_that_was_unused_for_longest_is_removed_first_and_one_in_use_stays(root: Path) -> None:
     oldest, older, old, new = (entry(root, name, 100, age) for name, age in zip("abcd", (40, 30, 20, 10), strict=True))
     held = store.hold(oldest)  # being used makes it the youngest, too
     assert store.make_room(100, 400)

@@ -1,4 +1,4 @@
-"""When a stay on a slot writes a snapshot; what it writes and says is in test_worker.py, where it is trained."""
+"""When a stay on a slot writes a snapshot. test_worker.py trains, and looks at the files and reports."""
 
 import concurrent.futures
 import dataclasses
@@ -16,13 +16,13 @@ from tests.trainables.slots import Slot
 
 
 @pytest.mark.parametrize(("every", "apart"), [(0.0, 60), (100.0, 100)])
-def test_never_more_than_a_twentieth_of_the_time_goes_into_snapshots(
+def test_snapshots_take_at_most_a_twentieth_of_the_time(
     slot: Slot, monkeypatch: pytest.MonkeyPatch, every: float, apart: int
 ) -> None:
-    """By a clock on which a step takes one second and copying a snapshot three."""
+    """On this clock a step takes one second, and copying a snapshot takes three."""
     clock, written = SimpleNamespace(now=0.0), list[float]()
 
-    def dear() -> checkpoints.Snapshot:
+    def slow() -> checkpoints.Snapshot:
         written.append(clock.now)
         clock.now += 3
         return checkpoints.Snapshot(tensors={}, numbers={})
@@ -34,7 +34,7 @@ def test_never_more_than_a_twentieth_of_the_time_goes_into_snapshots(
     with Attempt(setup, task, torch.nn.Module(), slot.recipe, lambda message: None) as attempt:
         while clock.now < 1000:
             clock.now += 1
-            attempt.after_step(dear)
+            attempt.after_step(slow)
             if attempt._writing:
                 concurrent.futures.wait([attempt._writing])
     assert written[0] == max(1, every)

@@ -73,7 +73,7 @@ class Slot:
         self.workers = [self._pool.submit(serve, SETUP, rank, f"node{rank}", self.ask) for rank in range(SETUP.workers)]
 
     def train(self, stop_at: int | None = None, name: str = "x") -> list[Told]:
-        """One trial; what it says, stopped at its so-manieth report."""
+        """The reports of one trial, which is stopped at report number `stop_at`."""
         self.ask("give", [Task(folder=name, recipe="")])
         heard: list[Told] = []
         while (told := self.ask("hear")) is not None:

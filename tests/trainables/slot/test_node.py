@@ -16,7 +16,7 @@ from tests.trainables.slots import Slot
 
 @pytest.fixture
 def elsewhere(slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slot:
-    """The slot of another machine: its cache is empty, and the driver's is not in sight."""
+    """The slot of another machine: its cache is empty, and it does not see the driver's."""
     Path(slot.setup.run).mkdir()
     (Path(slot.setup.run) / "plan.json").touch()
     monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path / "cache"))
@@ -33,19 +33,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_data_is_prepared_once_by_whoever_comes_first(
+def test_the_data_is_prepared_once_by_the_first_slot_that_needs_it(
     elsewhere: Slot, prepared: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, cut = [], node.cut_corpus
     monkeypatch.setattr(node, "cut_corpus", lambda *args, **kwargs: made.append(1) or cut(*args, **kwargs))
     with ThreadPoolExecutor(4) as slots:
-        found = set(slots.map(lambda _: entry(elsewhere), range(4)))
-    assert (len(found), len(made)) == (1, 1)
+        entries = set(slots.map(lambda _: entry(elsewhere), range(4)))
+    assert (len(entries), len(made)) == (1, 1)
     (own,) = prepared[0].models.values()
-    assert contents(found.pop()) == contents(Path(own.entry))
+    assert contents(entries.pop()) == contents(Path(own.entry))
 
 
-def test_a_trial_tells_there_what_it_tells_at_the_driver(slot: Slot, elsewhere: Slot) -> None:
+def test_a_trial_reports_there_as_on_the_drivers_machine(slot: Slot, elsewhere: Slot) -> None:
     assert elsewhere.train()[-1].objective > 0.5
     assert entry(elsewhere).is_relative_to(_storage.cache_root())
 
@@ -64,19 +64,19 @@ def test_other_data_is_not_trained_on(elsewhere: Slot, tmp_path: Path) -> None:
 
 
 def test_another_version_of_the_model_is_not_trained(elsewhere: Slot) -> None:
-    """As where each machine loads a hub's newest."""
+    """For example, each machine loads the newest one of a hub."""
     elsewhere.change(weights="those of an older revision")
     with pytest.raises(NodeError, match="is another version here than at the driver"):
         entry(elsewhere)
 
 
-def test_what_a_machine_does_not_see_is_said_with_its_name(elsewhere: Slot) -> None:
+def test_an_error_names_the_machine_that_does_not_see_the_run_directory(elsewhere: Slot) -> None:
     elsewhere.setup = dataclasses.replace(elsewhere.setup, run="/not-here/run")
     with pytest.raises(NodeError, match=rf"^{node.name()}: no run directory /not-here/run here; --storage"):
         entry(elsewhere)
 
 
-def test_a_machine_that_cannot_keep_data_says_so(elsewhere: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_store_data_is_an_error(elsewhere: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_CACHE", "/proc/nothing-can-be-made-here")
     with pytest.raises(NodeError, match="cannot write the data cache"):
         entry(elsewhere)

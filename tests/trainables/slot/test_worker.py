@@ -90,7 +90,7 @@ def test_what_fits_this_device_is_known_from_earlier_trials(slot: Slot) -> None:
 
 
 @pytest.mark.parametrize("reports", [1, 2, 3])
-def test_interrupted_it_goes_on_from_its_snapshot_and_says_nothing_twice(slot: Slot, reports: int) -> None:
+def test_interrupted_it_goes_on_from_its_snapshot_and_reports_nothing_twice(slot: Slot, reports: int) -> None:
     whole = slot.train("trials/whole")
     assert slot.steps == list(range(STEPS))
     before = slot.train_until(reports, every=0)
@@ -106,7 +106,7 @@ def test_interrupted_it_goes_on_from_its_snapshot_and_says_nothing_twice(slot: S
     assert slot.best().read_bytes() == slot.best("trials/whole").read_bytes()
 
 
-def test_interrupted_at_every_report_it_says_the_same(slot: Slot) -> None:
+def test_interrupted_at_every_report_it_reports_the_same(slot: Slot) -> None:
     whole, told = slot.train("trials/whole"), slot.train_until(1, every=0)
     while not told[-1].final:
         told = told + slot.train_until(1, every=0, **recorded(told))
@@ -124,7 +124,7 @@ def test_what_the_driver_has_not_recorded_is_told_again(slot: Slot) -> None:
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "garbage", "gone"])
-def test_without_a_snapshot_that_can_be_read_it_starts_anew_and_says_nothing_twice(slot: Slot, damage: str) -> None:
+def test_without_a_snapshot_that_can_be_read_it_starts_again_and_reports_nothing_twice(slot: Slot, damage: str) -> None:
     whole = slot.train("trials/whole")
     before = slot.train_until(2, every=0)
     content = slot.last().read_bytes()
@@ -153,7 +153,7 @@ def test_the_seconds_of_a_resumed_trial_go_on_counting(slot: Slot) -> None:
 
 
 def test_a_snapshot_of_another_recipe_or_version_is_none(slot: Slot) -> None:
-    """It starts from the beginning, and says only what is not on record."""
+    """The trial starts from the beginning, and reports only what is not on record."""
     whole, before = slot.train(every=1000), slot.train_until(1, every=0)
     snapshot = checkpoints.read(slot.last())
     assert snapshot
@@ -178,7 +178,7 @@ def test_files_that_a_killed_process_left_half_written_are_removed(slot: Slot) -
 # --- early reports on some of the examples, heads in a group, the cache
 
 
-def test_what_was_measured_on_some_of_the_examples_keeps_no_weights(slot: Slot) -> None:
+def test_a_score_on_some_of_the_examples_keeps_no_weights(slot: Slot) -> None:
     kept: list[bool] = []
     slot.setup = dataclasses.replace(slot.setup, validate_on=(5, 20, 20, 20))
     slot.on_report = lambda _: kept.append(slot.best().exists())
@@ -208,10 +208,10 @@ def test_several_tasks_are_trained_one_after_the_other_each_as_it_would_be_alone
 def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> None:
     whole = slot.train("trials/whole")
     slot.change(boundaries=(1, 2), weights="w")
-    found = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
-    assert [message.samples for message in found] == [message.samples for message in whole]
-    assert {message.cached_layers for message in found} == {1}
-    for one, other in zip(found, whole, strict=True):
+    cached = slot.train("trials/cached", recipe=dataclasses.replace(slot.recipe, cached_layers=1))
+    assert [message.samples for message in cached] == [message.samples for message in whole]
+    assert {message.cached_layers for message in cached} == {1}
+    for one, other in zip(cached, whole, strict=True):
         assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
     entries = list((_storage.cache_root() / "features").iterdir())
     assert len(entries) >= 2, "the pass filled both boundaries"

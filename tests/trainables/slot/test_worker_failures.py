@@ -1,4 +1,4 @@
-"""A slot's task that cannot be done: what is the recipe's fault, what is the disk's, and what is neither."""
+"""Tasks of a slot that fail: by the fault of the recipe, of the disk, or of neither."""
 
 import dataclasses
 import errno
@@ -39,7 +39,7 @@ def test_a_failure_leaves_the_process_as_it_was(slot: Slot, monkeypatch: pytest.
 
 
 def _raising(error: BaseException, after: int) -> Callable[..., torch.Tensor]:
-    """Logits of a family that raises after so many calls."""
+    """The `logits` of a family, which raise an error after `after` calls."""
     real, calls = type(_family.load(FAMILY)).logits, []
 
     def logits(model: torch.nn.Module, batch: _family.Batch) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_a_failure_and_infeasible(slot: Slot, monkeypatch: 
     assert told.traceback == ""
 
 
-def test_a_failure_after_reports_says_where_the_trial_stood(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_after_reports_tells_where_the_trial_stood(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = slot.train("trials/whole")
     monkeypatch.setattr(_family.load(FAMILY), "logits", _raising(ZeroDivisionError("half way"), 13))
     told = slot.train()  # 8 steps, 3 evaluations of 2 batches
@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_and_nothing_is_raised(
     assert list((run / "trials" / "00000").iterdir()) == []
 
 
-def test_a_full_disk_met_while_a_failure_is_said_is_what_is_said(
+def test_a_disk_that_is_full_while_a_failure_is_told_is_told_instead(
     slot: Slot, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The snapshot of the first step is still being written when the second fails; the driver pauses for the disk."""
@@ -148,7 +148,7 @@ def _fill(disk: Path) -> None:
             file.write(b"x" * 4096)
 
 
-def test_what_this_machine_should_have_is_no_fault_of_the_recipe(slot: Slot) -> None:
+def test_data_that_this_machine_lacks_is_no_fault_of_the_recipe(slot: Slot) -> None:
     slot.change(entry=f"{slot.own.entry}-gone")
     with pytest.raises(NodeError, match="are others here than at the driver"):
         slot.train()

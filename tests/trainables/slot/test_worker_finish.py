@@ -1,4 +1,4 @@
-"""The last look at the winner: its export, its test score, and how sure that is."""
+"""The winner: its export, its test score, and the interval of that score."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
 
 
-def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_test_slice(
+def test_the_winner_is_exported_with_the_weights_of_its_checkpoint_and_measured_on_the_test_slice(
     slot: Slot, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
     from transformers import pipeline
 
     slot.train()
-    found = finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"))
-    assert set(found) == {"metrics", "interval"}
-    low, high = found["interval"]
-    assert 0 <= low <= found["metrics"]["accuracy"] <= high <= 1
+    finished = finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"))
+    assert set(finished) == {"metrics", "interval"}
+    low, high = finished["interval"]
+    assert 0 <= low <= finished["metrics"]["accuracy"] <= high <= 1
     kept, exported = load_file(slot.best()), load_file(tmp_path / "out" / "model.safetensors")
     assert kept
     assert_equal(kept, {name: exported[name] for name in kept})
@@ -32,7 +32,7 @@ def test_the_winner_is_exported_as_its_checkpoint_has_it_and_measured_on_the_tes
         classify(text)[0]["label"] == corpus.classes[label]
         for text, label in zip(corpus.inputs["test"], corpus.labels["test"], strict=True)
     ]
-    assert sum(right) / len(right) == found["metrics"]["accuracy"]
+    assert sum(right) / len(right) == finished["metrics"]["accuracy"]
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -40,10 +40,10 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def answers(count: int, right: float = 0.8) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels of which the first `right` share agree."""
+    """Logits and labels; the logits are right for the first `right` share of them."""
     labels = torch.arange(count) % 2
-    said = torch.where(torch.arange(count) < round(right * count), labels, 1 - labels)
-    return torch.nn.functional.one_hot(said, 2).float(), labels
+    classes = torch.where(torch.arange(count) < round(right * count), labels, 1 - labels)
+    return torch.nn.functional.one_hot(classes, 2).float(), labels
 
 
 @pytest.mark.parametrize("count", [2, 10, 100, 1000])
@@ -73,7 +73,7 @@ def test_one_example_has_no_interval() -> None:
     assert bootstrap_interval(accuracy, *answers(1, 1.0)) == (1.0, 1.0)
 
 
-def test_the_interval_is_of_the_metric_that_it_is_given() -> None:
+def test_the_interval_belongs_to_the_given_metric() -> None:
     logits, labels = answers(200)
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""A slot hands over from trial to trial: nothing of one is in the next, and little time goes by."""
+"""A slot passes from trial to trial: nothing of one is left in the next, and the change takes little time."""
 
 import dataclasses
 import gc
@@ -21,14 +21,14 @@ from tests.trainables.slots import Slot
 
 
 def fresh(slot: Slot) -> dict[str, torch.Tensor]:
-    """The weights with which a trial begins in a process that is as good as new."""
+    """The weights with which a trial begins in a process like a new one."""
     THIS.forget()
     with THIS.trial(slot.setup, slot.recipe) as (_, model, _):
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def change_all_that_trains(slot: Slot, depth: int) -> None:
-    """A trial frozen at this depth, after which nothing that may have changed is what it was."""
+    """Run a trial frozen at this depth that sets every tensor it trains to zero."""
     with THIS.trial(slot.setup, slot.recipe) as (family, model, _):
         _freezing.freeze(model, family.blocks(model), depth)
         for tensor in checkpoints.trained_state(model).values():
@@ -58,7 +58,7 @@ def test_a_trial_that_fails_before_it_is_frozen_changes_nothing_for_the_next(slo
 def test_when_a_trial_is_stopped_its_optimizer_goes_before_memory_is_given_back(
     slot: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tune stops it by an exception, whose traceback holds all that the training has."""
+    """Tune stops it by an exception, whose traceback holds the training's objects."""
     made: list[weakref.ref[torch.optim.Optimizer]] = []
     left: list[bool] = []
     build = optim.build
@@ -74,7 +74,7 @@ def test_when_a_trial_is_stopped_its_optimizer_goes_before_memory_is_given_back(
     assert left == [False]
 
 
-def test_the_collector_need_not_look_at_what_stays(slot: Slot) -> None:
+def test_the_garbage_collector_skips_objects_that_stay(slot: Slot) -> None:
     """Torch and transformers alone are a million objects; walking them would take most of a hand-over."""
     slot.train()
     began = time.perf_counter()
@@ -88,7 +88,7 @@ def test_the_collector_need_not_look_at_what_stays(slot: Slot) -> None:
     assert fast < slow / 3
 
 
-def test_when_the_model_changes_the_one_before_is_gone_before_the_other_is_loaded(
+def test_when_the_model_changes_the_old_one_is_gone_before_the_new_one_is_loaded(
     slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be no room for both."""

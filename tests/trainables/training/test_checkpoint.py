@@ -118,7 +118,7 @@ def test_weights_are_no_snapshot(tmp_path: Path) -> None:
 
 
 class Trap:
-    """Whoever unpickles it leaves a file."""
+    """Unpickling it makes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -34,7 +34,7 @@ def equal(one: list[Batch], other: list[Batch]) -> bool:
 
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, devices.Ahead]:
-    """Examples, and what fetches them ahead as for a GPU; memory is not pinned, which needs one."""
+    """Examples, and an `Ahead` that works as for a GPU, but without pinned memory, which needs one."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     examples = Watched(40)
     return examples, devices.Ahead(examples, torch.device("cuda"))
@@ -42,9 +42,11 @@ def far(monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, devices.Ahead]:
 
 @pytest.mark.parametrize(("size", "sizes"), [(4, [4, 4, 2]), (10, [10]), (64, [10]), (1, [1] * 10)])
 def test_portions_hold_every_example_once(size: int, sizes: list[int]) -> None:
-    found = devices.portions(Points(40), INDICES, size)
-    assert [len(batch["labels"]) for batch in found] == sizes
-    assert equal(devices.portions(Points(40), INDICES, 10), [{n: torch.cat([b[n] for b in found]) for n in found[0]}])
+    portions = devices.portions(Points(40), INDICES, size)
+    assert [len(batch["labels"]) for batch in portions] == sizes
+    assert equal(
+        devices.portions(Points(40), INDICES, 10), [{n: torch.cat([b[n] for b in portions]) for n in portions[0]}]
+    )
 
 
 @pytest.mark.parametrize(("longest", "examples"), [(1, 16), (128, 16), (129, 15), (256, 8), (512, 4), (8192, 4)])

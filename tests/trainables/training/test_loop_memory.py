@@ -1,4 +1,4 @@
-"""What happens where a device's memory runs out. A CPU's never does in this way, so the families here say it does."""
+"""A device whose memory runs out. On a CPU torch raises no such error, so the families here raise it."""
 
 from pathlib import Path
 from typing import Any
@@ -93,20 +93,20 @@ class Once(Linear):
         self._left, self._way = call, way
 
     def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        found = super().logits(model, batch)
+        logits = super().logits(model, batch)
         self._left -= model.training
         if self._left or not model.training:
-            return found
+            return logits
         if self._way == "forward":
             raise torch.OutOfMemoryError(MESSAGE)
-        return _Burst.apply(found)
+        return _Burst.apply(logits)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("way", ["forward", "backward"])
 @pytest.mark.parametrize("call", [1, 3, 4])
 def test_gradients_of_a_pass_that_failed_half_way_do_not_count_twice(call: int, way: str, dropout: float) -> None:
-    """The step is the same, to the bit, as if the smaller portions had been known: the same dropout too."""
+    """The step is the same, to the bit, as with smaller portions from the start, dropout included."""
     failed, known = build(dropout=dropout), build(dropout=dropout)
     torch.manual_seed(0)
     reports = fit(recipe(), TRAIN, model=failed, family=Once(call, way))

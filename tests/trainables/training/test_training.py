@@ -83,7 +83,7 @@ def test_far_away_a_loss_is_seen_before_anything_is_kept_of_it(far: Far, what: s
         run.take() if what == "take" else run.measure(First(Points(50), 50), 120, final=False)
 
 
-def test_far_away_good_losses_are_looked_at_once(far: Far) -> None:
+def test_far_away_good_losses_are_checked_once(far: Far) -> None:
     run = far(Points(120))
     take_steps(run, 30)
     assert [step for step, *_ in run._unchecked] == list(range(20, 30))
@@ -129,7 +129,7 @@ def test_what_a_report_takes_does_not_count_when_it_is_decided_whether_to_compil
 
 
 def test_a_model_that_does_not_compile_is_trained_as_it_is(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where there is no C compiler; this process then tries it no more."""
+    """For example, there is no C compiler. This process does not try again."""
 
     class Broken(nn.Module):
         def forward(self, *_: object) -> None:
