@@ -17,7 +17,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
 prepare_environment()  # before any test module imports Ray
 
-_LONGEST = ("shared Ray", "test_nodes.py", "test_s3.py", "test_chaos.py", "test_full_disk.py", "test_search.py")
+_LONGEST = ("shared Ray", "test_s3.py", "test_chaos.py", "test_full_disk.py", "test_search.py")
 """Groups that start first: else one process would still be at them when the others have nothing left to do."""
 
 
@@ -31,16 +31,18 @@ def pytest_collection() -> Generator[None, Any, Any]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Choose which tests run in the same process, one after the other, and which groups start first.
 
-    Tests that share a Ray are one group: it starts once, and no test with a cluster of its own meets it. Of the others
-    each file is a group: its fixtures are made once.
+    Tests that share a Ray are one group, so that it starts once. Tests with a cluster of their own, in test_nodes.py,
+    are in that group too and come before the others: a process can be connected to one Ray at a time, and the shared
+    one stays until the end. Of the other tests each file is a group: its fixtures are made once.
     """
 
     def group(item: pytest.Item) -> str:
-        return "shared Ray" if "ray_here" in getattr(item, "fixturenames", ()) else item.path.name
+        shares = "ray_here" in getattr(item, "fixturenames", ()) or item.path.name == "test_nodes.py"
+        return "shared Ray" if shares else item.path.name
 
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, bool]:
         whole = item.path.parent.name == "integration" and group(item) in _LONGEST
-        return _LONGEST.index(group(item)) if whole else len(_LONGEST)
+        return _LONGEST.index(group(item)) if whole else len(_LONGEST), item.path.name != "test_nodes.py"
 
     items.sort(key=place)
     for item in items:

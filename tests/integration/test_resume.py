@@ -64,17 +64,20 @@ def test_broken_off_again_and_again_it_ends_as_if_it_had_never_been(
 
 
 def test_a_finished_search_is_told_again_without_doing_anything(searches: Searches, finished: dict[str, Any]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in Path(finished["run"], "best").iterdir()}
-    again = searches.resume("finished")
+    best = Path(shutil.copytree(finished["run"], searches.storage / "told")) / "best"
+    before = {path: path.stat().st_mtime_ns for path in best.iterdir()}
+    again = searches.resume("told")
     assert again["printed"] == ""
-    assert {path: path.stat().st_mtime_ns for path in Path(finished["run"], "best").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in best.iterdir()} == before
     assert {k: again[k] for k in ("best", "test", "counts", "test_reads")} == {
         k: finished[k] for k in ("best", "test", "counts", "test_reads")
     }
 
 
-def test_quiet_is_the_result_alone(finished: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
-    run = finished["run"]
+def test_quiet_is_the_result_alone(
+    searches: Searches, finished: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = str(shutil.copytree(finished["run"], searches.storage / "quiet"))
     capfd.readouterr()
     printed = {}
     for options in ((), ("--quiet",), ("--quiet", "--json")):
