@@ -224,11 +224,12 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
 
 
 def test_a_run_directory_in_use_is_refused_with_the_name_of_its_process(
-    finished: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    finished: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with hold(Path(finished["run"])):
-        code = cli.main(["--resume", finished["run"]])
+    run = shutil.copytree(finished["run"], tmp_path / "run")
+    with hold(run):
+        code = cli.main(["--resume", str(run)])
     err = capsys.readouterr().err
     assert code == 2
-    assert err.startswith(f"frostline: {finished['run']} is in use by process {os.getpid()} on ")
+    assert err.startswith(f"frostline: {run} is in use by process {os.getpid()} on ")
     assert err.count("\n") == 1
