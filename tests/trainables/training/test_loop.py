@@ -1,6 +1,7 @@
 import dataclasses
 import math
-import time
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from torch import nn
 
 from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
-from frostline.trainables.training import training
+from frostline.trainables.training import stopwatch, training
+from tests.search.made import Clock
 from tests.trainables.points import CPU, Linear, Points, build, fit, rates, recipe
 
 
@@ -32,26 +34,34 @@ def test_a_cpu_takes_fewer_of_longer_texts_at_once(longest: int, batch_size: int
 
 
 class Slow(Points):
-    """Examples that are long in coming."""
+    """Examples whose portions take some seconds each, on a clock that only the test moves."""
+
+    def __init__(self, count: int, seconds: float, clock: Clock) -> None:
+        super().__init__(count)
+        self._seconds, self._clock = seconds, clock
 
     def batch(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
-        time.sleep(0.01)
+        self._clock.now += self._seconds
         return super().batch(indices)
 
 
-def test_a_report_says_what_its_seconds_went_into() -> None:
-    """Two epochs of 4 batches; each of their 13 portions comes after 10 ms. Who is told takes his time."""
-    told: list[training.Report] = []
+def test_a_report_says_what_its_seconds_went_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of 4 batches, whose 13 portions take 10 s each; a gradient takes 2 s, telling a report 300 s."""
+    clock, reports = Clock(0.0), list[training.Report]()
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(monotonic=clock))
+    backward = training._backward
 
-    def report(said: training.Report) -> None:
-        told.append(said)
-        time.sleep(0.3)
+    def slow_backward(*arguments: Any) -> torch.Tensor:
+        clock.now += 2.0
+        return backward(*arguments)
 
-    fit(recipe(), Slow(100), report_at=(1.0, 2.0), to=report)
-    for spent in (said.spent for said in told):
-        assert 0.13 <= spent["data"] < 0.25
-        assert 0 < spent["training"] < 0.25
-        assert 0 < spent["evaluation"] < 0.25
+    def report(made: training.Report) -> None:
+        reports.append(made)
+        clock.now += 300.0
+
+    monkeypatch.setattr(training, "_backward", slow_backward)
+    fit(recipe(), Slow(100, 10.0, clock), report_at=(1.0, 2.0), to=report)
+    assert [made.spent for made in reports] == [{"training": 8.0, "evaluation": 0.0, "data": 130.0}] * 2
 
 
 def test_it_can_end_within_an_epoch() -> None:
