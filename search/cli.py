@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--prefix-cache",
         choices=api.CHOICES["prefix_cache"],
-        help="keep what frozen layers put out (auto: float32 on a CPU, float16 on a GPU)",
+        help="keep the outputs of frozen layers (auto: float32 on a CPU, float16 on a GPU)",
     )
     add("--cache-size", metavar="SIZE", help="of the prefix cache of a machine (default: a fifth of the free disk)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")

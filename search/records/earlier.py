@@ -1,7 +1,7 @@
 """Records of version 0.1.0 and before, turned into those of today when they are read; files are never rewritten.
 
 Their lines have a `state` of Optuna and tell the outcome by the beginning of `reason`. They have no objective: it is
-the deciding metric, of which larger was always better. A line says that it confirms a trial only by its file.
+the deciding metric; larger was always better. A line says that it confirms a trial only by its file.
 """
 
 from __future__ import annotations

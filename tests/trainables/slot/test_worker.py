@@ -34,7 +34,7 @@ def test_a_trial_tells_what_its_record_needs(slot: Slot) -> None:
         assert message.epoch == message.samples / 60
     seconds = [message.seconds for message in told]
     assert seconds == sorted(seconds)
-    assert 0 < seconds[0] < seconds[-1] < 60
+    assert 0 < seconds[0] < seconds[-1]
     spent = [message.spent for message in told]
     assert all(set(parts) == {"training", "evaluation", "data"} and min(parts.values()) >= 0 for parts in spent)
     # The rest goes into the files, on a busy machine half of it all; nothing is counted twice.
