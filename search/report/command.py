@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from frostline import spaces
 from frostline.search.plan.plan import Plan
 from frostline.spaces import RETRAIN
 
@@ -12,28 +13,35 @@ _WIDTH = 76
 
 
 def command(plan: Plan) -> str:
-    """The command that makes the same search in a new run directory, with every choice spelled out."""
+    """The command that makes the same search in a new run directory, with every choice spelled out.
+
+    For a `Space` object that is no file in `spaces/`, it is the call in Python.
+    """
     base, budget, data = plan.search.base, plan.budget, plan.search.base.data
     if plan.search.space == RETRAIN:
         return f"frostline --retrain {shlex.quote(str(plan.place))} --seed {plan.search.seed}"
     keeps_prefix = any(model.prefix.kept for model in plan.search.models.values())
-    options = {
-        "--space": plan.search.space,
-        "--profile": plan.search.profile,
-        "--seed": str(plan.search.seed),
-        **({} if "model" in plan.search.distributions else {"--model": base.model}),
-        "--dataset": data.source,
-        "--columns": f"{data.text},{data.label}",
-        **({} if budget.trials is None else {"--trials": str(budget.trials)}),
-        **({} if budget.seconds is None else {"--time-budget": f"{budget.seconds:g}s"}),
-        "--epochs": str(budget.epochs),
-        "--confirm": str(budget.confirm_recipes),
-        "--confirm-seeds": str(budget.confirm_seeds),
-        "--prefix-cache": base.cache_dtype if keeps_prefix else "off",
+    options: dict[str, str | int] = {
+        "profile": plan.search.profile,
+        "seed": plan.search.seed,
+        **({} if "model" in plan.search.distributions else {"model": base.model}),
+        "dataset": data.source,
+        "columns": f"{data.text},{data.label}",
+        **({} if budget.trials is None else {"trials": budget.trials}),
+        **({} if budget.seconds is None else {"time_budget": f"{budget.seconds:g}s"}),
+        "epochs": budget.epochs,
+        "confirm_recipes": budget.confirm_recipes,
+        "confirm_seeds": budget.confirm_seeds,
+        "prefix_cache": base.cache_dtype if keeps_prefix else "off",
     }
+    if plan.search.space not in spaces.names():
+        return (
+            "\n    ".join(["frostline.search(", "space,", *(f"{name}={options[name]!r}," for name in options)]) + "\n)"
+        )
     lines, line = [], "frostline"
-    for option, value in options.items():
-        part = f"{option} {shlex.quote(value)}"
+    for name, value in {"space": plan.search.space, **options}.items():
+        option = "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+        part = f"{option} {shlex.quote(str(value))}"
         if len(line) + len(part) > _WIDTH:
             lines.append(f"{line} \\")
             line = f"    {part}"

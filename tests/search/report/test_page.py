@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -150,6 +151,18 @@ def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytes
     assert (options.space, options.profile, options.seed) == ("bert_imdb", "small", 0)
     assert (options.trials, options.epochs, options.dataset) == ("1", 3, "reviews.csv")
     assert (options.confirm_recipes, options.confirm_seeds, options.prefix_cache) == (2, 3, "off")
+
+
+def test_of_a_space_that_is_no_file_it_is_the_call_in_python(tmp_path: Path) -> None:
+    plan = altered(runs.write(tmp_path / "run", 1), space="mine")
+    text = command(plan)
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert ast.unparse(call.func) == "frostline.search"
+    assert [ast.unparse(one) for one in call.args] == ["space"]
+    given = {one.arg: ast.literal_eval(one.value) for one in call.keywords if one.arg}
+    options = api.options_of({**given, "space": "mine"})
+    assert (options.seed, options.trials, options.epochs, options.confirm_recipes) == (0, 1, 3, 2)
 
 
 def test_report_is_a_command_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,7 +146,7 @@ def test_the_seconds_of_a_resumed_trial_go_on_counting(slot: Slot) -> None:
     snapshot.numbers["seconds"] += 1000.0
     checkpoints.write(snapshot, slot.last())
     after = slot.train(every=0, **recorded(before))
-    assert all(1000 < message.seconds < 1060 for message in after)
+    assert all(1000 < message.seconds < 2000 for message in after), "added once, not twice"
     written = checkpoints.read(slot.last())
     assert written
     assert written.numbers["seconds"] > 1000, "and of one resumed again"
