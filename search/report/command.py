@@ -35,9 +35,8 @@ def command(plan: Plan) -> str:
         "prefix_cache": base.cache_dtype if keeps_prefix else "off",
     }
     if plan.search.space not in spaces.names():
-        return (
-            "\n    ".join(["frostline.search(", "space,", *(f"{name}={options[name]!r}," for name in options)]) + "\n)"
-        )
+        call = ["frostline.search(", "space,", *(f"{name}={value!r}," for name, value in options.items())]
+        return "\n    ".join(call) + "\n)"
     lines, line = [], "frostline"
     for name, value in {"space": plan.search.space, **options}.items():
         option = "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -18,16 +18,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.report import view
 from tests.search.made import METRIC, full_disk, line, trial
-
-DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
-    "batch_size": CategoricalDistribution((8, 16)),
-    "frozen_layers": IntDistribution(0, 7),
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "default": {"learning_rate": 2e-5, "batch_size": 16, "frozen_layers": 0},
-    "linear probe": {"learning_rate": 1e-3, "batch_size": 8, "frozen_layers": 7},
-}
+from tests.search.studies import DISTRIBUTIONS, RECIPES
 
 
 class Told:
