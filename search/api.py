@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline import spaces
+from frostline.search.cluster.environment import prepare_environment
 from frostline.search.plan.options import Options, place
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
@@ -200,6 +201,7 @@ def planned(
     Raises:
         ValueError: a user's mistake, as one line.
     """
+    prepare_environment()
     check(values, run, space)
     options = options_of(values, run)
     if isinstance(run, str):

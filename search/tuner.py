@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -250,12 +249,14 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
     writes meet a full disk first, at a point where nothing is half written. If nodes share only a URL, each node has
     this folder for itself: Tune would share checkpoints there, and there are none.
     """
-    shared = plan.place.address and not plan.place.url
-    folder = plan.place.run if shared else Path(tempfile.mkdtemp(prefix=connection.scratch_prefix(), dir="/tmp"))
+    if not plan.place.address or plan.place.url:
+        with connection.scratch() as folder:
+            yield folder
+        return
     try:
-        yield folder
+        yield plan.place.run
     finally:
-        shutil.rmtree(plan.place.run / "tune" if shared else folder, ignore_errors=True)
+        shutil.rmtree(plan.place.run / "tune", ignore_errors=True)
 
 
 @contextmanager

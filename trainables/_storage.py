@@ -10,8 +10,8 @@ import contextlib
 import datetime
 import functools
 import os
-import shutil
 import socket
+import stat
 import tempfile
 import time
 import uuid
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from frostline.trainables import _locks
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._errors import first_line
 from frostline.trainables._task import NodeError
@@ -31,10 +32,34 @@ PATIENCE = 900.0
 
 
 def cache_root() -> Path:
-    """The folder of all that this machine keeps from search to search: `$FROSTLINE_CACHE`, else `frostline` in the
-    user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FROSTLINE_CACHE") or Path(base) / "frostline")
+    """The folder of all that this machine keeps from search to search.
+
+    It is `$FROSTLINE_CACHE`, else `frostline` in the user's cache folder. A user who has no such folder, or may not
+    write there, has one in the folder for temporary files.
+    """
+    if own := os.environ.get("FROSTLINE_CACHE"):
+        return Path(own)
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and the user is unknown to the system
+        return _temporary_cache()
+    folder = Path(base) / "frostline"
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else _temporary_cache()
+
+
+def _temporary_cache() -> Path:
+    """A folder that is this user's alone.
+
+    Raises:
+        ValueError: another user has taken its name.
+    """
+    folder = Path(tempfile.gettempdir()) / f"frostline-cache-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode):
+        raise ValueError(f"{folder} belongs to another user: FROSTLINE_CACHE names another folder for the cache")
+    return folder
 
 
 class StorageError(Exception):
@@ -238,11 +263,9 @@ class Home:
         """Make a folder below `scratch`, a folder of this machine, if the run directory is at a URL."""
         self._run, self._url = Path(run), url
         self._store = Store(url) if url else None
-        self._here = self._run
+        self._here, self._stack = self._run, contextlib.ExitStack()
         if url:
-            _sweep(scratch)
-            scratch.mkdir(parents=True, exist_ok=True)
-            self._here = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}-{os.getpid()}-", dir=scratch))
+            self._here = self._stack.enter_context(_locks.scratch(scratch, f"{socket.gethostname()}-"))
 
     def __enter__(self) -> Home:
         return self
@@ -289,13 +312,4 @@ class Home:
 
     def close(self) -> None:
         """Remove the folder of this machine."""
-        if self._store:
-            shutil.rmtree(self._here, ignore_errors=True)
-
-
-def _sweep(scratch: Path) -> None:
-    """Remove the folders of slots of this machine that were killed."""
-    for folder in scratch.glob(f"{socket.gethostname()}-*-*"):
-        owner = folder.name.split("-")[-2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        self._stack.close()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from frostline.search.cluster import ray_private
 from frostline.search.cluster.capacity import Node
 from frostline.search.cluster.environment import WORKER, environment, prepare_environment
+from frostline.trainables import _locks
 from frostline.trainables._errors import first_line
 
 
@@ -84,40 +83,58 @@ def _private_instance(node: Node) -> Iterator[None]:
 
     # The instance listens on loopback. A token would only lock out a second driver, and none is to come.
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    delete_dead_folders()
-    # Unix sockets live below this folder. Their paths may have 107 characters, so the folder's name is short.
-    folder = tempfile.mkdtemp(prefix=scratch_prefix(), dir="/tmp")
-    try:
-        # Workers inherit the variables. With a runtime environment Ray would not use for trials the processes that it
-        # starts at once.
-        with environment(WORKER):
-            ray.init(
-                address="local",
-                num_cpus=int(node.cpus),
-                num_gpus=int(node.gpus),
-                _memory=int(node.memory),
-                object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
-                include_dashboard=False,
-                _temp_dir=folder,
-                **_QUIET,
-            )
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch(for_ray=True) as folder:
+        try:
+            # Workers inherit the variables. With a runtime environment Ray would not use for trials the processes that
+            # it starts at once.
+            with environment(WORKER):
+                ray.init(
+                    address="local",
+                    num_cpus=int(node.cpus),
+                    num_gpus=int(node.gpus),
+                    _memory=int(node.memory),
+                    object_store_memory=100_000_000,  # bytes; trials read their data from memory-mapped files
+                    include_dashboard=False,
+                    _temp_dir=str(folder),
+                    **_QUIET,
+                )
+            yield
+        finally:
+            ray.shutdown()
 
 
-def scratch_prefix() -> str:
-    """The beginning of the names of this process's temporary folders."""
-    return f"frostline-{os.getpid()}-"
+_LONGEST = 107 - len("/frostline-12345678/session_2026-11-28_21-27-03_800047_1234567/sockets/plasma_store")
+"""Characters of the folder below which Ray's sockets go: the path of a socket has 107 at most."""
 
 
-def delete_dead_folders() -> None:
-    """Delete the temporary folders that killed searches left on this machine."""
-    for folder in Path("/tmp").glob("frostline-*-*"):
-        owner = folder.name.split("-")[1]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def scratch(for_ray: bool = False) -> AbstractContextManager[Path]:
+    """A new folder for temporary files during a `with` block. Those of killed searches are removed before.
+
+    Args:
+        for_ray: it holds Ray's sockets, so its path must be short.
+
+    Raises:
+        ValueError: no folder for temporary files can be written.
+    """
+    return _locks.scratch(temporary_folder(for_ray), "frostline-")
+
+
+def temporary_folder(for_ray: bool = False) -> Path:
+    """The folder for temporary files: that of `TMPDIR`, if it can be used.
+
+    Args:
+        for_ray: Ray's sockets go below it, so its path must be short.
+
+    Raises:
+        ValueError: there is none.
+    """
+    places = [place for place in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp") if place]
+    for place in places:
+        short = not for_ray or len(os.fsencode(place)) <= _LONGEST
+        if short and Path(place).is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return Path(place).absolute()
+    limit = f" whose path has at most {_LONGEST} characters" if for_ray else ""
+    raise ValueError(f"no temporary files in {', '.join(places)}: TMPDIR names a folder to write them in{limit}")
 
 
 def _check_port(address: str) -> None:

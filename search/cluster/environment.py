@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+
+from frostline.trainables import _storage
 
 _DRIVER = {
     # Under `uv run` Ray would build a second environment for its workers.
@@ -50,6 +53,10 @@ def prepare_environment() -> None:
     """Set what Ray reads when it is imported and when Tune starts; call it before. The user's own settings stay."""
     for name, value in _DRIVER.items():
         os.environ.setdefault(name, value)
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME, and a user unknown to the system: libraries would write to a folder `~`
+        os.environ["HOME"] = str(_storage.cache_root())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from frostline.search.cluster import autoscaler
 from frostline.search.cluster.capacity import Offer
-from frostline.search.cluster.connection import connect, local_node
+from frostline.search.cluster.connection import connect, local_node, temporary_folder
 from frostline.trainables import _storage
 
 _ANSWER = 120.0
@@ -28,9 +28,11 @@ def offer(address: str | None, storage: Path, url: str = "") -> Offer:
         url: storage for the run directory where it is not a folder.
 
     Raises:
-        ValueError: no cluster answers at `address`, or some of its nodes cannot use the storage.
+        ValueError: no cluster answers at `address`, some of its nodes cannot use the storage, or this machine has no
+            folder for temporary files.
     """
     if address is None:
+        temporary_folder(for_ray=True)
         return Offer(nodes=(local_node(),))
     with connect(address):
         cluster = connected()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frostline.search import publish
-from frostline.trainables import _storage
+from frostline.trainables import _locks, _storage
 from frostline.trainables._storage import Home, StorageError, Store
 from frostline.trainables._task import NodeError, best_path, last_path
 from frostline.trainables.slot import attempt as attempts
@@ -43,6 +43,40 @@ def test_of_several_writers_one_makes_a_new_file(store: Store) -> None:
     with pytest.raises(FileExistsError):
         Store(store.url).write("lock", b"2", new=True)
     assert store.read("lock") == b"1"
+
+
+@pytest.mark.parametrize(
+    ("variables", "right"),
+    [
+        ({"FROSTLINE_CACHE": "/no/such/cache", "XDG_CACHE_HOME": "/tmp", "HOME": "/tmp"}, "/no/such/cache"),
+        ({"XDG_CACHE_HOME": "/dev/shm/new", "HOME": "/tmp"}, "/dev/shm/new/frostline"),
+        ({"HOME": "/dev/shm"}, "/dev/shm/.cache/frostline"),
+        # Nobody can write there: the folder for temporary files is left.
+        ({"XDG_CACHE_HOME": "/proc/caches", "HOME": "/tmp"}, "{temporary}"),
+        ({"HOME": "/proc"}, "{temporary}"),
+        ({"HOME": "/dev/null"}, "{temporary}"),
+        ({}, "{temporary}"),  # and the user is unknown to the system, as in a container with an arbitrary user id
+    ],
+)
+def test_where_caches_go(
+    variables: dict[str, str], right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FROSTLINE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: "/proc" not in str(path) and access(path, how))  # also for root
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    temporary = tmp_path / f"frostline-cache-{os.getuid()}"
+    assert str(_storage.cache_root()) == right.format(temporary=temporary)
+    if "{" in right:
+        assert temporary.stat().st_mode & 0o777 == 0o700
+        temporary.rmdir()
+        temporary.symlink_to("/etc")
+        with pytest.raises(ValueError, match="belongs to another user"):
+            _storage.cache_root()
 
 
 def test_names_that_lead_out_of_a_folder_are_not_listed(store: Store) -> None:
@@ -104,14 +138,13 @@ def test_a_node_says_why_it_cannot_use_the_storage(store: Store) -> None:
 def test_folders_of_killed_slots_are_removed_and_those_of_others_stay(store: Store, tmp_path: Path) -> None:
     with Home("/drivers/run", store.url, tmp_path) as home:
         host = socket.gethostname()
-        dead, other = tmp_path / f"{host}-4194305-abc", tmp_path / "elsewhere-4194305-abc"
+        dead, other = tmp_path / f"{host}-abc", tmp_path / "elsewhere-abc"
         for folder in (dead, other):
-            folder.mkdir()
-        with Home("/drivers/run", store.url, tmp_path):
-            assert {path.name.rpartition("-")[0] for path in tmp_path.iterdir()} == {
-                f"{host}-{os.getpid()}",
-                "elsewhere-4194305",
-            }
+            _locks.use(folder).close()
+        with Home("/drivers/run", store.url, tmp_path) as second:
+            folders = [each.path(Path("/drivers/run")) for each in (home, second)]
+            assert sorted(tmp_path.iterdir()) == sorted([*folders, other])
+            assert {folder.name.rpartition("-")[0] for folder in folders} == {host}
         path = Path("/drivers/run/best.part")
         home.path(path).mkdir()
         (home.path(path) / "config.json").write_text("{}")

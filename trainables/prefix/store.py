@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from frostline.trainables import _atomic, _storage
+from frostline.trainables import _atomic, _locks, _storage
 
 
 def root() -> Path:
@@ -52,17 +52,10 @@ def claim(paths: Iterable[Path], wait: bool) -> Iterator[bool]:
 
 
 def hold(folder: Path) -> IO[bytes]:
-    """Keep a folder, made if there is none, from being removed until the returned file is closed or forgotten."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "in-use").open("a+b")  # NFS gives a shared lock to readers only
-        fcntl.flock(file, fcntl.LOCK_SH)
-        try:
-            os.utime(folder / "in-use")  # the entry that was used last is removed last
-        except FileNotFoundError:
-            file.close()  # removed between the two lines above
-            continue
-        return file
+    """Keep an entry, made if there is none, from being removed until the returned file is closed or forgotten."""
+    file = _locks.use(folder)
+    os.utime(file.fileno())  # the entry that was used last is removed last
+    return file
 
 
 def _folders() -> list[Path]:
@@ -113,13 +106,7 @@ def make_room(needed: float, most: float, but: Collection[Path] = ()) -> bool:
     for _, folder in by_age:
         if total <= most:
             break
-        try:
-            with (folder / "in-use").open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                total -= _size(folder)
-                (folder / "in-use").unlink()  # first: a process that comes now makes a new one
-                (folder / "key.json").unlink(missing_ok=True)  # without it the entry is not whole
-                shutil.rmtree(folder, ignore_errors=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue
+        size = _size(folder)
+        if _locks.remove(folder):
+            total -= size
     return total <= most and not math.isnan(total)

@@ -1,5 +1,4 @@
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,24 @@ def test_an_address_without_a_cluster_is_refused() -> None:
             machines.offer(address, Path("runs"))
 
 
-def test_folders_of_killed_searches_are_deleted() -> None:
-    dead, alive = (Path(f"/tmp/frostline-{number}-test") for number in (2**30, os.getpid()))  # no number is that high
-    try:
-        for folder in (dead, alive):
-            folder.mkdir()
-        connection.delete_dead_folders()
-        assert (dead.exists(), alive.exists()) == (False, True)
-        assert alive.name.startswith(connection.scratch_prefix())
-    finally:
-        for folder in (dead, alive):
-            shutil.rmtree(folder, ignore_errors=True)
+@pytest.mark.parametrize("for_ray", [False, True])
+def test_tmpdir_says_where_temporary_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, for_ray: bool) -> None:
+    """Ray's sockets need a short path: a longer `TMPDIR` is for everything else."""
+    short, usual = Path("/dev/shm"), Path("/tmp")
+    long = tmp_path / "a-folder-whose-path-is-too-long-for-sockets"
+    long.mkdir()
+    for given, right in {
+        "": usual,
+        str(short): short,
+        "/no/such/folder": usual,
+        str(long): usual if for_ray else long,
+    }.items():
+        monkeypatch.setenv("TMPDIR", given)
+        assert connection.temporary_folder(for_ray) == right, given
+        with connection.scratch(for_ray) as folder:
+            assert folder.parent == right
+        assert not folder.exists()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a system that is mounted read-only
+    with pytest.raises(ValueError, match=r"^no temporary files in /dev/shm, /tmp, /var/tmp: TMPDIR names a folder"):
+        monkeypatch.setenv("TMPDIR", str(short))
+        connection.temporary_folder(for_ray)
