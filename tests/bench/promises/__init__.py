@@ -1,0 +1,1 @@
+"""The promises of Frostline, tried many times: `python -m tests.bench.promises`."""

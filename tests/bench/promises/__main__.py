@@ -1,0 +1,80 @@
+"""The promises, tried many times, as one table.
+
+    python -m tests.bench.promises
+    python -m tests.bench.promises --only "damaged lines" --seed 3
+    python -m tests.bench.promises --only "wrong inputs" --match "config: hidden"
+    python -m tests.bench.promises --full --out promises.md
+
+Every failure is printed with a name. `--match` tries those wrong inputs again whose name has these words. Exit code 1
+where something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.promises import crashes, damage, rows, wrong_inputs
+from tests.bench.promises.rows import Row
+
+
+def main() -> int:
+    """The command line."""
+    arguments = _parser().parse_args()
+    done, failed = [], False
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["FROSTLINE_CACHE"] = cache
+        for name in arguments.only or KINDS:
+            row = KINDS[name](arguments)
+            for failure in row.failures:
+                print(failure)
+            print(rows.table([row]), flush=True)
+            done.append(row)
+            failed = failed or bool(row.failures)
+    text = f"{_where()}\n\n{rows.table(done)}\n"
+    print(f"\n{text}", end="")
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--only", action="append", choices=list(KINDS), help="one kind; may be given several times")
+    add("--match", default="", help="wrong inputs with these words in their names")
+    add("--seed", type=int, default=0)
+    add("--full", action="store_true", help="as many tries as tests/README.md shows; hours")
+    add("--out", type=Path, help="a file for the table")
+    return parser
+
+
+def _where() -> str:
+    """Date, commit and command."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return f"{today}, commit {commit or 'unknown'}: python -m tests.bench.promises {' '.join(sys.argv[1:])}"
+
+
+def _wrong_inputs(arguments: argparse.Namespace) -> Row:
+    return wrong_inputs.tried([case for case in wrong_inputs.cases() if arguments.match in case.name])
+
+
+KINDS: dict[str, Callable[[argparse.Namespace], Row]] = {
+    "wrong inputs": _wrong_inputs,
+    "crashes": lambda given: crashes.tried(None if given.full else 500, given.seed),
+    "cuts": lambda given: damage.cuts(None if given.full else 500, given.seed),
+    "damaged lines": lambda given: damage.lines(20_000 if given.full else 500, given.seed),
+}
+"""Kind -> what tries it. `--full` tries more."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
