@@ -1,5 +1,6 @@
 """Shared fixtures: a cache folder of the test run's own, a tiny model and data set, one Ray for all."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -23,9 +24,15 @@ _LONGEST = ("shared Ray", "test_s3.py", "test_chaos.py", "test_full_disk.py", "t
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Import the test modules without collecting garbage: 12 s of CPU instead of 16 in each of pytest's processes."""
+    """Import the test modules without collecting garbage: 12 s of CPU instead of 16 in each of pytest's processes.
+
+    What is imported then stays out of the collector's way: a collection takes 0.6 s with the 3,000,000 objects of all
+    packages together, and the slot collects between two trials.
+    """
     with quick_imports():
-        return (yield)
+        collected = yield
+    gc.freeze()
+    return collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -104,9 +104,10 @@ class Slot:
         """The model of a recipe; loaded if the trial before had another one."""
         key = (recipe.family, recipe.model, classes)
         if self.pretrained is None or self.pretrained.key != key:
-            self.forget()  # before the other one is loaded: there may be no room for both
-            gc.unfreeze()
-            gc.collect()
+            if self.pretrained is not None:
+                self.forget()  # before the other one is loaded: there may be no room for both
+                gc.unfreeze()
+                gc.collect()
             torch.manual_seed(0)  # weights that no checkpoint holds (a pooler, say) are the same in every process
             model = family.build(family.model_folder(recipe.model), classes)
             # All objects of now stay as long as the process. torch and transformers alone have a million, and without
