@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.promises import crashes, damage, rows, wrong_inputs
+from tests.bench.promises import crashes, damage, full_disks, fuzz, kills, rows, wrong_inputs
 from tests.bench.promises.rows import Row
 
 
@@ -72,6 +72,9 @@ KINDS: dict[str, Callable[[argparse.Namespace], Row]] = {
     "crashes": lambda given: crashes.tried(None if given.full else 500, given.seed),
     "cuts": lambda given: damage.cuts(None if given.full else 500, given.seed),
     "damaged lines": lambda given: damage.lines(20_000 if given.full else 500, given.seed),
+    "full disks": lambda given: full_disks.tried(1_000 if given.full else 100, given.seed),
+    "fuzz": lambda given: fuzz.tried(100_000 if given.full else 5_000, given.seed, given.match),
+    "kills": lambda given: kills.tried(3 if given.full else 1, given.seed),
 }
 """Kind -> what tries it. `--full` tries more."""
 

@@ -155,6 +155,16 @@ def _told(trial: trial_records.Trial) -> dict[str, Any]:
     }
 
 
+def ended(plan: Plan) -> dict[tuple[int, int], Any]:
+    """How each training of a run directory ended, and its scores, without the times."""
+    run = plan.place.run
+    return {
+        trial.key: (trial.outcome, trial.params, [(line.epoch, line.objective) for line in trial.reports])
+        for name in ("trials.jsonl", "confirm.jsonl")
+        for trial in trial_records.read(run / name)
+    }
+
+
 def _upcoming(ledger: Ledger) -> int | None:
     """The number of the next new recipe, once everything that waits has a slot."""
     waiting = {job.key for job in ledger.unfinished}

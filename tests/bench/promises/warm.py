@@ -19,6 +19,7 @@ import json
 import os
 import resource
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ MOST_SECONDS = 5.0
 """CPU time that a run may take."""
 MOST_MEMORY = 2e9
 """Bytes that a run may take, with the imports."""
-_HANGS = 60.0
+_HANGS = 20.0
 """Seconds of wall-clock time after which a run hangs: it waits for something, since its CPU time has another limit."""
 
 _IMPORTED = (
@@ -90,6 +91,7 @@ def answers(runs: Iterable[Run]) -> list[Answer]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "WANDB_MODE": "disabled",
         "OMP_NUM_THREADS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",  # as the program sets it before its import
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     text = "".join(json.dumps(dataclasses.asdict(run)) + "\n" for run in runs)
@@ -117,14 +119,13 @@ def main() -> None:
 
 def _end_before_ray() -> None:
     from frostline.search.cluster import connection
-    from frostline.search.dashboard import server
 
     def accepted(*_: Any, **__: Any) -> NoReturn:
         raise Accepted
 
     connect = connection.connect
     connection.connect = lambda address, *rest: accepted() if address is None else connect(address, *rest)  # type: ignore[assignment]
-    server.serve = accepted
+    socketserver.BaseServer.serve_forever = accepted  # type: ignore[assignment]
 
 
 def _carry_out(runs: Sequence[Run], at_once: int) -> list[Answer]:

@@ -69,7 +69,7 @@ _STORAGES = (
         "s3://UPPER_case/a",
     ),
     *("none://bucket/a", "memory://a", "http://127.0.0.1:9/a", "gs://bucket/a", "abfs://bucket/a", "://a", "zip://a"),
-    *("file:///proc/none", "file:///dev/null", "ftp://127.0.0.1:9/a", "github://a", "s3:/bucket/a/", "simplecache://a"),
+    *("file:///proc/none", "file:///dev/null", "ftp://127.0.0.1:9/a", "github://a", "simplecache://a"),
     "sftp://127.0.0.1:9/a",
 )
 _RUNS = (
@@ -83,7 +83,6 @@ _UNKNOWN: Sequence[Sequence[str]] = (
         ("-x",),
         ("positional",),
         ("--", "positional"),
-        ("--trial", "2"),
         ("--s", "x"),
     ),
     *(

@@ -45,7 +45,7 @@ _OF_DATA: dict[str, tuple[Any, ...]] = {
     "max_length": (*_NO_COUNT, 0, 7),
     "truncation_side": (*_NO_TEXT, "", "middle"),
     "image_size": (*_NO_COUNT[1:], 0),
-    "seed": (*_NO_COUNT, 2**70),
+    "seed": _NO_COUNT,
 }
 _OF_BUDGET: dict[str, tuple[Any, ...]] = {
     "trials": (*_NO_COUNT[1:], 0),

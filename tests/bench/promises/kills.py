@@ -1,13 +1,10 @@
-"""A real search whose driver, trial processes and raylet are killed at random moments; then what is left is checked.
+"""Real searches whose processes are killed at random moments, one kind after the other; then what is left is checked.
 
-    python -m tests.bench.chaos --kills 12 --seed 1
-
-The moments and victims come from the seed. Each time the driver is gone the search goes on by `--resume`.
+The moments come from the seed. Each time the driver is gone the search goes on by `--resume`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -31,9 +28,30 @@ from frostline.search.plan.plan import metric_of
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from tests import tiny
+from tests.bench.promises.rows import Failure, Row
+from tests.bench.promises.warm import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-VICTIMS = ("driver", "trial", "raylet")
+KINDS = (
+    "driver",
+    "trial",
+    "raylet",
+    "gcs_server",
+    "agent",
+    "runtime env agent",
+    "log monitor",
+    "monitor",
+    "dashboard",
+    "idle worker",
+)
+"""Processes of a search and its private Ray. The monitor runs only with an autoscaler; not every moment has an idle
+worker."""
+
+_TRAINS_NO_MORE = {"driver", "trial", "raylet", "gcs_server"}
+"""Kinds whose death ends the trainings, so that new processes go on."""
+
+_LIMIT = 120.0
+"""Seconds after a kill within which training has to go on."""
+
 _MORE = 20
 
 
@@ -44,8 +62,8 @@ class Outcome:
     run: Path
     trials: int
     """Asked for in the end."""
-    kills: list[tuple[str, float]] = field(default_factory=list)
-    """Victim, and seconds until a new process had reported."""
+    kills: list[tuple[str, float, str]] = field(default_factory=list)
+    """Victim, seconds until training went on, and what was wrong after it, on one line."""
     sessions: int = 0
     largest: int = 0
     """Bytes of the run directory, the most that was seen."""
@@ -76,12 +94,15 @@ class Chaos:
         self._more: list[str] = []
         self.log = folder / "output.log"
 
-    def run(self, kills: int) -> Outcome:
-        """Kill so many times, then let it finish."""
-        while len(self.outcome.kills) < kills:
+    def run(self, victims: Sequence[str]) -> Outcome:
+        """Kill a process of each of these kinds in turn, then let the search finish. A kind may be named again."""
+        left, tries = list(victims), 0
+        while left:
             self._start()
             if self._wait_for_work() and self._wait(self._rng.uniform(0.0, 6.0)):
-                self._kill(self._rng.choice(VICTIMS))
+                killed, tries = self._kill(left[0]), tries + 1
+                if killed or tries == _TRIES:
+                    left, tries = left[1:], 0
             if self._process and self._process.poll() == 0:
                 self.outcome.trials += _MORE  # it was faster than its killer: a finished search goes on, too
                 self._more = ["--trials", f"+{_MORE}"]
@@ -142,39 +163,103 @@ class Chaos:
                     total += Path(folder, name).lstat().st_size
         self.outcome.largest = max(self.outcome.largest, total)
 
-    def _kill(self, kind: str) -> None:
+    def _kill(self, kind: str) -> bool:
+        """Kill a process of a kind, and wait until training has gone on; False if there is none now."""
         assert self._process
         victim = self._find(kind)
         if victim is None:
-            return
-        before, began = self._pids(), time.monotonic()
+            return False
+        before, mark, said, began = self._pids(), self._mark(), self.log.stat().st_size, time.monotonic()
         with self.log.open("a") as log:
             log.write(f"--- kill -9 {kind}\n")
         victim.send_signal(signal.SIGKILL)
+        problem = ""
         if kind == "driver":
             self._process.wait(timeout=30)
             self._start()  # of the others' death the driver takes care itself
-        # Training has gone on when a process that is new since the kill has reported.
-        while self._pids() <= before and self._process.poll() is None and time.monotonic() - began < 120:
+        while not self._goes_on(kind, before, mark):
+            if (code := self._process.poll()) is not None:
+                problem = "" if code == 0 else self._problem_of_end(code, said)
+                break
+            if time.monotonic() - began > _LIMIT:
+                problem = f"no training within {_LIMIT:.0f} s"
+                break
             time.sleep(0.05)
-        self.outcome.kills.append((kind, time.monotonic() - began))
+        self.outcome.kills.append((kind, time.monotonic() - began, problem))
+        return True
+
+    def _goes_on(self, kind: str, before: set[int], mark: int) -> bool:
+        return bool(self._pids() - before) if kind in _TRAINS_NO_MORE else self._mark() > mark
+
+    def _problem_of_end(self, code: int, said: int) -> str:
+        """What is wrong with an end of the driver. It may say on one line how the search goes on."""
+        text = self.log.read_bytes()[said:].decode(errors="replace")
+        last = text.strip().splitlines()[-1]
+        right = code == 1 and last.startswith("frostline: ") and "--resume" in last and "Traceback" not in text
+        return "" if right else f"exit {code}: {last}"
 
     def _find(self, kind: str) -> psutil.Process | None:
         assert self._process
         driver = psutil.Process(self._process.pid)
         if kind == "driver":
             return driver
-        found = []
-        for child in driver.children(recursive=True):
-            try:
-                title = " ".join(child.cmdline())
-            except psutil.Error:
-                continue
-            if (kind == "raylet" and child.name() == "raylet") or (
-                kind == "trial" and title.startswith("ray::ImplicitFunc")
-            ):
-                found.append(child)
-        return self._rng.choice(found) if found else None
+        with suppress(psutil.Error):
+            victims = [child for child in driver.children(recursive=True) if _kind_of(child) == kind]
+            return self._rng.choice(victims) if victims else None
+        return None
+
+
+_TRIES = 5
+"""How often a process of a kind is looked for. Some kinds are not there in every search."""
+
+_BY_COMMAND = {
+    "ray::ImplicitFunc": "trial",
+    "ray::IDLE": "idle worker",
+    "log_monitor.py": "log monitor",
+    "ray::RuntimeEnvAgent": "runtime env agent",
+    "ray::DashboardAgent": "agent",
+    "dashboard/dashboard.py": "dashboard",
+    "autoscaler/_private/monitor.py": "monitor",
+    "autoscaler/v2/monitor.py": "monitor",
+}
+"""Part of a command line -> kind of the process."""
+
+
+def _kind_of(process: psutil.Process) -> str:
+    """The kind of a process; empty if it is none of `KINDS` or has just ended."""
+    try:
+        if process.name() in {"raylet", "gcs_server"}:
+            return str(process.name())
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    return next((kind for part, kind in _BY_COMMAND.items() if part in command), "")
+
+
+def tried(each: int, seed: int) -> Row:
+    """Kill processes of every kind `each` times, in one long search."""
+    began = time.monotonic()
+    victims = [kind for kind in KINDS for _ in range(each)]
+    random.Random(seed).shuffle(victims)
+    with tempfile.TemporaryDirectory() as folder:
+        chaos = Chaos(Path(folder), seed, trials=90, epochs=9)
+        failures = []
+        try:
+            chaos.run(victims)
+            check(chaos.outcome)
+        except AssertionError as error:
+            failures.append(Failure(name="kill: the search in the end", problem=str(error).replace("\n", " / ")))
+        outcome = chaos.outcome
+    for kind in KINDS:
+        seconds = [took for killed, took, _ in outcome.kills if killed == kind]
+        print(f"{kind}: {len(seconds)} kills; seconds until training went on: {', '.join(f'{s:.1f}' for s in seconds)}")
+    print(f"{outcome.sessions} sessions; largest run directory {outcome.largest / 1e6:.2f} MB")
+    failures += [
+        Failure(name=f"kill: {number}, {kind}", problem=problem)
+        for number, (kind, _, problem) in enumerate(outcome.kills)
+        if problem
+    ]
+    return Row(kind="kills", tried=len(outcome.kills), seconds=time.monotonic() - began, failures=failures)
 
 
 def check(outcome: Outcome) -> dict[str, Any]:
@@ -204,35 +289,3 @@ def check(outcome: Outcome) -> dict[str, Any]:
     assert outcome.largest <= plan["disk"], f"{outcome.largest} bytes, the bound is {plan['disk']}"
     assert not list(run.rglob("*.part")) and not list(run.rglob(".*"))
     return summary
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=90)
-    parser.add_argument("--epochs", type=int, default=9)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        chaos, began = Chaos(Path(folder), arguments.seed, arguments.trials, arguments.epochs), time.monotonic()
-        try:
-            outcome = chaos.run(arguments.kills)
-        finally:
-            print(chaos.log.read_text())
-        summary = check(outcome)
-        for kind in VICTIMS:
-            seconds = [f"{s:.1f}" for k, s in outcome.kills if k == kind]
-            print(f"{kind}: {len(seconds)} kills; seconds until training went on: {', '.join(seconds)}")
-        states = ", ".join(f"{count} {state}" for state, count in summary["counts"].items())
-        print(f"{len(outcome.kills)} kills, {outcome.sessions} sessions, {time.monotonic() - began:.0f} s; {states}")
-        print(f"largest run directory {outcome.largest / 1e6:.2f} MB of at most {json_disk(outcome) / 1e6:.2f} MB")
-
-
-def json_disk(outcome: Outcome) -> int:
-    """The bound that the plan states, bytes."""
-    return int(json.loads((outcome.run / "plan.json").read_text())["disk"])
-
-
-if __name__ == "__main__":
-    main()
