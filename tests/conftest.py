@@ -15,7 +15,7 @@ from frostline.trainables._imports import quick_imports
 from tests import tiny
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-os.environ["WANDB_MODE"] = "disabled"  # whoever runs the tests may have a key
+os.environ["WANDB_MODE"] = "disabled"  # the person who runs the tests may have a key
 prepare_environment()  # before any test module imports Ray
 
 _LONGEST = ("shared Ray", "test_s3.py", "test_chaos.py", "test_full_disk.py", "test_search.py")

@@ -1,4 +1,4 @@
-"""How to train: one family of tasks a file. Torch is imported here; Ray only in `trainables/slot/worker.py`."""
+"""How to train: one family of tasks a file. Torch is imported here; Ray only in `trainables/slot/`."""
 
 from __future__ import annotations
 

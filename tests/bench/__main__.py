@@ -30,7 +30,7 @@ from tests.bench.table import Run
 
 _WORKLOADS = {"fixed": workloads.fixed, "probe": workloads.probe, "target": workloads.target, "gpu": workloads.gpu}
 _SHOWN = {"fixed": "", "probe": "per_trial", "target": "reached", "gpu": "per_epoch"}
-"""What a workload measures beyond wall and CPU time; a field of `Run`."""
+"""The field of `Run` that a workload measures beyond wall and CPU time."""
 
 
 def main() -> int:

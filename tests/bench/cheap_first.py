@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _PARTS = (0.25, 0.5, 0.75, 1.0)
-"""Of the slower search's time."""
+"""Shares of the slower search's time."""
 
 
 def main() -> None:

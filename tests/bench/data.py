@@ -15,7 +15,7 @@ _LARGEST_BATCH = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """What all systems share."""
+    """The data that all systems share."""
 
     tokens: Path
     """Folder with `<split>-tokens.npy`, `-offsets.npy` and `-labels.npy`, and `pad.npy`."""

@@ -40,7 +40,7 @@ class Encoder:
         return 2.0 * tokens * linear + 4.0 * tokens**2 * self.hidden
 
     def last_layer(self, tokens: int) -> float:
-        """FLOPs of the last layer's forward pass, for what it puts out of the first token."""
+        """FLOPs of the last layer's forward pass, which computes the output of the first token only."""
         ours = 2 * self.hidden**2 + 2 * self.hidden * self.inner  # queries and output, feed-forward
         return 2.0 * (2 * tokens * self.hidden**2 + ours) + 4.0 * tokens * self.hidden
 
@@ -69,14 +69,14 @@ def encoder_of(folder: Path) -> Encoder:
 def flops(
     encoder: Encoder, depths: Iterable[int], train: Sequence[int], validation: Sequence[int], epochs: int
 ) -> float:
-    """What recipes with these frozen depths need, trained to their end and measured after each epoch.
+    """FLOPs of recipes with these frozen depths, trained to their end and measured after each epoch.
 
     Args:
         encoder: the model.
         depths: frozen blocks, one for each recipe.
         train: tokens of each training example.
         validation: tokens of each validation example.
-        epochs: of each recipe.
+        epochs: epochs of each recipe.
     """
     depths, total = list(depths), 0.0
     for depth in depths:

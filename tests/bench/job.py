@@ -1,4 +1,4 @@
-"""What the harness tells a system, and what a system tells the harness: one JSON file, and JSON lines.
+"""The harness gives a system one JSON file; the system answers with JSON lines.
 
 Standard library only: every system's process reads it before anything heavy is imported.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PARAMETERS = ("learning_rate", "batch_size", "frozen_layers", "weight_decay")
-"""What is searched, in Frostline's words."""
+"""The searched space, in Frostline's words."""
 
 LEARNING_RATE, BATCH_SIZES, WEIGHT_DECAY = (1e-5, 1e-3), (8, 16, 32), (1e-4, 1e-1)
 """The space that every system searches; the rates on a logarithmic scale. The depth's range is in the job."""
@@ -28,7 +28,7 @@ class Job:
     system: str
     """Its letter."""
     search: bool
-    """Whether it proposes recipes itself and stops losers early; else it trains `recipes` to their end."""
+    """True if it proposes recipes itself and stops losers early; else it trains `recipes` to their end."""
     data: str
     """Folder with the token ids: `<split>-tokens`, `-offsets` and `-labels.npy`."""
     model: str
@@ -45,7 +45,7 @@ class Job:
     depths: tuple[int, int]
     """Least and most blocks that are frozen."""
     recipes: tuple[dict[str, Any], ...]
-    """The fixed recipes; of a search those tried first."""
+    """The fixed recipes; in a search, those tried first."""
     trials: int
     """Recipes in all."""
     reduction_factor: float
@@ -55,7 +55,7 @@ class Job:
     concurrent: int
     """Trials at once, where the system runs several."""
     threads: int
-    """Of a trial."""
+    """Threads of a trial."""
     prefix_cache: str | None
     """Frostline's option; None leaves it as it is."""
     scratch: str

@@ -1,12 +1,12 @@
-"""What a trial costs besides its training, and whether that grows with the number of trials.
+"""The cost of a trial besides its training, which should not grow with the number of trials.
 
     python -m tests.bench.long_search --trials 10000 --slots 16
     python -m tests.bench.long_search --trials 1000 --slots 16 --ray
 
-A trivial trainable (a score that is made up) goes through everything else: the wires that Tune calls, the
+A trivial trainable (a score that is made up) goes through everything else: the hooks that Tune calls, the
 ledger, the Optuna study on its journal, Ray's ASHA, the records with an fsync a line, the progress. Parameters
 are drawn at random, and TPE is measured apart, on studies of growing size. With `--ray` Tune itself calls the
-wires, and the trainable runs in reused processes.
+hooks, and the trainable runs in reused processes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from tests import tiny
 from tests.search.altered import altered
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "wires": [(Asker, "suggest"), (Stopper, "on_trial_result")]
+    "hooks": [(Asker, "suggest"), (Stopper, "on_trial_result")]
     + [(Recorder, f"on_{event}") for event in ("step_begin", "trial_start", "trial_result", "trial_complete")],
     "ledger": [(Ledger, name) for name in ("next_group", "task", "report", "end", "expired", "finished", "tidy")],
     "ask": [(Study, "ask")],
@@ -67,7 +67,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "progress": [(Progress, name) for name in ("begin", "report", "end")],
     "fsync": [(os, "fsync")],
 }
-"""What is measured, each without the time of the others that it calls."""
+"""The measured functions. The time of one does not include the others that it calls."""
 
 EPOCHS = 4
 TPE = study._Sampler
@@ -107,7 +107,7 @@ class Stopwatch:
 
 
 class Table:
-    """Milliseconds per trial, a row for each so many trials."""
+    """Milliseconds per trial, a row for every `every` trials."""
 
     def __init__(self, watch: Stopwatch, every: int, columns: Sequence[str]) -> None:
         self._watch, self._every, self._columns = watch, every, columns
@@ -138,7 +138,7 @@ class Table:
 
 
 def planned(folder: Path, trials: int, slots: int) -> Plan:
-    """A search of so many trials at once, with a time budget that it cannot use up."""
+    """A search of `trials` trials, `slots` at once, with a time budget that it cannot use up."""
     table = tiny.write_csv(folder / "t.csv", tiny.rows(1100))
     options = Options(space="bert_imdb", profile="small", wandb="off", model=str(tiny.make_model(folder / "model")))
     options = dataclasses.replace(options, dataset=str(table), storage=folder, name="run", prefix_cache="off")
@@ -155,7 +155,7 @@ def planned(folder: Path, trials: int, slots: int) -> Plan:
 
 
 def said(recipe: str, epoch: int, pid: int = 0) -> dict[str, Any]:
-    """What the trivial trainable reports: a score made of its learning rate."""
+    """The report of the trivial trainable: a score made of its learning rate."""
     score = 1 - 0.5 ** (random.Random(str(Recipe.from_json(recipe).learning_rate)).random() + epoch / 4)
     measured = Measured(
         objective=score,
@@ -181,7 +181,7 @@ def said(recipe: str, epoch: int, pid: int = 0) -> dict[str, Any]:
 
 
 def drive(board: Switchboard) -> Iterator[None]:
-    """Call the wires as Tune does, with all slots taken; yields at the end of each training."""
+    """Call the hooks as Tune does, with all slots taken; yields at the end of each training."""
     asker, stopper, recorder = Asker(board), Stopper(board), Recorder(board)
     rng, started, slots = random.Random(0), 0, list[Any]()
     while True:

@@ -34,7 +34,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a command took."""
+    """Time and memory of a command."""
 
     code: int
     """Its exit status; negative where a signal ended it."""

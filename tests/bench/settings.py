@@ -1,4 +1,4 @@
-"""What one run of the benchmark does: sizes, recipes, and the order of the runs. Standard library only."""
+"""Settings of one run of the benchmark: sizes, recipes, and the order of the runs. Standard library only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Settings:
     recipes: int
     """Fixed recipes; of `target` the random trials that set the bar."""
     peer_recipes: int | None
-    """Of `fixed`: how many of the recipes the other systems train; None for all."""
+    """Recipes of `fixed` that the other systems train; None for all."""
     trials: int
     """Recipes that a search of `target` may try."""
     train: int
@@ -82,7 +82,7 @@ _OWN: dict[tuple[str, bool], dict[str, int]] = {
     ("gpu", False): {"recipes": 1, "train": 25000, "length": 512, "epochs": 3},
     ("gpu", True): {"recipes": 1, "epochs": 2},
 }
-"""What a workload, quick or not, has otherwise."""
+"""Sizes that differ in one workload, full or quick."""
 
 
 def parse(arguments: list[str] | None = None) -> Settings:
@@ -99,7 +99,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     size.add_argument("--full", action="store_true", help="MiniLM on movie reviews (the default)")
     for name in _FULL:
         parser.add_argument(f"--{name}", type=int, metavar="N", help=f"default: {_FULL[name]}; quick: {_QUICK[name]}")
-    parser.add_argument("--peer-recipes", type=int, metavar="N", help="fixed: peers train so many; times reckoned up")
+    parser.add_argument("--peer-recipes", type=int, metavar="N", help="fixed: recipes the peers train (times scaled)")
     parser.add_argument("--reduction-factor", type=float, default=3.0, help="of every system's ASHA; default: 3")
     parser.add_argument("--first-rung", type=float, default=1.0, help="epochs, of Frostline's; default: 1")
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system; default: 2; quick: 1")

@@ -21,11 +21,11 @@ class Run:
     memory: float
     """Peak, bytes."""
     scores: tuple[float | None, ...] = ()
-    """Final validation accuracy by recipe, None of one that it was not given; empty where recipes are not shared."""
+    """Final validation accuracy by recipe, None for one that it was not given; empty where recipes are not shared."""
     target: float | None = None
-    """Of a search: the score to reach."""
+    """Score that a search has to reach."""
     best: tuple[tuple[float, float], ...] = ()
-    """Of a search: seconds from its start and the score, each time that it was the best so far."""
+    """Seconds from the start of a search and the score, each time that it was the best so far."""
     per_trial: float | None = None
     """Median seconds of a trial, as the system says."""
     per_epoch: float | None = None
@@ -42,13 +42,13 @@ class Run:
 
     @property
     def share(self) -> float:
-        """Of the recipes, how many it was given."""
+        """Share of the recipes that it was given."""
         return sum(score is not None for score in self.scores) / len(self.scores) if self.scores else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gate:
-    """Whether two systems' scores agree: the mean of their paired differences and its 95 % interval."""
+    """The test that two systems' scores agree: the mean of their paired differences and its 95 % interval."""
 
     pairs: int
     mean: float
@@ -58,7 +58,7 @@ class Gate:
 
     @property
     def passed(self) -> bool | None:
-        """Whether 0 lies in the interval; None where too few pairs say nothing."""
+        """True if 0 lies in the interval; None if there are too few pairs."""
         return None if math.isinf(self.half) else abs(self.mean) <= self.half
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What systems are told and what they tell."""
+"""The messages between the harness and the systems."""
 
 import json
 from pathlib import Path

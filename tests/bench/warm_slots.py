@@ -54,10 +54,10 @@ class HandOver(NamedTuple):
 
 
 def hand_overs(stamps: Sequence[tuple[float, str]]) -> list[HandOver]:
-    """What the stamps of trials that ran one after the other say.
+    """The hand-overs between trials that ran one after the other, by their stamps.
 
     Args:
-        stamps: of one process: time and what happened: a report was `SENT`, a trial was `GIVEN`, its first step has
+        stamps: time and event in one process: a report was `SENT`, a trial was `GIVEN`, its first step has
             `BEGUN`, or has been `MADE`.
     """
     found, free, given, begun = [], None, None, None
@@ -123,7 +123,7 @@ def _write_stamps(folder: str) -> None:
 
 
 def ours(planned: Plan, corpus: Any, trials: int) -> list[HandOver]:
-    """Hand-overs of a search of so many trials, all of one recipe."""
+    """Hand-overs of a search of `trials` trials, all of one recipe."""
     with tempfile.TemporaryDirectory() as folder:
         budget = dataclasses.replace(planned.budget, trials=trials)
         plan = altered(planned, run=Path(folder, "run"), base=dataclasses.replace(planned.search.base, budget=budget))
@@ -181,7 +181,7 @@ def their_trial(config: dict[str, Any]) -> None:
 
 
 def theirs(planned: Plan, corpus: Any, trials: int) -> list[HandOver]:
-    """Hand-overs of so many trials of one recipe."""
+    """Hand-overs of `trials` trials of one recipe."""
     import numpy as np
 
     from frostline.trainables import _family

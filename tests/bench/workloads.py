@@ -26,7 +26,7 @@ LITERATURE = (
     {"learning_rate": 2e-5, "batch_size": 16, "frozen_layers": 0, "weight_decay": 0.01},
     {"learning_rate": 1e-3, "batch_size": 16, "frozen_layers": -1, "weight_decay": 0.01},
 )
-"""What Frostline tries first in every search, as `spaces/bert_imdb.py` has it; -1 stands for all blocks."""
+"""The recipes that Frostline tries first in every search, as `spaces/bert_imdb.py` has it; -1 stands for all blocks."""
 
 Say = Callable[[str], None]
 

@@ -44,7 +44,7 @@ class Driver:
         """Its exit code, when it has ended.
 
         Raises:
-            TimeoutExpired: it has not, after so many seconds.
+            TimeoutExpired: it has not ended after `timeout` seconds.
         """
         self._process.join(timeout)
         if self._process.exitcode is None:

@@ -59,7 +59,7 @@ def test_a_page_follows_a_search_that_goes_on(browser: Browser, served: tuple[Se
         assert len(states(page)) == 10
         search.trial(Outcome.COMPLETE)
         page.get_by_text("Trial 10", exact=True).wait_for()
-        search.resume()  # two points of the start wait there; the page is loaded anew
+        search.resume()  # two points of the start wait there; the page is loaded again
         search.trial(Outcome.RUNNING)
         page.get_by_text("Trial 11", exact=True).wait_for()
         assert states(page)[10:12] == ["Complete", "Running"]

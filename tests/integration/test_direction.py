@@ -1,4 +1,4 @@
-"""A whole search by a metric of which smaller is better: its decisions, resume, confirmation, report and dashboard."""
+"""A whole search by a metric whose smaller values are better: decisions, resume, confirmation, report and dashboard."""
 
 import dataclasses
 import io

@@ -28,7 +28,7 @@ __all__ = ["s3", "s3_server", "store", "url"]
 LIMIT = 120.0
 """Seconds for one session of the search."""
 EPOCHS = 16
-"""So many that the first session is still at it when its records go up, which is every 10 s or so on a busy machine."""
+"""Enough for the first session to be training when its records are uploaded, about every 10 s on a busy machine."""
 
 
 class Machine:

@@ -19,7 +19,7 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def found(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """`resnet_cats_dogs` on a generated tree, one picture of which is broken, with a ResNet drawn at random."""
+    """`resnet_cats_dogs` on generated pictures, with one broken file and a ResNet of random weights."""
     from frostline.search import tuner
 
     folder = tmp_path_factory.mktemp("vision")

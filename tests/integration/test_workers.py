@@ -55,7 +55,7 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
 
 
 def meanwhile_or_end(meanwhile: Callable[[Path], None], run: Path) -> None:
-    """A search of which nothing more can be seen is not waited for."""
+    """Call `meanwhile`. If it fails, end the search with Ctrl-C."""
     try:
         meanwhile(run)
     except BaseException:

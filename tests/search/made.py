@@ -72,7 +72,7 @@ class Clock:
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """No file of this process grows beyond so many bytes: the system itself writes short, then refuses."""
+    """No file of this process grows beyond `size` bytes: the system writes a part, then refuses."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -169,4 +169,4 @@ NOTHING: dict[str, Any] = {
     "test_reads": 0,
     "optimism": None,
 }
-"""What a summary says where nothing was found."""
+"""The fields of a summary without a winner."""

@@ -43,9 +43,8 @@ def _verified(item: Packaged) -> Path:
     try:
         path = Path(str(importlib.resources.files(item.module))) / item.path
     except ModuleNotFoundError:
-        raise ValueError(
-            f"package {item.module.replace('_', '-')} is not installed; pip install -e . brings it"
-        ) from None
+        package = item.module.replace("_", "-")
+        raise ValueError(f"package {package} is not installed; run: pip install {package}") from None
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,7 @@ from tests.bench.data import data_of
 
 
 def space(job: jobs.Job) -> Space:
-    """What the job searches, or the list of its fixed recipes."""
+    """The space that the job searches, or the list of its fixed recipes."""
     budget = Budget(
         trials=job.trials,
         epochs=job.epochs,

@@ -69,7 +69,7 @@ class _Tell(TrainerCallback):
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    """What `compute_metrics` is given."""
+    """The argument of `compute_metrics`."""
     logits, labels = prediction
     return {"accuracy": float((np.argmax(logits, axis=-1) == labels).mean())}
 

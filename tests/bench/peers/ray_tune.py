@@ -24,7 +24,7 @@ from tests.bench import job as jobs
 
 
 def train_worker(config: dict) -> None:
-    """What the one worker of a trial's group runs."""
+    """The function that the one worker of a trial's group runs."""
     from ray.train.huggingface.transformers import prepare_trainer
 
     from tests.bench.peers import hf  # here, so that the process of the Tune function does without torch

@@ -1,4 +1,4 @@
-"""What Syne Tune's local backend starts for a trial; the rest of the way is syne.py.
+"""The script that Syne Tune's local backend starts for a trial; syne.py does the rest.
 
 python tests/bench/peers/syne_trial.py --job JOB --learning_rate 1e-4 --batch_size 8 --frozen_layers 3 ...
 """

@@ -38,7 +38,7 @@ def score(job: Job, epoch: float) -> float:
 
 @dataclass
 class Driver:
-    """What Tune and the wires do with a ledger, on slots that train nothing.
+    """Calls a ledger as Tune and its hooks do. Its slots train nothing.
 
     The slot that has trained least goes next, so that the order of events does not depend on who was on a
     slot before a crash.
@@ -134,7 +134,7 @@ class Driver:
 
 
 def told(trial: Trial) -> dict[str, Any]:
-    """All of a trial but the time of a silent one, which a crash begins anew."""
+    """All fields of a trial. Without a report it has no time, since a crash starts its clock again."""
     fields = {name: getattr(trial, name) for name in ("key", "outcome", "params", "label", "reason", "reports")}
     return fields | ({"seconds": trial.seconds} if trial.reports else {})
 

@@ -43,7 +43,7 @@ def space_of(*models: Path) -> Space:
 
 @pytest.fixture
 def models(tmp_path: Path) -> tuple[Path, Path]:
-    """Of three and of five blocks."""
+    """Two models, with three and with five blocks."""
     return tiny.make_model(tmp_path / "small"), tiny.make_model(tmp_path / "large", layers=4)
 
 
@@ -56,7 +56,7 @@ def both(models: tuple[Path, Path], options: Options, monkeypatch: pytest.Monkey
 
 
 def test_a_size_that_the_model_does_not_take_is_one_line(tmp_path: Path) -> None:
-    """Said before the look at what its blocks put out, which would fail in its own words."""
+    """The check comes before the blocks are run, where timm would raise an error of its own."""
     vit = timm.create_model("vit_tiny_patch16_224", depth=2)
     timm.models.save_for_hf(vit, tmp_path / "vit", safe_serialization=True, model_args={"depth": 2})
     options = Options(space="efficientnet_digits", model=str(tmp_path / "vit"), storage=tmp_path / "runs")

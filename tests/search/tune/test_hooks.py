@@ -60,7 +60,7 @@ class _Calm:
 
 
 class Tune:
-    """The three wires of one search, and the order in which Tune calls them."""
+    """The three hooks of one search, and the order in which Tune calls them."""
 
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self.plan, self.clock, self.text = plan, clock, io.StringIO()
@@ -330,7 +330,7 @@ def test_a_node_that_was_announced_to_be_taken_is_known_by_that(
 
 
 @pytest.mark.parametrize("preempted", [False, True])
-def test_tune_starts_no_trial_anew_by_itself(tune: Tune, preempted: bool) -> None:
+def test_tune_starts_no_trial_again_by_itself(tune: Tune, preempted: bool) -> None:
     """It would tell nobody, and the ledger would not know."""
     trial = tune.start()
     tune.write_down(trial, RayActorError(preempted=preempted))
@@ -480,10 +480,10 @@ def test_a_failure_of_ours_is_said_before_a_stop_request(tune: Tune) -> None:
         tune.step()
 
 
-def test_pickling_the_wires_takes_nothing_along(tune: Tune) -> None:
+def test_pickling_the_hooks_takes_nothing_along(tune: Tune) -> None:
     train(tune.ledger, tune.clock, tune.board.jobs[tune.start().trial_id][0], 0.5)
-    for wire in (tune.asker, tune.stopper, tune.recorder):
-        assert len(pickle.dumps(wire)) < 200
+    for hook in (tune.asker, tune.stopper, tune.recorder):
+        assert len(pickle.dumps(hook)) < 200
 
 
 def test_files_are_removed_when_the_slot_that_fell_free_has_its_next_trial(
