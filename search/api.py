@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
-from frostline.search.plan.options import Options, place
+from frostline.search.mistakes import one_line_each
+from frostline.search.plan.options import Options, check_ranges, place
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
@@ -114,6 +115,9 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
         near = difflib.get_close_matches(name, OPTIONS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"there is no option {name!r}: {hint}options are {', '.join(OPTIONS)}")
+    for name in OPTIONS:
+        if values.get(name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty")
     for name, choices in CHOICES.items():
         if name in given and values[name] not in choices:
             raise ValueError(f"--{name.replace('_', '-')} is {', '.join(choices)}, got {values[name]!r}")
@@ -149,9 +153,11 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
         fields["columns"] = _columns(fields["columns"])
     if "retrain" in fields:
         fields["retrain"] = _recipe(fields["retrain"])
-    fields.setdefault("address", os.environ.get("RAY_ADDRESS") or None)
+    address = fields.get("address", os.environ.get("RAY_ADDRESS")) or None
+    fields["address"] = None if address == "local" else address  # Ray's own word for a private instance
     for name, kind in {**typing.get_type_hints(Options), "storage": Path | str}.items():
         _check_type(name, fields.get(name), kind)
+    check_ranges(fields)
     storage = fields.pop("storage", Path("runs"))
     storage = place(storage) if isinstance(storage, str) else storage
     return Options(
@@ -181,7 +187,11 @@ def _recipe(given: Recipe | Path | str) -> Recipe:
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
     kinds = [typing.get_origin(one) or one for one in (typing.get_args(kind) or (kind,))]
-    if value is None or isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int)):
+    if isinstance(value, bool):
+        fits = bool in kinds
+    else:
+        fits = value is None or isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int))
+    if fits:
         return
     words = " or ".join(one.__name__ for one in kinds if one is not type(None))
     raise ValueError(f"--{name.replace('_', '-')} is of type {words}, got {value!r}")
@@ -202,20 +212,21 @@ def planned(
         ValueError: a user's mistake, as one line.
     """
     prepare_environment()
-    check(values, run, space)
-    options = options_of(values, run)
-    if isinstance(run, str):
-        from frostline.search.records import working_copy
+    with one_line_each():
+        check(values, run, space)
+        options = options_of(values, run)
+        if isinstance(run, str):
+            from frostline.search.records import working_copy
 
-        run = working_copy.fetch(run, lambda text: print(text, file=sys.stderr))
-    elif run is not None and starts:
-        from frostline.search.records.log import check_free
+            run = working_copy.fetch(run, lambda text: print(text, file=sys.stderr))
+        elif run is not None and starts:
+            from frostline.search.records.log import check_free
 
-        check_free(run)  # before torch is imported
-    with quick_imports():
-        from frostline.search.plan import resolve as planning
+            check_free(run)  # before torch is imported
+        with quick_imports():
+            from frostline.search.plan import resolve as planning
 
-    return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
+        return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
 
 
 def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "") -> dict[str, Any]:

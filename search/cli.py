@@ -8,10 +8,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from frostline import spaces
 from frostline.search import api
+from frostline.search.mistakes import one_line, one_line_each
+from frostline.search.output import Output, guarded
 from frostline.search.plan.options import place
 from frostline.trainables._atomic import DISK_FULL
 
@@ -23,28 +25,21 @@ OK, FAILED, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 success, 2 a user's mistake, 3 no trial succeeded)."""
-    arguments = _parser().parse_args(argv)
+    with guarded() as output:
+        return _answer(sys.argv[1:] if argv is None else argv, output)
+
+
+def _answer(argv: Sequence[str], output: Output) -> int:
     try:
-        if arguments.list:
-            return _list()
-        if arguments.report is not None:
-            return _report(arguments.report, sys.argv[1:] if argv is None else argv)
-        _check(arguments)
-        if arguments.dashboard is not None:
-            from frostline.search.dashboard import server as dashboard_server
-
-            if isinstance(arguments.dashboard, str):
-                from frostline.search.records.reading_copy import ReadingCopy
-
-                seen = ReadingCopy(arguments.dashboard, "--dashboard")
-                seen.follow()
-                dashboard_server.serve(seen.folder, arguments.dashboard)
-            else:
-                dashboard_server.serve(arguments.dashboard)
-            return OK
-        return _run(arguments, sys.argv[1:] if argv is None else argv)
+        arguments = _parser().parse_args(argv)
+        if not (arguments.list or arguments.report is not None or arguments.dashboard is not None):
+            return _run(arguments, argv, output)
+        with one_line_each():
+            _show(arguments, argv)
+        output.check()
+        return OK
     except ValueError as error:
-        print(f"frostline: {error}", file=sys.stderr)
+        print(f"frostline: {one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("frostline: interrupted before the first trial", file=sys.stderr)
@@ -56,8 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line, without the 14 lines of usage."""
+        self.exit(USER_ERROR, f"frostline: {one_line(message)}; frostline --help shows the options\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="frostline", description="Search for the best way to fine-tune a pretrained model on your data."
     )
     add = parser.add_argument
@@ -67,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
     add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
-    add("--resume", type=place, metavar="RUN", help="go on with the search in this run directory")
-    add("--retrain", type=place, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
-    add("--dashboard", type=place, metavar="RUN", help="look at the search in this run directory in a browser")
-    add("--report", type=place, metavar="RUN", help="write its report.html again, also while it runs, and stop")
+    add("--resume", type=_place, metavar="RUN", help="go on with the search in this run directory")
+    add("--retrain", type=_place, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
+    add("--dashboard", type=_place, metavar="RUN", help="look at the search in this run directory in a browser")
+    add("--report", type=_place, metavar="RUN", help="write its report.html again, also while it runs, and stop")
     add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
     add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
     add(
         "--storage",
-        type=place,
+        type=_place,
         metavar="FOLDER|URL",
         help="where run directories go: a folder, s3://... (default: runs)",
     )
@@ -111,13 +112,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list() -> int:
-    for name in spaces.names():
-        print(f"{name:20} {spaces.load(name).summary}")
-    return OK
+def _place(text: str) -> Path | str:
+    try:
+        return place(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _report(run: Path | str, argv: Sequence[str]) -> int:
+def _show(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Carry out `--list`, `--report` or `--dashboard`, which start no search."""
+    if arguments.list:
+        for name in spaces.names():
+            print(f"{name:20} {spaces.load(name).summary}")
+    elif arguments.report is not None:
+        _report(arguments.report, argv)
+    else:
+        _dashboard(arguments)
+
+
+def _report(run: Path | str, argv: Sequence[str]) -> None:
     """Write report.html of a run directory; `--report` stands alone."""
     given = [word for word in argv if word.startswith("--")]
     if others := [word for word in given if not word.startswith("--rep")]:
@@ -133,21 +146,28 @@ def _report(run: Path | str, argv: Sequence[str]) -> int:
         print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
     else:
         print(f"Report: {page.write(run)}")
-    return OK
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse options that do not go together, before anything heavy is imported.
+def _dashboard(arguments: argparse.Namespace) -> None:
+    """Serve the dashboard of a run directory until Ctrl-C.
 
     Raises:
-        ValueError: names the option.
+        ValueError: an option that has no part in it, or no run directory.
     """
-    if arguments.dashboard is None:
-        api.check(_values(arguments), arguments.resume)
-        return
+    run = arguments.dashboard
     for name in ("space", "resume", "retrain", "name", "trials"):
         if getattr(arguments, name) is not None:
-            raise ValueError(f"--dashboard only shows {arguments.dashboard}: --{name} cannot be combined with it")
+            raise ValueError(f"--dashboard only shows {run}: --{name} cannot be combined with it")
+    from frostline.search.dashboard import server as dashboard_server
+
+    if isinstance(run, str):
+        from frostline.search.records.reading_copy import ReadingCopy
+
+        seen = ReadingCopy(run, "--dashboard")
+        seen.follow()
+        dashboard_server.serve(seen.folder, run)
+    else:
+        dashboard_server.serve(run)
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +175,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in api.OPTIONS}
 
 
-def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output) -> int:
     plan, corpus = api.planned(_values(arguments), run=arguments.resume, starts=not arguments.dry_run)
     from rich.console import Console
 
@@ -169,7 +189,9 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.dry_run:
         for label, text in plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
+        output.check()
         return OK
+    output.promise(f"the search goes on, and its results are in {plan.place}")
     command = shlex.join(["frostline", *argv])
     try:
         # Ray prints on stdout when a process dies. With --json, stdout is for the result.
@@ -182,7 +204,9 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         print(f"frostline: {error}; this one ends here", file=sys.stderr)
         return FAILED
     if arguments.json:
-        print(summaries.dump(summary))
+        print(summaries.dump(summary), flush=True)
+        if output.error is not None:
+            return FAILED
     console.quiet = arguments.quiet and arguments.json  # the JSON is the result
     return _close(summary, console)
 

@@ -93,8 +93,10 @@ class Store:
         import fsspec
 
         self.url = url
-        self._fs, root = fsspec.url_to_fs(url)
-        self._root = root.rstrip("/")
+        # Not `fsspec.url_to_fs`: that reads `::` in a path as a chain of file systems.
+        kind = fsspec.get_filesystem_class(url.partition("://")[0])
+        self._fs = kind(**kind._get_kwargs_from_urls(url))
+        self._root = str(kind._strip_protocol(url)).rstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -218,13 +220,19 @@ def _said(missing: bool = False) -> Iterator[None]:
     except FileExistsError:
         raise
     except FileNotFoundError as error:
-        if not missing or "bucket" in str(error).lower():
+        if not missing or _lacks_bucket(error):
             raise StorageError(first_line(error), lasting=True) from error
     except Exception as error:  # each implementation has types of its own, beside OSError
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise  # the disk of this machine, to which a file was fetched
         lasting = isinstance(error, PermissionError) or "Credential" in type(error).__name__
         raise StorageError(first_line(error), lasting=lasting) from error
+
+
+def _lacks_bucket(error: FileNotFoundError) -> bool:
+    """Whether a bucket is missing, and not only a file in it. s3fs keeps the server's answer as the cause."""
+    answer = getattr(error.__cause__, "response", None)
+    return isinstance(answer, dict) and answer.get("Error", {}).get("Code") == "NoSuchBucket"
 
 
 def patiently(do: Callable[[], _T], url: str, patience: float = PATIENCE) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -74,7 +75,7 @@ def _join(address: str) -> None:
     try:
         ray.init(address, runtime_env={"env_vars": dict(WORKER)}, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster answers at {address}: {first_line(error)}") from error
+        raise ValueError(f"no Ray cluster answers at {_named(address)}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -145,10 +146,28 @@ def _check_port(address: str) -> None:
     """
     if address == "auto":
         return
+    option = "RAY_ADDRESS" if _is_of_environment(address) else "--address"
+    kinds = {"ray": "Ray Client's", "http": "the one for jobs", "https": "the one for jobs"}
+    protocol = address.partition("://")[0]
+    if protocol in kinds:
+        raise ValueError(
+            f"{option} is 'auto' or HOST:PORT of the head node (6379, unless it was started with another port), or "
+            f"'local' for a Ray of its own; {address} is {kinds[protocol]}"
+        )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
-        raise ValueError(f"--address is 'auto' or HOST:PORT, got {address!r}")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or "/" in host:
+        raise ValueError(f"{option} is 'auto' or HOST:PORT, got {address!r}")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise ValueError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"no Ray cluster answers at {_named(address)}: {reason}") from error
+
+
+def _is_of_environment(address: str) -> bool:
+    return address == os.environ.get("RAY_ADDRESS")
+
+
+def _named(address: str) -> str:
+    """An address for a message, with the variable that has it if there is one."""
+    return f"{address} (of the variable RAY_ADDRESS)" if _is_of_environment(address) else address

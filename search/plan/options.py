@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from frostline.spaces import Budget, Data, Profile, Recipe
 
@@ -54,10 +54,51 @@ class Options:
     """Instead of a space: the one recipe to train."""
 
 
+_MOST: dict[str, float] = {
+    **dict.fromkeys(("trials", "retries", "concurrent", "cpus_per_trial", "gpus_per_trial"), 1_000_000),
+    **dict.fromkeys(("epochs", "workers_per_trial"), 10_000),
+    **dict.fromkeys(("confirm_recipes", "confirm_seeds"), 1_000),
+    "checkpoint_every": 1e9,
+    "seed": 2**32 - 1,  # what numpy and Optuna take
+}
+"""The largest value of each number. A larger one is a slip, and some would fill the memory of the driver."""
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Refuse numbers beyond `_MOST`, NaN, and a negative seed. What is too small is refused where it is used.
+
+    Args:
+        values: option by name; options that are not given are missing or None.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name, most in _MOST.items():
+        value = values.get(name)
+        if not isinstance(value, int | float):
+            continue
+        option = "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+        if not value <= most:
+            raise ValueError(f"{option} is at most {most:,.0f}, got {value}")
+        if name == "seed" and value < 0:
+            raise ValueError(f"{option} is 0 to {most:,.0f}, got {value}")
+
+
 def place(text: str) -> Path | str:
-    """A folder as a path, anything else as a URL; `file://` is a folder."""
+    """A folder as a path, anything else as a URL; `file://` is a folder of this machine.
+
+    Raises:
+        ValueError: it is empty, a `file://` of another machine, or a URL with one slash.
+    """
+    if not text:
+        raise ValueError("a folder or a URL is missing: the text is empty")
     if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
+        host, _, path = text.removeprefix("file://").partition("/")
+        if host not in {"", "localhost"} or not path:
+            raise ValueError(f"a folder of this machine is file:///FOLDER, got {text}")
+        return Path("/" + unquote(path))
+    if re.match("[a-z][a-z0-9+.-]*:/(?!/)", text):
+        raise ValueError(f"a URL has :// after its protocol, got {text}")
     protocol, separator, rest = text.partition("://")
     return f"{protocol}://{rest.rstrip('/')}" if separator else Path(text)
 
@@ -129,9 +170,11 @@ def _more(option: str, text: str, old: float | None, resumed: bool, read: Callab
 
 def _count(text: str) -> int:
     try:
-        return int(text)
+        count = int(text)
     except ValueError:
         raise ValueError(f"--trials is a number, or +N with --resume, got {text!r}") from None
+    check_ranges({"trials": count})
+    return count
 
 
 def seconds(text: str) -> float:
@@ -147,7 +190,15 @@ def seconds(text: str) -> float:
         hours, minutes, rest = (float(part or 0) for part in parts.groups())
     except ValueError:
         raise ValueError(f"a time is given like 90m, 2h, 1h30m or 45s, got {text!r}") from None
-    return 3600 * hours + 60 * minutes + rest
+    if not (total := 3600 * hours + 60 * minutes + rest) < _LONGEST_TIME:
+        raise ValueError(f"a time is shorter than 30 years, got {text!r}")
+    return total
+
+
+_LONGEST_TIME = 1e9
+"""Seconds."""
+_LARGEST_SIZE = 1e18
+"""Bytes."""
 
 
 def size(text: str) -> float:
@@ -160,6 +211,9 @@ def size(text: str) -> float:
     try:
         if not parts:
             raise ValueError
-        return float(parts[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
+        total = float(parts[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
     except ValueError:
         raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None
+    if not total < _LARGEST_SIZE:
+        raise ValueError(f"a size is below a million TB, got {text!r}")
+    return total

@@ -103,7 +103,9 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
         space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
         options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
     profile = adjusted(space.profile(name), options)
-    run_name = options.name or run_folder.default_name(space.name, datetime.datetime.now(datetime.UTC))
+    run_name = options.name
+    if run_name is None:
+        run_name = run_folder.default_name(space.name, datetime.datetime.now(datetime.UTC))
     url = remote.locate(options.url, run_name) if options.url else ""
     run = copy_of(url) if url else run_folder.locate(options.storage, run_name)
     wandb = wandb_mode.resolve(options.wandb, None, options.wandb_artifact)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from glob import glob
@@ -16,6 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from frostline.spaces import Recipe
+
+_LONGEST = 200
+"""Bytes of a name. File systems take 255; a copy that is set aside has a longer name than the run directory."""
+
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, other line ends, and bytes that are not UTF-8."""
 
 
 def locate(storage: Path, name: str) -> Path:
@@ -34,14 +41,18 @@ def locate(storage: Path, name: str) -> Path:
     return run
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, what: str = "--name") -> None:
     """Refuse a name that is not the name of one folder.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not; the message begins with `what`.
     """
-    if name in {".", ".."} or Path(name).name != name:
-        raise ValueError(f"--name is a folder name without slashes, got {name!r}")
+    if name in {"", ".", ".."} or Path(name).name != name:
+        raise ValueError(f"{what} is a folder name without slashes, got {name!r}")
+    if _UNSHOWN.search(name):
+        raise ValueError(f"{what} is a folder name of characters that can be shown, got {name!r}")
+    if len(name.encode()) > _LONGEST:
+        raise ValueError(f"{what} is a folder name of at most {_LONGEST} bytes, got {len(name.encode())}")
 
 
 def default_name(space: str, now: datetime.datetime) -> str:

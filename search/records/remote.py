@@ -12,7 +12,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.lease import Lease
 from frostline.search.records.log import Log, job_of, started_jobs
 from frostline.search.records.mirror import RECIPE, Mirror
-from frostline.search.records.storage import answer_of, one_line, open_store
+from frostline.search.records.storage import answer_of, check_url, one_line, open_store
 from frostline.search.records.working_copy import Newer, compare, set_aside
 from frostline.trainables._storage import StorageError, Store
 
@@ -24,6 +24,7 @@ def locate(url: str, name: str) -> str:
         ValueError: `name` is not the name of one folder.
     """
     run_folder.check_name(name)
+    check_url(f"{url}/{name}", "--name")
     return f"{url}/{name}"
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from frostline.search.records.folder import check_name
 from frostline.trainables._storage import StorageError, Store
 
 _T = TypeVar("_T")
@@ -25,21 +26,41 @@ def open_store(url: str, option: str) -> Store:
     Raises:
         ValueError: there is no such protocol, or its package is not installed; the message begins with `option`.
     """
-    protocol, _, rest = url.partition("://")
-    if not rest.strip("/"):
-        raise ValueError(f"{option} {url}: the name of a bucket is missing")
+    protocol, _, _ = url.partition("://")
+    check_url(url, option)
     try:
-        return Store(url)
+        return answer_of(lambda: Store(url), f"{option} {url}")  # some protocols connect at once
     except ImportError:
         package = _PACKAGES.get(protocol, f"fsspec's package for {protocol}")
         raise ValueError(f"{option} {url} needs one more package: pip install {package}") from None
-    except ValueError as error:
-        if "Protocol not known" not in str(error):
-            raise ValueError(f"{option} {url}: {error}") from None
+    except Exception as error:  # each protocol has types of its own
+        text = str(error)
+        if isinstance(error, ValueError) and text.startswith(f"{option} {url}"):
+            raise
+        if "Protocol not known" not in text:
+            raise ValueError(
+                f"{option} {url}: a search cannot use {protocol}: {text or type(error).__name__}"
+            ) from None
         installed = sorted(name for name, package in _PACKAGES.items() if importlib.util.find_spec(package))
         raise ValueError(
             f"{option} {url}: {protocol} is not a kind of storage; there are folders and {', '.join(installed)}"
         ) from None
+
+
+def check_url(url: str, option: str) -> None:
+    """Refuse a URL that does not lead to one folder: its last name becomes a folder of this machine too.
+
+    Raises:
+        ValueError: it does not; the message begins with `option`.
+    """
+    protocol, _, rest = url.partition("://")
+    bucket, *names = rest.split("/")
+    if not rest.strip("/") or (not bucket and protocol in _PACKAGES):
+        raise ValueError(f"{option} {url}: the name of a bucket is missing")
+    if "?" in rest:
+        raise ValueError(f"{option} {url}: a query (? and what follows) has no meaning there")
+    for name in names:
+        check_name(name, f"{option} {url}: each part")
 
 
 def check(url: str) -> None:

@@ -14,7 +14,7 @@ from frostline.search.records import lease as leases
 from frostline.search.records.lease import Lease
 from frostline.search.records.log import check_free
 from frostline.search.records.mirror import RECORDS, whole_lines
-from frostline.search.records.storage import answer_of, one_line, open_store
+from frostline.search.records.storage import answer_of, check_url, one_line, open_store
 from frostline.trainables._storage import Entry, Store, cache_root
 
 
@@ -24,7 +24,12 @@ def copies() -> Path:
 
 
 def copy_of(url: str) -> Path:
-    """The folder for this machine's working copy of the run directory at a URL; it need not exist."""
+    """The folder for this machine's working copy of the run directory at a URL; it need not exist.
+
+    Raises:
+        ValueError: the URL does not lead to one folder.
+    """
+    check_url(url, "--resume")
     return copies().absolute() / hashlib.sha256(url.encode()).hexdigest()[:12] / url.rpartition("/")[2]
 
 

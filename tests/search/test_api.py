@@ -79,6 +79,9 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert api.options_of({}).address == "10.0.0.1:6379"
     assert api.options_of({"address": "auto"}).address == "auto"
+    assert api.options_of({"address": "local"}).address is None
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert api.options_of({}).address is None, "a Ray of its own"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,18 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
         ({"space": "bert_imdb", "url": "s3://b"}, "there is no option 'url'"),
         ({"space": "bert_imdb", "profile": "tiny"}, "--profile is auto, small, full, got 'tiny'"),
         ({"space": "bert_imdb", "wandb": "on"}, "--wandb is online, offline, off, got 'on'"),
+        ({"space": "bert_imdb", "epochs": True}, "--epochs is of type int, got True"),
+        ({"space": "bert_imdb", "seed": 2**70}, "--seed is at most 4,294,967,295, got"),
+        ({"space": "bert_imdb", "name": ""}, "--name is empty"),
+        (
+            {"space": "bert_imdb", "name": "a\nb"},
+            "--name is a folder name of characters that can be shown, got 'a\\nb'",
+        ),
+        ({"space": "bert_imdb", "storage": "file://host/runs"}, "a folder of this machine is file:///FOLDER, got"),
+        ({"space": "bert_imdb", "storage": "s3:/runs"}, "a URL has :// after its protocol, got s3:/runs"),
+        ({"space": "bert_imdb", "storage": "n" * 300}, "File name too long"),
+        ({"space": "a\nb"}, "unknown space 'a\\nb'"),
+        ({"retrain": "a\nb"}, "a b holds no best/recipe.json"),
         ({"space": "bert_imdb", "epochs": "3"}, "--epochs is of type int, got '3'"),
         ({"space": "bert_imdb", "time_budget": 90}, "--time-budget is of type str, got 90"),
         ({"space": "bert_imdb", "storage": 3}, "--storage is of type Path or str, got 3"),
@@ -127,6 +142,12 @@ def test_resume_asks_for_a_space_that_is_no_file(own_run: Path) -> None:
         fl.resume(own_run)
     with pytest.raises(ValueError, match="is of the space 'mine', got one named 'bert_imdb'"):
         fl.resume(own_run, space=spaces.load("bert_imdb"))
+
+
+@pytest.mark.parametrize("run", ["n" * 300, "/tmp/" + "/".join(["d" * 200] * 30)])
+def test_a_run_directory_with_an_impossible_path_is_one_line(run: str) -> None:
+    with pytest.raises(ValueError, match="File name too long"):
+        fl.resume(run)
 
 
 def test_load_refuses_a_folder_without_an_export(tmp_path: Path) -> None:

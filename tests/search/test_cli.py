@@ -192,10 +192,71 @@ def test_full_without_a_network_is_one_line_that_names_model_and_data(tmp_path: 
     assert list(tmp_path.glob("runs*")) == []
 
 
-def test_an_unknown_option_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--spaces", "x", "--no-such"), "unrecognized arguments: --spaces x --no-such"),
+        (("stray",), "unrecognized arguments: stray"),
+        (("a\nb\x1b[0m",), "unrecognized arguments: a b\\x1b[0m"),
+        (("--seed", "1.5"), "argument --seed: invalid int value: '1.5'"),
+        (("--epochs",), "argument --epochs: expected one argument"),
+        (("--profile", "tiny"), "argument --profile: invalid choice: 'tiny' (choose from 'auto', 'small', 'full')"),
+        (("--resume", ""), "argument --resume: a folder or a URL is missing: the text is empty"),
+        (("--report", "s3:/b/x"), "argument --report: a URL has :// after its protocol, got s3:/b/x"),
+        (
+            ("--dashboard", "file://host/x"),
+            "argument --dashboard: a folder of this machine is file:///FOLDER, got file",
+        ),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["--spaces", "x", "--no-such"])
-    assert end.value.code == 2
+        cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert err.startswith(f"frostline: {message}")
+    assert err.endswith("; frostline --help shows the options\n")
+    assert err.count("\n") == 1
+
+
+LOOKS, PLANS = ("--resume", "--report", "--dashboard", "--retrain"), ("--model", "--dataset", "--storage")
+LONG = ("n" * 300, "/tmp/" + "/".join(["d" * 200] * 30))
+
+
+@pytest.mark.parametrize("given", [*LONG, "a-ring", "a-ring/x", "file", "file/x", "a\nb", "\udcff", "\x1b[0m"])
+@pytest.mark.parametrize("option", [*LOOKS, *PLANS])
+def test_a_path_that_cannot_be_is_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, given: str
+) -> None:
+    (tmp_path / "a-ring").symlink_to("a-ring")
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.rglob("*")}
+    space = ("--space", "bert_imdb", "--profile", "small") if option in PLANS else ()
+    missing = ("--dataset", "none.csv") if option == "--storage" else ()  # a folder of any name can be made
+    code, out, err = run(capsys, *space, *missing, option, given)
+    assert (code, out) == (2, "")
+    assert err.startswith("frostline: ")
+    assert err.removesuffix("\n").isprintable()
+    assert {*tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("{} --list | head -1", 0, ""),
+        ("{} --list >&-", 0, ""),
+        ("{} --list > /dev/full", 1, "frostline: No space left on device\n"),
+        ("{} --help > /dev/full", 0, ""),
+    ],
+)
+def test_a_list_that_nobody_reads_is_silent(shell: str, code: int, said: str) -> None:
+    root = Path(cli.__file__).resolve().parent.parent
+    line = "set -o pipefail; " + shell.format(f"{sys.executable} {root}/search/run.py")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 @pytest.mark.parametrize("entry", ["console command", "script"])

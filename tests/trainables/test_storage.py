@@ -5,6 +5,7 @@ import os
 import socket
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from frostline.search import publish
@@ -36,6 +37,54 @@ def test_files_come_back_as_they_were_put(store: Store, tmp_path: Path) -> None:
     store.remove("plan.json")
     assert store.read("plan.json") is None
     assert store.modified("plan.json") is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            "my-bucket/runs",
+            "no-such-bucket-really/x",
+            f"{BUCKET}/bucket",
+            f"{BUCKET}/The specified bucket does not exist",
+        ),
+        *(f"{BUCKET}/{name}" for name in ("a b", "ünï 漢字 é", "a%20b", "%", "a+b", "a#b", "a&b=c", "a::b", "a:b@c")),
+        *(f"{BUCKET}/{name}" for name in ("a*b", "a[b]{c}", "\"q'", "a\\b", "~x", "$HOME", "-x", "x" * 200)),
+    ],
+)
+def test_a_bucket_and_a_path_may_have_any_name(s3: S3, place: str, tmp_path: Path) -> None:
+    bucket, name = place.partition("/")[0], "trials/ä b#%+*.txt"
+    if not fsspec.filesystem("s3").exists(bucket):
+        fsspec.filesystem("s3").mkdir(bucket)
+    store = Store(f"s3://{place}")
+    store.try_out()
+    assert (store.read("lock.json"), store.modified("lock.json"), store.files()) == (None, None, {})
+    store.write(name, b"1", new=True)
+    with pytest.raises(FileExistsError):
+        store.write(name, b"2", new=True)
+    assert (store.files().keys(), store.files("trials").keys()) == ({name}, {name})
+    assert fsspec.filesystem("s3").cat_file(f"{place}/{name}") == b"1", "it is where the URL says"
+    store.get([name, "none"], tmp_path)
+    store.put(tmp_path / name, "copy")
+    assert store.read("copy") == b"1"
+    for file in (name, "copy", "none"):
+        store.remove(file)
+    assert store.files() == {}
+
+
+@pytest.mark.parametrize("bucket", ["no-such-bucket", "no-such"])
+def test_a_missing_bucket_is_not_a_missing_file(s3: S3, bucket: str) -> None:
+    store = Store(f"s3://{bucket}/run")
+    for request in (
+        lambda: store.read("a"),
+        lambda: store.files(),
+        lambda: store.modified("a"),
+        lambda: store.remove("a"),
+        lambda: store.write("a", b"", new=True),
+    ):
+        with pytest.raises(StorageError, match=r"^The specified bucket does not exist$") as missing:
+            request()
+        assert missing.value.lasting
 
 
 def test_of_several_writers_one_makes_a_new_file(store: Store) -> None:

@@ -35,3 +35,28 @@ def test_tmpdir_says_where_temporary_files_go(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ValueError, match=r"^no temporary files in /dev/shm, /tmp, /var/tmp: TMPDIR names a folder"):
         monkeypatch.setenv("TMPDIR", str(short))
         connection.temporary_folder(for_ray)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://head:10001", "{option} is 'auto' or HOST:PORT of the head node"),
+        ("http://head:8265", "'local' for a Ray of its own; http://head:8265 is the one for jobs"),
+        ("https://head", "'local' for a Ray of its own; https://head is the one for jobs"),
+        ("head:99999", "{option} is 'auto' or HOST:PORT, got 'head:99999'"),
+        ("head:²", "{option} is 'auto' or HOST:PORT, got"),
+        (":6379", "{option} is 'auto' or HOST:PORT, got"),
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9{named}: Connection refused"),
+        ("ü" * 100 + ":1", "{named}: "),
+    ],
+)
+@pytest.mark.parametrize("of_environment", [True, False])
+def test_an_address_that_leads_nowhere_is_said_with_the_place_it_comes_from(
+    address: str, said: str, of_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address if of_environment else "auto")
+    option, named = ("RAY_ADDRESS", " (of the variable RAY_ADDRESS)") if of_environment else ("--address", "")
+    with pytest.raises(ValueError) as caught:
+        machines.offer(address, Path("runs"))
+    assert said.format(option=option, named=named) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,7 @@
 import dataclasses
+import math
+import typing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,6 +107,55 @@ def test_trials_do_not_add_to_a_search_that_had_no_number_of_them() -> None:
 )
 def test_sizes(text: str, bytes_: float) -> None:
     assert options.size(text) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (options.size, "9" * 400 + "GB"),
+        (options.size, "1000001TB"),
+        (options.seconds, "9" * 400 + "h"),
+        (options.seconds, "300000h"),
+    ],
+)
+def test_a_size_or_a_time_beyond_all_machines_is_refused(read: Callable[[str], float], text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a (size is below a million TB|time is shorter than 30 years), got '"):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seed", 2**70, f"--seed is at most 4,294,967,295, got {2**70}"),
+        ("seed", 2**32, "--seed is at most 4,294,967,295, got 4294967296"),
+        ("seed", -1, "--seed is 0 to 4,294,967,295, got -1"),
+        ("epochs", 100_000_000, "--epochs is at most 10,000, got 100000000"),
+        ("confirm_recipes", 10**9, "--confirm is at most 1,000, got 1000000000"),
+        ("checkpoint_every", float("nan"), "--checkpoint-every is at most 1,000,000,000, got nan"),
+        ("checkpoint_every", float("inf"), "--checkpoint-every is at most 1,000,000,000, got inf"),
+        *(
+            (name, 2**70, f"--{name.replace('_', '-')} is at most ")
+            for name in ("retries", "concurrent", "confirm_seeds")
+        ),
+        *((name, math.inf, f"--{name.replace('_', '-')} is at most ") for name in ("cpus_per_trial", "gpus_per_trial")),
+        *((name, math.nan, f"--{name.replace('_', '-')} is at most ") for name in ("cpus_per_trial", "gpus_per_trial")),
+        ("workers_per_trial", 10_001, "--workers-per-trial is at most 10,000, got 10001"),
+        ("trials", 10**30, "--trials is at most 1,000,000, got "),
+    ],
+)
+def test_a_number_beyond_its_range_is_refused(name: str, value: float, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        options.check_ranges({name: value})
+    assert str(caught.value).startswith(said)
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {name for name, kind in typing.get_type_hints(Options).items() if {int, float} & {*typing.get_args(kind)}}
+    assert numbers == options._MOST.keys()
+    options.check_ranges({**options._MOST, "seed": 0})
+    for given in ("9" * 30, "+" + "9" * 30):
+        with pytest.raises(ValueError, match="--trials is at most 1,000,000"):
+            options.changed(BUDGET, Options(space="", trials=given), resumed=True)
 
 
 @pytest.mark.parametrize("text", ["", "GB", "20 gigabytes", "-1GB", "1.2.3GB", "20%"])

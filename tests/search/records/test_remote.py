@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from frostline.search import cli
 from frostline.search.plan.options import place
-from frostline.search.records import reading_copy, remote, storage
+from frostline.search.records import folder, reading_copy, remote, storage
 from frostline.search.records.journal import read_lines
 from frostline.search.records.lease import Lease
 from frostline.search.records.reading_copy import ReadingCopy
@@ -65,6 +66,77 @@ def test_impossible_storage_is_refused_in_one_line(
 ) -> None:
     assert cli.main(["--space", "bert_imdb", "--storage", given]) == cli.USER_ERROR
     assert capsys.readouterr().err == f"frostline: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(
+            (f"s3://b/runs/{name}", "each part is a folder name without slashes")
+            for name in (".", "..", "../x", "x//y")
+        ),
+        *((f"s3://b/{name}", "each part is a folder name") for name in ("x/..", "../..", "a\nb", "a\x00b", "\udcff")),
+        *(
+            (f"s3://b/{name}", "a query (? and what follows) has no meaning")
+            for name in ("x?", "x?versionId=1", "?a=/..")
+        ),
+        *((f"s3://{name}", "the name of a bucket is missing") for name in ("", "/", "/x", "//x")),
+        (f"s3://b/{'n' * 201}", "each part is a folder name of at most 200 bytes, got 201"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--resume", "--report", "--dashboard", "--retrain", "--storage", "copy_of"])
+def test_a_url_that_is_not_one_folder_is_refused_and_nothing_is_touched(
+    option: str,
+    given: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path))
+    copy = tmp_path / "runs" / "0123456789ab" / "run" / "log.jsonl"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(A)
+    if option == "copy_of":
+        with pytest.raises(ValueError, match=re.escape(said)):
+            copy_of(place(given))
+    else:
+        space = ["--space", "bert_imdb"] if option == "--storage" else []
+        assert cli.main([*space, option, given]) == cli.USER_ERROR
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert said in error
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [copy]
+
+
+@pytest.mark.parametrize("name", ["a?b", ".", "..", "", "a/b", "a\nb", "\udcff", "n" * 201])
+def test_a_name_is_checked_at_a_url_as_in_a_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^--name "):
+        remote.locate("s3://b/runs", name)
+    if name != "a?b":
+        with pytest.raises(ValueError, match=r"^--name "):
+            folder.locate(tmp_path, name)
+
+
+@pytest.mark.parametrize("above", ["my-bucket/the runs", "my-bucket", f"{BUCKET}/ü %20+#[x]"])
+@pytest.mark.parametrize("name", ["a bucket", "ü #%20+", "n" * 200])
+def test_a_run_directory_may_have_any_name(
+    s3: S3, above: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROSTLINE_CACHE", str(tmp_path))
+    if not fsspec.filesystem("s3").exists(bucket := above.partition("/")[0]):
+        fsspec.filesystem("s3").mkdir(bucket)
+    url = remote.locate(f"s3://{above}", name)
+    run = copy_of(url)
+    remote.claim(url, run, "{}")
+    with remote.hold(url, run, "", silent) as log:
+        log.append("test")
+    shutil.rmtree(run)
+    assert fetch(url, silent) == run
+    assert [event["event"] for event in read_lines(run / "log.jsonl")] == ["session", "test"]
+    assert (ReadingCopy(url, "--report").folder / "plan.json").read_text() == "{}"
+    for file in Store(url).files():
+        Store(url).remove(file)
 
 
 def test_storage_that_does_not_answer_is_refused_in_one_line(
