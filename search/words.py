@@ -8,6 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+STOPPED, UNFIT = "stopped early", "did not fit"
+"""Outcomes of a trial that ASHA pruned, and of an infeasible one, for people. Records keep their own words."""
+
+
+def outcome(recorded: str) -> str:
+    """An outcome for people: `complete`, `stopped early`, `did not fit`, `out of time`, `interrupted`, `failed`."""
+    return {"pruned": STOPPED, "infeasible": UNFIT}.get(recorded, str(recorded))
+
 
 def number(value: float | None) -> float | None:
     """The value rounded to five significant digits, which keeps files small; None if it is not a finite number."""
@@ -17,16 +25,16 @@ def number(value: float | None) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `38 s`, `2 min 53 s`, `1 h 5 min`."""
+    """`0.4 s`, `38 s`, `2 min 53 s`, `30 min`, `1 h 5 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
     minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
 
 
 def estimate(seconds: float) -> str:

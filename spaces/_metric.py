@@ -29,6 +29,11 @@ class Metric:
             raise ValueError(f"metric {self.name!r} is a share of right answers, so higher must be better")
 
     @property
+    def name_with_unit(self) -> str:
+        """The name, with its unit if it has one: `loss (nats an example)`."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
     def goal(self) -> Literal["maximize", "minimize"]:
         """The direction as Optuna and W&B name it."""
         return "maximize" if self.better == "higher" else "minimize"

@@ -126,16 +126,10 @@ class Recipe:
         return dataclasses.replace(self, **params)  # type: ignore[arg-type]
 
 
-_UNITS = {
-    **{f.name: f.metadata["unit"] for f in dataclasses.fields(Recipe) if "unit" in f.metadata},
-    "accuracy": "0 to 1",
-    "macro_f1": "0 to 1",
-    "loss": "nats",
-    "train_loss": "nats",
-}
-"""Units of the fields of a recipe and of the metrics of a training. Others are bare numbers or names."""
+_UNITS = {f.name: f.metadata["unit"] for f in dataclasses.fields(Recipe) if "unit" in f.metadata}
+"""Units of the fields of a recipe. Others are bare numbers or names."""
 
 
 def with_unit(name: str) -> str:
-    """The name of a parameter or a metric, with its unit if it has one: `batch_size (examples)`."""
+    """The name of a parameter, with its unit if it has one: `batch_size (examples)`."""
     return f"{name} ({_UNITS[name]})" if name in _UNITS else name

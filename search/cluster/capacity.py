@@ -164,13 +164,13 @@ def places(offer: Offer, need: Need, concurrent: int | None = None, trials: int 
 
 
 def lacking(offer: Offer, need: Need) -> str:
-    """Why no trial runs, in words."""
+    """Sentences that say why no trial runs."""
     now, grown = fit(offer, need)
     if now:
-        return "a node has room for one: its process is still starting there, or others work on the cluster"
-    machines = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "no node"
-    coming = "a node that has room can be started" if grown else "no node that can be started has room either"
-    return f"one needs {need}, there is {machines}; {coming}"
+        return "A node has room for one: its process is still starting there, or others work on the cluster"
+    machines = "; ".join(str(node) for node in dict.fromkeys(offer.nodes)) or "nothing: there are none"
+    coming = "A node that has room can be started" if grown else "No node that can be started has room either"
+    return f"A trial needs {need}; the machines have {machines}. {coming}"
 
 
 def asked_for(now: int, grown: int, most: int | None) -> int:

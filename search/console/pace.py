@@ -23,7 +23,7 @@ class Rung:
     """Trials that still train or reached the next rung. A trial that failed in between does not count."""
 
 
-def rungs(trials: Iterable[Trial], epochs: Sequence[float]) -> list[Rung]:
+def rung_counts(trials: Iterable[Trial], epochs: Sequence[float]) -> list[Rung]:
     """The trials at each rung.
 
     Args:

@@ -20,7 +20,7 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.log import Job
 from frostline.search.records.trials import Line, Outcome, Trial
-from frostline.search.words import clock, estimate, recipe_line
+from frostline.search.words import clock, estimate, outcome, recipe_line
 
 _BEST_SHOWN = 5
 _PROBLEMS_SHOWN = 3
@@ -111,7 +111,7 @@ class Progress:
     def lose(self, job: Job, reason: str) -> None:
         """A training has lost its process and will go on."""
         self._running.pop(job.key, None)
-        self._say(f"{_name(job)}: {reason}; it goes on from its last checkpoint", problem=True)
+        self._say(f"{_name(job)}: {reason}; it goes on from its last snapshot", problem=True)
 
     def note(self, text: str) -> None:
         """Show a problem that belongs to no training."""
@@ -127,13 +127,14 @@ class Progress:
         if line.confirms:
             self._confirmed += 1
             score = "" if trial.best is None else f": {self._score(trial)}"
-            self._say(f"{_name(line)} {line.outcome}{why}{score}", problem)
+            self._say(f"{_name(line)} {outcome(line.outcome)}{why}{score}", problem)
             return
         self._done += 1
         self._best = trial_records.top([*self._best, trial], self._kept)
         best = self._best[0] if self._best else None
         so_far = f"best {self._score(best)} by trial {best.number}" if best else "no score yet"
-        self._say(f"{_name(line)} {line.outcome}{why}: {self._done}{self._planned(' of ')} done, {so_far}", problem)
+        done = f"{self._done}{self._planned(' of ')} done"
+        self._say(f"{_name(line)} {outcome(line.outcome)}{why}: {done}, {so_far}", problem)
 
     def _score(self, trial: Trial) -> str:
         return f"{self._plan.search.metric.value(trial.objective):.4f}"
@@ -169,7 +170,7 @@ class Progress:
     def _screen(self) -> Screen:
         plan, now = self._plan, time.monotonic()
         searched = [trial for trial in self._trainings.values() if not trial.confirms]
-        rungs = pace.rungs(searched, plan.schedule.rungs)
+        rungs = pace.rung_counts(searched, plan.schedule.rungs)
         running = [self._row(run, now) for _, run in sorted(self._running.items())]
         return Screen(
             sentences=[*self._how_far(now), *self._best_so_far(), *self._to_go(rungs, now)],
@@ -201,7 +202,7 @@ class Progress:
         best = trial.best
         return TableRow(
             number=trial.number,
-            state=trial.outcome.value,
+            state=outcome(trial.outcome),
             epoch=best.epoch if best else 0.0,
             score=self._plan.search.metric.value(trial.objective) if best else None,
             seconds=trial.seconds,

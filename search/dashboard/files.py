@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import bottle
 
-from frostline import spaces
+from frostline.search.dashboard.study_journal import with_units
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
+from frostline.search.words import duration, outcome, recipe_line
+from frostline.spaces import Metric
 
 _PAGE = bottle.SimpleTemplate("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -48,8 +50,13 @@ table { border-collapse: collapse } td, th { padding: .1em .8em .1em 0; text-ali
 </ul></body></html>""")
 
 
-def application(run: Path) -> bottle.Bottle:
-    """An application that serves the files of a run directory below `/files` and a page at `/trials/<number>`."""
+def application(run: Path, metric: Metric) -> bottle.Bottle:
+    """An application that serves the files of a run directory below `/files` and a page at `/trials/<number>`.
+
+    Args:
+        run: the run directory.
+        metric: metric of its search.
+    """
     app = bottle.Bottle()
 
     @app.get("/trials/<name:re:[0-9]{1,9}>")
@@ -61,7 +68,7 @@ def application(run: Path) -> bottle.Bottle:
         named = [path for folder in folders for path in run_folder.matching(folder, "*")]
         files = _listed(run, [*named, run / "trials.jsonl", run / "confirm.jsonl"])
         lines = [_sentence(training) for training in trainings] or ["It has not reported yet."]
-        tables = [_reports(training) for training in trainings if training.reports]
+        tables = [_reports(training, metric) for training in trainings if training.reports]
         return _page(f"Trial {number}", lines, tables, files)
 
     @app.get("/files")
@@ -116,18 +123,16 @@ def _name(trial: Trial) -> str:
 
 
 def _sentence(trial: Trial) -> str:
-    params = ", ".join(
-        f"{spaces.with_unit(name)} {f'{value:.3g}' if isinstance(value, float) else value}"
-        for name, value in trial.params.items()
-    )
+    params = recipe_line(with_units(trial.params))
     label = f"{trial.label}: " if trial.label else ""
     why = f" ({trial.reason})" if trial.reason else ""
-    return f"{_name(trial)}: {trial.outcome}{why} after {trial.seconds:.1f} seconds. {label}{params}."
+    return f"{_name(trial)}: {outcome(trial.outcome)}{why} after {duration(trial.seconds)}. {label}{params}."
 
 
-def _reports(trial: Trial) -> tuple[str, list[str], list[list[str]]]:
+def _reports(trial: Trial, metric: Metric) -> tuple[str, list[str], list[list[str]]]:
     names = list(trial.reports[0].metrics)
-    head = ["epoch", "samples", *map(spaces.with_unit, names), "seconds", ""]
+    titles = [metric.name_with_unit if name == metric.name else name for name in names]
+    head = ["epoch", "samples", *titles, "seconds", ""]
     rows = [
         [
             *(f"{line.epoch:.2f}", str(line.samples)),

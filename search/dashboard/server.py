@@ -20,6 +20,7 @@ from optuna.storages import JournalStorage
 from frostline.search.dashboard import files
 from frostline.search.dashboard.study_journal import StudyJournal
 from frostline.search.records import folder as run_folder
+from frostline.spaces import Metric
 
 PORT = 8080
 """The port, unless it is taken."""
@@ -48,7 +49,9 @@ class Dashboard:
         """
         plan = run_folder.read_plan(run)
         try:
-            self._metric, self._better = str(plan["metric"]), str(plan.get("better", "higher"))
+            self._metric = Metric(
+                name=str(plan["metric"]), better=plan.get("better", "higher"), unit=str(plan.get("unit", ""))
+            )
         except KeyError:
             raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it names no metric") from None
         self._run = run.resolve()
@@ -59,10 +62,10 @@ class Dashboard:
         storage = self._open()
         if not storage.get_all_studies():
             raise ValueError(f"{self._path} holds no study")
-        self._files = files.application(self._run)
+        self._files = files.application(self._run, self._metric)
 
     def _open(self) -> JournalStorage:
-        self._journal = StudyJournal(self._path, self._metric, self._better)
+        self._journal = StudyJournal(self._path, self._metric)
         storage = JournalStorage(self._journal)
         self._app = optuna_dashboard.wsgi(storage)
         self._opened += 1

@@ -13,20 +13,20 @@ from optuna.storages.journal import BaseJournalBackend
 
 from frostline import spaces
 from frostline.search.dashboard.optuna_private import JournalOperation
+from frostline.spaces import Metric
 
 
 class StudyJournal(BaseJournalBackend):
     """The journal of one study, followed as it grows."""
 
-    def __init__(self, path: Path, metric: str, better: str) -> None:
+    def __init__(self, path: Path, metric: Metric) -> None:
         """Open the journal.
 
         Args:
             path: the file.
-            metric: name of the metric of the study's values.
-            better: direction of the metric, `higher` or `lower`.
+            metric: metric of the study's values.
         """
-        self._path, self._file, self._metric, self._better = path, path.open("rb"), metric, better
+        self._path, self._file, self._metric = path, path.open("rb"), metric
         self._rest = b""
         self._logs: list[dict[str, Any]] = []
 
@@ -65,10 +65,10 @@ class StudyJournal(BaseJournalBackend):
             }
             return [log, *({**attribute, "system_attr": {key: value}} for key, value in self._attributes().items())]
         if operation == JournalOperation.CREATE_TRIAL:
-            renamed: dict[str, Any] = {key: _with_units(log[key]) for key in ("params", "distributions") if key in log}
+            renamed: dict[str, Any] = {key: with_units(log[key]) for key in ("params", "distributions") if key in log}
             attributes = log.get("system_attrs", {})
             if "fixed_params" in attributes:
-                renamed["system_attrs"] = {**attributes, "fixed_params": _with_units(attributes["fixed_params"])}
+                renamed["system_attrs"] = {**attributes, "fixed_params": with_units(attributes["fixed_params"])}
             return [{**log, **renamed}]
         if operation == JournalOperation.SET_TRIAL_PARAM:
             return [{**log, "param_name": spaces.with_unit(log["param_name"])}]
@@ -76,9 +76,9 @@ class StudyJournal(BaseJournalBackend):
 
     def _attributes(self) -> dict[str, Any]:
         """Optuna's attribute with the metric's name, and optuna-dashboard's with the note of a study (Markdown)."""
-        metric = spaces.with_unit(self._metric)
+        metric = self._metric.name_with_unit
         note = (
-            f"**Objective value**: validation {metric}, {self._better} is better.\n\n"
+            f"**Objective value**: validation {metric}, {self._metric.better} is better.\n\n"
             "**Step** of an intermediate value: number of training examples seen (samples). At early rungs the value "
             "comes from a part of the validation examples only.\n\n"
             "[All files of the search](/files). This dashboard is read-only: it refuses changes."
@@ -86,5 +86,6 @@ class StudyJournal(BaseJournalBackend):
         return {"study:metric_names": [metric], "dashboard:note_ver": 1, "dashboard:note_str:0": note}
 
 
-def _with_units(params: Mapping[str, Any]) -> dict[str, Any]:
+def with_units(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by their names with units."""
     return {spaces.with_unit(name): value for name, value in params.items()}

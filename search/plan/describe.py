@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from frostline.search.plan.budget import expected_epochs, worst_case_epochs
 from frostline.search.plan.plan import Plan
+from frostline.search.words import duration
 from frostline.spaces import Budget
 
 if TYPE_CHECKING:
@@ -54,13 +55,14 @@ def _parameters(plan: Plan) -> list[tuple[str, str]]:
 def _trials(plan: Plan) -> list[tuple[str, str]]:
     budget, resources = plan.budget, plan.resources
     examples = plan.data.sizes["train"] * budget.epochs
-    stops = ", ".join(f"{rung:g}" for rung in plan.schedule.rungs) or "none"
+    stops = ", ".join(f"{rung:g}" for rung in plan.schedule.rungs)
+    asha = f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA)"
     threads = f"{resources.threads} thread{'s' * (resources.threads > 1)}"
     return [
         ("trials", f"{limit(budget)}, of up to {budget.epochs} epochs ({examples} examples)"),
         (
             "rungs",
-            f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA); "
+            f"{asha if stops else 'none: every trial trains to its end'}; "
             f"measured after {', '.join(_measured(plan))} epochs",
         ),
         ("at once", f"{resources.slots} trials: {resources.slots_reason}"),
@@ -118,8 +120,8 @@ def limit(budget: Budget) -> str:
     """The number of trials, or the time for them, in words."""
     limits = [] if budget.trials is None else [str(budget.trials)]
     if budget.seconds is not None:
-        limits.append(f"{'as many as' if budget.trials is None else 'those that'} fit into {budget.seconds / 60:g} min")
-    return ", ".join(limits)
+        limits.append(f"as many as fit into {duration(budget.seconds)}")
+    return ", or ".join(limits)
 
 
 def _epochs(trials: int, budget: Budget) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from frostline.search.report import summary as summaries
 from frostline.search.report.verdict import Evidence, verdict
-from frostline.search.words import recipe_line
+from frostline.search.words import duration, outcome, plural, recipe_line
 
 
 def tell(summary: Mapping[str, Any], console: Console) -> None:
@@ -32,15 +32,15 @@ def _lines(summary: Mapping[str, Any]) -> list[Any]:
     if best:
         lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {recipe_line(best['params'])}")
     lines += verdict(Evidence.of_summary(summary))
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["counts"].items() if count)
-    lines.append(f"{counts or 'no trial'}; {summary['seconds']:.0f} s; records in {run}")
+    lines.append(f"{_counts(summary['counts'])}. {duration(summary['seconds'])}. Records: {run}")
     if summary.get("wandb"):
         lines.append(f"W&B sweep: {summary['wandb']}")
     report = Path(summary.get("copy", run)) / "report.html"
     if report.is_file():
         lines.append(f"Report: {report}")
     if summary["interrupted"]:
-        lines.append("Interrupted: these are the results so far. No model was exported, and no test set was read.")
+        unread = "" if summary["test_reads"] else " No model was exported, and no test set was read."
+        lines.append(f"Interrupted: these are the results so far.{unread}")
         lines.append(f"Go on: frostline --resume {run}")
     elif summary["failure"]:
         lines.append(f"Stopped: {summary['failure']}")
@@ -50,3 +50,9 @@ def _lines(summary: Mapping[str, Any]) -> list[Any]:
     else:
         lines.append(f"Model: {run}/best\nLoad it: {summary['load']}")
     return lines
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """`12 trials: 4 complete, 8 stopped early`."""
+    parts = [f"{count} {outcome(recorded)}" for recorded, count in counts.items() if count]
+    return f"{plural(sum(counts.values()), 'trial')}: {', '.join(parts)}" if parts else "No trial"

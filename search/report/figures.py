@@ -18,7 +18,7 @@ from frostline.search.report.importance import Importance
 from frostline.search.report.style import COLORS, MANY, SYMBOLS
 from frostline.search.report.timeline import Stretch, search_clock
 from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, View, described
-from frostline.search.words import number
+from frostline.search.words import number, plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,7 @@ def _marks(view: View, references: Sequence[tuple[str, float, bool]]) -> list[_M
     ]
     marks += [
         _Mark(
-            name=f"trial {recipe.number}: mean of {len(recipe.scores)} seeds",
+            name=f"trial {recipe.number}: mean of {plural(len(recipe.scores), 'seed')}",
             score=recipe.mean,
             interval=recipe.interval,
             seed_scores=recipe.scores,

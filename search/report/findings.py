@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from frostline.search.ledger.confirm import Confirmed
+from frostline.search.records.trials import Outcome
 from frostline.search.report.importance import Importance
 from frostline.search.report.references import Reference
 from frostline.search.report.timeline import SlotUse
@@ -120,8 +121,8 @@ def against(references: Sequence[Reference], winner: float, examples: int) -> st
 
 def saved(rows: Sequence[Row], epochs: int) -> str | None:
     """How many epochs early stopping has saved."""
-    ended = [row for row in rows if row.kind in {DONE, STOPPED}]
-    stopped = [row for row in ended if row.kind == STOPPED]
+    stopped = [row for row in rows if row.trial.outcome == Outcome.PRUNED]  # not those that ran out of time
+    ended = [*stopped, *(row for row in rows if row.kind == DONE)]
     if not stopped:
         return None
     trained, whole = sum(row.epoch for row in ended), float(epochs * len(ended))
@@ -236,7 +237,7 @@ def idle(use: SlotUse | None) -> str | None:
     """How long the slots were idle, if it was long."""
     if use is None or use.idle_share <= _IDLE:
         return None
-    slots = f"{plural(use.slots, 'slot')} {'was' if use.slots == 1 else 'were'}"
+    slots = "slot was" if use.slots == 1 else f"{use.slots} slots were"
     return (
         f"The {slots} idle for {100 * use.idle_share:.0f} % of the time between the first and the last training "
         f"({duration(use.idle)} in all)."

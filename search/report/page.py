@@ -111,7 +111,7 @@ def status_line(view: View) -> str:
         views.FINISHED: f"Finished: {done}.",
         views.RUNNING: f"Still running: {done} when this page was made.",
         views.INTERRUPTED: f"Interrupted: {done}. --resume continues it.",
-        views.FAILED: f"Stopped because trials only failed: {done}.",
+        views.FAILED: f"Stopped: {done}. The reason: {(view.summary or {}).get('failure', '')}",
         views.BROKEN_OFF: f"Broken off: {done}. Its process is gone; --resume continues it.",
     }[view.status]
 

@@ -14,7 +14,7 @@ from frostline.search.plan.plan import Plan, versions
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
 from frostline.search.report.references import Reference
-from frostline.search.words import interval, score
+from frostline.search.words import interval, plural, score
 from frostline.spaces import Metric
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("  95 % interval", "", interval(summary["test_interval"])))
     if confirmed:
         first = confirmed[0]
-        rows.append((f"  mean of {len(first['scores'])} fresh seeds", score(first["mean"]), ""))
+        rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))
         if first["interval"]:
             rows.append(("  95 % interval", interval(first["interval"]), ""))
         rows.append(("  as first found", score(best["found"]), ""))

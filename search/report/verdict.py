@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from frostline.search.words import duration
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repeat:
@@ -57,7 +59,7 @@ def verdict(evidence: Evidence) -> list[str]:
     sentences, repeats = [], evidence.repeats
     seconds = {repeat.number: repeat.seconds for repeat in repeats}
     if repeats and evidence.tied:
-        tied = ", ".join(f"trial {number} ({seconds[number]:.0f} s)" for number in evidence.tied)
+        tied = ", ".join(f"trial {number} ({duration(seconds[number])})" for number in evidence.tied)
         sentences.append(
             f"Tied, cheapest training first: {tied}. Their scores with fresh seeds differ by no more than chance."
         )

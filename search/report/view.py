@@ -24,13 +24,15 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from frostline.search.records.log import LOG, Job, seconds_used, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.search.words import STOPPED as STOPPED
+from frostline.search.words import UNFIT as UNFIT
 from frostline.spaces import Metric
 
 FINISHED, INTERRUPTED, FAILED, RUNNING, BROKEN_OFF = "finished", "interrupted", "stopped", "running", "broken off"
 """The states of a search. Broken off: its process is gone and left no summary."""
 
-DONE, STOPPED, FAILING, UNFIT, OPEN = "complete", "stopped early", "failed", "did not fit", "open"
-"""The kinds of trials in figures and tables. Open: the trial runs, or goes on when the search does."""
+DONE, FAILING, OPEN = "complete", "failed", "open"
+"""With STOPPED and UNFIT, the kinds of trials in figures and tables. OPEN: it runs, or goes on when the search does."""
 
 _KINDS = {
     Outcome.COMPLETE: DONE,

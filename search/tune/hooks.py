@@ -220,7 +220,7 @@ class Recorder(Callback):
             )
         if board.watch.offer and (since := board.waiting.poll(bool(board.nodes) or board.ledger.finished)):
             why = capacity.lacking(board.watch.offer, board.ledger.plan.resources.need)
-            board.note(f"No trial runs, since {since}: {why}")
+            board.note(f"No trial has run since {since}. {why}")
         # Files are removed one step after a slot became free, when it has its next trial (91 MB take 45 ms).
         if iteration > board.freed + 1:
             board.ledger.tidy()
@@ -298,7 +298,7 @@ class Recorder(Callback):
                 self._tell_end(line)
         if node is not None and fault is not Fault.NODE_GONE and board.health.lost(node.id, board.usable - 1):
             board.watch.set_aside(node.id, board.ledger.plan.resources.need)
-            board.note(f"{node.name} is given no more trials: it has lost {STRIKES} in a row, {reason}")
+            board.note(f"{node.name} gets no more trials: it lost {STRIKES} in a row ({reason})")
             return
         if fault is Fault.MACHINE and (node is None or board.usable < 2):
             raise SearchFailedError(f"there is no machine to train on: {reason}")

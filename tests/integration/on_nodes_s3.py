@@ -62,7 +62,7 @@ def test_a_node_dies_and_its_trial_goes_on_from_the_storage(
     doing.result()
     assert "unsent" not in found
     assert found["counts"]["failed"] == found["counts"]["running"] == 0
-    assert "trial 0: its node does not answer; it goes on from its last checkpoint\n" in text.getvalue()
+    assert "trial 0: its node does not answer; it goes on from its last snapshot\n" in text.getvalue()
     assert "goes on after epoch " in text.getvalue()
     trials = trial_records.read(plan.place.run / "trials.jsonl")
     kept = {f"trials/{trial.number:05d}/best.safetensors" for trial in trials if trial.best}

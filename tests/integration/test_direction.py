@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +99,7 @@ def test_what_a_person_reads_is_the_loss(searched: dict[str, Any]) -> None:
 
 def test_wandb_and_the_dashboard_are_told_the_direction(searched: dict[str, Any]) -> None:
     assert sweep.config(searched["plan"])["metric"] == {"name": "loss", "goal": "minimize"}
-    fields = json.loads(Path(searched["run"], "plan.json").read_text())
-    journal = StudyJournal(Path(searched["run"], "study.journal"), fields["metric"], fields["better"])
+    journal = StudyJournal(Path(searched["run"], "study.journal"), searched["plan"].search.metric)
     notes = [log["system_attr"] for log in journal.read_logs(0) if "system_attr" in log]
     assert any("lower is better" in str(note) for note in notes)
 

@@ -202,7 +202,7 @@ def test_nothing_is_lost_when_nodes_are_taken_or_die_and_others_join(
     said = found["printed"]
     assert found["slots"] == 1
     assert found["counts"] == {**dict.fromkeys(Outcome, 0), "complete": 1}
-    lost = re.findall("trial 0: (.*); it goes on from its last checkpoint\n", said)
+    lost = re.findall("trial 0: (.*); it goes on from its last snapshot\n", said)
     assert len(lost) == 2, said
     assert lost[0] == "its node has gone"
     assert lost[1] in ("its node has gone", "its node does not answer")  # Ray finds one of the two first
@@ -225,16 +225,14 @@ def test_a_node_that_joins_is_used_and_a_node_that_can_train_nothing_is_set_asid
 
     def meanwhile(text: io.StringIO) -> None:
         nodes.join()
-        wait_for(
-            lambda: "is given no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2
-        )
+        wait_for(lambda: "gets no more trials" in text.getvalue() and len({line.pid for line in results_of(run)}) == 2)
         os.kill(os.getpid(), signal.SIGINT)  # the test has seen enough
 
     found = search(meanwhile, trials=1000, epochs=6)
     assert found["slots"] == 2
     assert found["interrupted"]
     assert Outcome.FAILED not in {trial.outcome for trial in trial_records.read(run / "trials.jsonl")}
-    before, _, after = found["printed"].partition("is given no more trials: it has lost 1 in a row, ")
+    before, _, after = found["printed"].partition("gets no more trials: it lost 1 in a row ")
     assert "cannot write the data cache" in before
     assert after.count("cannot write the data cache") == 1, "as the reason, and in no trial more"
 

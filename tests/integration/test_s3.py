@@ -100,7 +100,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
             running.wait()
     assert "goes on after epoch " in second.said
     assert f"Storage {url} answers again" in second.said
-    assert f"records in {url}\n" in second.said
+    assert f"Records: {url}\n" in second.said
 
     store.get(store.files(), tmp_path / "there")
     there, here = tmp_path / "there", next(second.cache.glob("runs/*/run"))

@@ -163,7 +163,7 @@ def test_one_group_trains_them_all_and_nothing_of_it_is_left(search: Search) -> 
     assert min(counts["complete"], counts["pruned"], counts["failed"]) >= 1
     assert counts["running"] == 0
     assert "is nan at step" in found["printed"] or "is inf at step" in found["printed"]
-    assert found["printed"].count("one of its workers died; it goes on from its last checkpoint") == 1, found["printed"]
+    assert found["printed"].count("one of its workers died; it goes on from its last snapshot") == 1, found["printed"]
     assert found["printed"].count("goes on after epoch") == 1, found["printed"]
     assert groups_made() == before + 2
     assert not {path.name for path in Path(found["run"]).iterdir()} & {"tune"}

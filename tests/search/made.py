@@ -19,7 +19,7 @@ from tests.told import said
 PARAMS = {"learning_rate": 1.25e-4, "batch_size": 8, "frozen_layers": 3, "weight_decay": 0.00866}
 
 
-METRIC = Metric(name="accuracy", is_share=True)
+METRIC = Metric(name="accuracy", unit="0 to 1", is_share=True)
 
 
 def line(number: int, outcome: Outcome, score: float | None = None, **more: Any) -> Line:

@@ -290,8 +290,9 @@ def test_how_a_search_ended_is_said_and_is_its_exit_code(found: dict[str, Any], 
     text = io.StringIO()
     assert cli._close(found, Console(file=text, width=200)) == code
     assert said in text.getvalue()
-    assert "4 complete, 7 pruned, 1 failed; 384 s; records in runs/r" in text.getvalue()
+    assert "12 trials: 4 complete, 7 stopped early, 1 failed. 6 min 24 s. Records: runs/r" in text.getvalue()
     assert ("Model:" in text.getvalue()) is (code == cli.OK)
+    assert ("No model was exported" in text.getvalue()) is (found["interrupted"] and not found["test_reads"])
 
 
 def test_what_could_not_be_sent_is_said_last_and_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,10 +105,11 @@ def test_a_trial_gets_a_gpu_and_its_share_of_the_cores_on_a_machine_with_gpus() 
 
 def test_the_reason_why_no_trial_runs_names_the_missing_resources() -> None:
     assert capacity.lacking(Offer(nodes=(HEAD, HEAD), more=(GPU_BOX,), changes=True), ON_A_GPU) == (
-        "one needs 4 CPU, 1 GPU, 4.0 GB, there is 0 CPU, 0 GPU, 10.0 GB; a node that has room can be started"
+        "A trial needs 4 CPU, 1 GPU, 4.0 GB; the machines have 0 CPU, 0 GPU, 10.0 GB. "
+        "A node that has room can be started"
     )
     assert capacity.lacking(Offer(nodes=(HEAD,), changes=True), ON_A_GPU).endswith(
-        "no node that can be started has room either"
+        "No node that can be started has room either"
     )
     assert "others work on the cluster" in capacity.lacking(Offer(nodes=(GPU_BOX,), changes=True), ON_A_GPU)
 
@@ -141,7 +142,8 @@ def test_too_many_workers_are_refused_with_the_need_of_all_of_them() -> None:
     offer = Offer(nodes=(GPU_BOX,), changes=True)
     with pytest.raises(ValueError, match=r"the nodes cannot hold one trial: it needs 3 × \(4 CPU, 1 GPU, 4.0 GB\)"):
         capacity.places(offer, of(3))
-    assert capacity.lacking(offer, of(3)).startswith("one needs 3 × (4 CPU, 1 GPU, 4.0 GB), there is 16 CPU, 2 GPU")
+    wanted = "A trial needs 3 × (4 CPU, 1 GPU, 4.0 GB); the machines have 16 CPU, 2 GPU"
+    assert capacity.lacking(offer, of(3)).startswith(wanted)
 
 
 def test_a_slot_and_its_workers_reserve_no_more_than_the_need() -> None:

@@ -20,11 +20,11 @@ def test_a_rung_counts_the_trials_that_reach_it() -> None:
         trial(6, Outcome.OUT_OF_TIME, 0.5, 0.6),
         trial(7, Outcome.INTERRUPTED, 0.5, 0.6),  # goes on
     ]
-    assert pace.rungs(trials, (1.0, 2.0)) == [
+    assert pace.rung_counts(trials, (1.0, 2.0)) == [
         Rung(epoch=1.0, reached=7, stopped=1, passed=5),
         Rung(epoch=2.0, reached=4, stopped=1, passed=2),
     ]
-    assert pace.rungs(trials, ()) == []
+    assert pace.rung_counts(trials, ()) == []
 
 
 def test_the_share_that_passes_begins_as_asha_aims_and_ends_as_counted() -> None:

@@ -49,7 +49,7 @@ def test_without_a_terminal_each_event_is_one_plain_line(plan: Plan) -> None:
     assert printed(plan, follow) == [
         f"trial 0 starts: default: {RECIPE}",
         "trial 0 epoch 1.00: accuracy 0.8125, loss 0.4000, 12 s",
-        "trial 0 pruned: 1 of 12 done, best 0.8125 by trial 0",
+        "trial 0 stopped early: 1 of 12 done, best 0.8125 by trial 0",
         f"trial 1 starts: {RECIPE}",
         "trial 1 epoch 1.00: accuracy 0.5500, loss 0.6000, 12 s",
         "trial 1 failed (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
@@ -70,10 +70,10 @@ def test_a_trial_that_lost_its_process_is_reported_to_go_on(plan: Plan) -> None:
 
     assert printed(plan, happens) == [
         f"trial 0 starts: default: {RECIPE}",
-        "trial 0: its process died; it goes on from its last checkpoint",
+        "trial 0: its process died; it goes on from its last snapshot",
         f"trial 0 starts: default: {RECIPE}",
         "trial 0 epoch 1.00: accuracy 0.7500, loss 0.2500, 12 s",
-        "trial 0: its process died; it goes on from its last checkpoint",
+        "trial 0: its process died; it goes on from its last snapshot",
         f"trial 0 goes on after epoch 1.00: default: {RECIPE}",
         "trial 0 failed (its process died (3 times)): 1 of 12 done, no score yet",
     ]
@@ -95,7 +95,7 @@ def test_the_trainings_that_confirm_a_recipe_are_named_by_their_seeds(plan: Plan
         "trial 0 seed 1 epoch 1.00: accuracy 0.7000, loss 0.3000, 12 s",
         "trial 0 seed 1 complete: 0.7000",
         f"trial 0 seed 2 starts: {RECIPE}",
-        "trial 0 seed 2: its process died; it goes on from its last checkpoint",
+        "trial 0 seed 2: its process died; it goes on from its last snapshot",
         f"trial 0 seed 2 starts: {RECIPE}",
         "trial 0 seed 2 epoch 1.00: accuracy 0.6500, loss 0.3500, 12 s",
     ]
@@ -123,7 +123,7 @@ def test_trials_of_an_earlier_session_count_and_open_ones_go_on(plan: Plan) -> N
         f"trial 4 starts: {RECIPE}",
         "trial 2 epoch 2.00: accuracy 0.9500, loss 0.0500, 12 s",
         "trial 2 complete: 3 of 12 done, best 0.9500 by trial 2",
-        "trial 3 pruned: 4 of 12 done, best 0.9500 by trial 2",
+        "trial 3 stopped early: 4 of 12 done, best 0.9500 by trial 2",
     ]
 
 
@@ -134,7 +134,7 @@ def test_on_a_terminal_the_table_has_the_same_content(plan: Plan, width: int) ->
         follow(progress)
         table = shown(progress, width)
     assert "2 of 12 trials done, 1 running, 9 to come" in table
-    for part in ("accuracy", "time", "running", "0.5000", "pruned", "0.8125", "3 reached, 1 stopped, 1 passed"):
+    for part in ("accuracy", "time", "running", "0.5000", "stopped early", "0.8125", "3 reached, 1 stopped, 1 passed"):
         assert part in table, part
     assert f"best accuracy 0.8125 by trial 0: {RECIPE}" in " ".join(table.split())
     assert "trial 1 failed (loss is nan at step 3, learning rate 0.001)" in table
@@ -165,7 +165,7 @@ def test_a_trial_that_lost_its_process_is_not_shown_as_running(plan: Plan) -> No
 def test_a_budget_without_a_number_of_trials_says_how_many_are_done(plan: Plan) -> None:
     timed = with_budget(plan, trials=None, seconds=60.0)
     lines = printed(timed, follow)
-    assert lines[2] == "trial 0 pruned: 1 done, best 0.8125 by trial 0"
+    assert lines[2] == "trial 0 stopped early: 1 done, best 0.8125 by trial 0"
     with Progress(timed, Console(file=io.StringIO())) as progress:
         follow(progress)
         table = shown(progress, 200)
@@ -219,7 +219,7 @@ def test_a_quiet_console_prints_only_problems(plan: Plan) -> None:
         progress.end(line(2, Outcome.INTERRUPTED, 0.5))
     assert [part.split("] ", 1)[1] for part in text.getvalue().splitlines()] == [
         "trial 1 failed (loss is nan at step 3, learning rate 0.001): 2 of 12 done, best 0.8125 by trial 0",
-        "trial 2: its process died; it goes on from its last checkpoint",
+        "trial 2: its process died; it goes on from its last snapshot",
     ]
 
 

@@ -81,7 +81,7 @@ def test_every_outcome_has_its_state(client: Client) -> None:
 
 def test_a_waiting_trial_has_names_with_units(tmp_path: Path) -> None:
     Search(tmp_path / "run")
-    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", "accuracy", "higher"))
+    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", METRIC))
     trials = storage.get_all_trials(0)
     assert [trial.state.name for trial in trials] == ["WAITING"] * 4
     assert trials[1].system_attrs["fixed_params"] == {
@@ -106,7 +106,7 @@ def test_names_carry_their_units_and_values_stay(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "direction", "best"),
-    [(METRIC, "maximize", max), (Metric(name="loss", better="lower"), "minimize", min)],
+    [(METRIC, "maximize", max), (Metric(name="loss", better="lower", unit="nats an example"), "minimize", min)],
     ids=["higher", "lower"],
 )
 def test_the_study_has_the_direction_of_the_metric(
@@ -116,8 +116,8 @@ def test_the_study_has_the_direction_of_the_metric(
     with serving(search) as client:
         study = client.study()
     assert study["directions"] == [direction]
-    assert study["objective_names"] == [spaces.with_unit(metric.name)]
-    assert f"validation {spaces.with_unit(metric.name)}, {metric.better} is better." in study["note"]["body"]
+    assert study["objective_names"] == [metric.name_with_unit]
+    assert f"validation {metric.name_with_unit}, {metric.better} is better." in study["note"]["body"]
     values = [trial["values"][0] for trial in study["trials"] if trial["state"] == "Complete"]
     assert len(values) == 6
     assert min(values) > 0, "the metric's value, not the objective"
@@ -133,7 +133,7 @@ def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Pat
         study = JournalStorage(journal)
         return [trial.state.name for trial in study.get_all_trials(0)]
 
-    journal = StudyJournal(path, "accuracy", "higher")
+    journal = StudyJournal(path, METRIC)
     storage = JournalStorage(journal)
     assert len(storage.get_all_trials(0)) == 10
     search.trial(Outcome.PRUNED)
@@ -144,7 +144,7 @@ def test_the_study_is_followed_as_it_grows_and_when_it_is_replaced(tmp_path: Pat
     assert len(storage.get_all_trials(0)) == 11
     search.resume()
     assert journal.replaced
-    again = StudyJournal(path, "accuracy", "higher")
+    again = StudyJournal(path, METRIC)
     assert not again.replaced
     assert states_in(again) == [trial.state.name for trial in storage.get_all_trials(0)]
     path.unlink()
@@ -194,7 +194,7 @@ def test_nothing_can_be_written(client: Client) -> None:
 
 def test_the_storage_itself_refuses_changes(tmp_path: Path) -> None:
     searched(tmp_path / "run")
-    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", "accuracy", "higher"))
+    storage = JournalStorage(StudyJournal(tmp_path / "run" / "study.journal", METRIC))
     before = (tmp_path / "run" / "study.journal").read_bytes()
     with pytest.raises(PermissionError, match="read-only"):
         storage.delete_study(0)
@@ -331,4 +331,5 @@ def test_names_have_their_units() -> None:
     assert spaces.with_unit("batch_size") == "batch_size (examples)"
     assert spaces.with_unit("frozen_fraction") == "frozen_fraction (0 to 1 of the blocks)"
     assert spaces.with_unit("learning_rate") == "learning_rate", "a bare number"
-    assert spaces.with_unit("macro_f1") == "macro_f1 (0 to 1)"
+    assert Metric(name="macro_f1", unit="0 to 1").name_with_unit == "macro_f1 (0 to 1)"
+    assert Metric(name="points").name_with_unit == "points"

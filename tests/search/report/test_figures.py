@@ -220,7 +220,7 @@ def test_no_two_trainings_of_a_slot_overlap(finished: View) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.96, "10 s"), (59.6, "1 min 0 s"), (173, "2 min 53 s"), (3900, "1 h 5 min")],
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59.6, "1 min"), (7200, "2 h"), (173, "2 min 53 s"), (3900, "1 h 5 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text

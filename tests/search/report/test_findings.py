@@ -125,6 +125,9 @@ def test_the_epochs_that_early_stopping_saved() -> None:
         "2 of 3 trials were stopped early. The search trained 5.0 epochs instead of 9: 44 % less."
     )
     assert findings.saved(rows[:1], 3) is None
+    out_of_time = dataclasses.replace(rows[1], trial=dataclasses.replace(rows[1].trial, outcome=Outcome.OUT_OF_TIME))
+    assert findings.saved([rows[0], out_of_time], 3) is None, "the time budget stopped it, not ASHA"
+    assert str(findings.saved([*rows, out_of_time], 3)).startswith("2 of 3 trials were stopped early.")
 
 
 def test_how_much_the_seed_changes_a_score() -> None:
@@ -219,7 +222,8 @@ def test_a_trial_that_did_not_fit_is_neither_stopped_nor_failed() -> None:
 def test_idle_slots_are_mentioned_if_they_were_idle_for_long() -> None:
     sentence = findings.idle(SlotUse(slots=2, busy=60, idle=60, around=5))
     assert sentence == (
-        "The 2 slots were idle for 50 % of the time between the first and the last training (1 min 0 s in all)."
+        "The 2 slots were idle for 50 % of the time between the first and the last training (1 min in all)."
     )
+    assert str(findings.idle(SlotUse(slots=1, busy=60, idle=60, around=5))).startswith("The slot was idle for 50 %")
     assert findings.idle(SlotUse(slots=2, busy=95, idle=5, around=5)) is None
     assert findings.idle(None) is None

@@ -85,6 +85,14 @@ def test_a_report_of_few_trials_makes_sense(tmp_path: Path, count: int, end: str
         assert 'type="application/json"' not in text
 
 
+def test_why_a_search_stopped_is_said(tmp_path: Path) -> None:
+    runs.write(tmp_path / "run", 3, end="interrupted")
+    failure = "there is no machine to train on: w1 has no room"
+    summary = made.summary(**made.NOTHING, failure=failure)
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+    assert f"Stopped: 3 of 3 trials done. The reason: {failure}" in shown(tmp_path / "run")
+
+
 def test_a_trial_without_a_report_is_named_with_its_state(tmp_path: Path) -> None:
     runs.write(tmp_path / "run", 3, end="running", fails=False)
     with (tmp_path / "run" / "log.jsonl").open("a") as log:

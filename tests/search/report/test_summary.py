@@ -16,6 +16,7 @@ from frostline.search.report.references import Reference, references
 from frostline.search.report.verdict import Evidence, verdict
 from frostline.spaces import Budget
 from frostline.trainables import _family
+from tests.search.altered import altered
 from tests.search.made import NOTHING, Clock, session, summary, taken, train, with_budget
 
 
@@ -102,8 +103,9 @@ def test_where_less_is_better_the_difference_is_turned_round() -> None:
     ("changes", "text"),
     [
         ({}, "12"),
-        ({"seconds": 1800.0}, "12, those that fit into 30 min"),
-        ({"trials": None, "seconds": 5400.0}, "as many as fit into 90 min"),
+        ({"seconds": 1800.0}, "12, or as many as fit into 30 min"),
+        ({"trials": None, "seconds": 5400.0}, "as many as fit into 1 h 30 min"),
+        ({"trials": None, "seconds": 100.0}, "as many as fit into 1 min 40 s"),
     ],
 )
 def test_the_number_of_trials_in_words(changes: dict[str, Any], text: str) -> None:
@@ -119,6 +121,9 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     assert timed["confirm"] == "off: the best trial wins without being trained again"
     assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
+    assert lines["rungs"].startswith("after 1 epochs; about one trial in 2 goes on (ASHA); measured after")
+    never_stopped = dict(plan_lines(altered(plan, rungs=())))
+    assert never_stopped["rungs"].startswith("none: every trial trains to its end; measured after")
 
 
 def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> None:

@@ -277,7 +277,7 @@ def test_a_trial_whose_process_died_goes_on_and_fails_after_its_retries(tune: Tu
     tune.report(trial, 1, 0.6)
     for _ in range(tune.plan.resources.retries):
         tune.die(trial)
-        assert tune.said[-1] == "trial 0: its process died; it goes on from its last checkpoint"
+        assert tune.said[-1] == "trial 0: its process died; it goes on from its last snapshot"
         trial = tune.start()
         assert Task(**trial.config["tasks"][0]).samples == 320
         assert tune.said[-1].startswith("trial 0 goes on after epoch 1.00: default: ")
@@ -326,7 +326,7 @@ def test_a_node_that_was_announced_to_be_taken_is_known_by_that(
     tune.board.watch.name = "w1"  # type: ignore[attr-defined]
     tune.board.watch.announced = announced  # type: ignore[assignment]
     tune.die(tune.start(), f"{DIED}Actor died by preemption.")
-    assert tune.said[-1] == f"trial 0: {said}; it goes on from its last checkpoint"
+    assert tune.said[-1] == f"trial 0: {said}; it goes on from its last snapshot"
 
 
 @pytest.mark.parametrize("preempted", [False, True])
@@ -345,7 +345,7 @@ def test_a_machine_that_cannot_train_is_set_aside_and_costs_no_trial_a_retry(tun
         assert calm.aside == []
         tune.die(tune.start(), NO_RUN)
     assert calm.aside == ["id of w1"]
-    assert tune.said[-1] == "w1 is given no more trials: it has lost 3 in a row, w1: no run directory here"
+    assert tune.said[-1] == "w1 gets no more trials: it lost 3 in a row (w1: no run directory here)"
     assert tune.records == []
     assert tune.board.error is None
 
@@ -368,9 +368,9 @@ def test_where_nothing_can_run_it_is_said_why(tune: Tune) -> None:
     for _ in range(3):
         tune.step()
         now[0] += PATIENCE
-    assert [said for said in tune.said if said.startswith("No trial runs, since ")] == tune.said
+    assert [said for said in tune.said if said.startswith("No trial has run since ")] == tune.said
     assert len(tune.said) == 1
-    assert tune.said[0].endswith("there is 0 CPU, 0 GPU, 1.0 GB; no node that can be started has room either")
+    assert tune.said[0].endswith("the machines have 0 CPU, 0 GPU, 1.0 GB. No node that can be started has room either")
 
 
 def test_a_trial_that_waits_takes_over_a_free_process_only_where_there_is_no_room_for_another(tune: Tune) -> None:
