@@ -4,10 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-# The folder that `frostline` lies in replaces this file's own, which Python puts first. Processes that the search
-# starts (Ray's workers, W&B's client) have to find it too, also where nothing was installed.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
+_FILE = Path(__file__).resolve()
+if _FILE.name == "run.py":
+    # The folder that `frostline` lies in replaces this file's own, which Python puts first. Processes that the search
+    # starts (Ray's workers, W&B's client) have to find it too, also where nothing was installed.
+    sys.path[0] = str(_FILE.parent.parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
+elif not sys.flags.safe_path:
+    del sys.path[0]  # the working directory, whose modules could replace those that an installation needs
 
 from frostline.search.cli import main  # noqa: E402
 

@@ -47,7 +47,7 @@ ARROWS = {
     "publish": "_atomic _storage _task cluster plan records slot spaces",
     "report": "_atomic _family ledger plan records spaces words",
     "console": "ledger plan records words",
-    "tracking": "plan records spaces",
+    "tracking": "_errors plan records spaces",
     "dashboard": "records spaces words",
     "tuner": "_atomic _family _task cluster console data ledger plan publish records report tracking tune",
     "search": "api spaces",

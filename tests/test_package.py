@@ -170,6 +170,18 @@ def test_folders_of_the_working_directory_are_not_imported_by_a_checkout(hostile
     assert [line.split()[0] for line in lines] == checkout_spaces()
 
 
+def test_the_module_of_an_installation_changes_no_path_but_drops_the_working_directory(
+    target: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import os, runpy, sys\n"
+        "before = [*sys.path]\n"
+        "runpy.run_module('frostline', run_name='not main')\n"
+        "print(sys.path == before[1:], os.environ['PYTHONPATH'])"
+    )
+    assert run([sys.executable, "-c", code], tmp_path, target) == f"True {target}\n"
+
+
 @pytest.mark.parametrize("installation", ["target", "editable"])
 def test_an_installation_adds_one_name(installation: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     target: Path = request.getfixturevalue(installation)

@@ -74,13 +74,17 @@ class Study:
         self._enqueued = deque(params for params, _ in first)
         _rewrite(path, name, first, self._distributions, metric, known)
         self._asked = len(known)
+        storage = _Storage(JournalFileBackend(str(path)))
         self._study = optuna.load_study(
             study_name=name,
-            storage=_Storage(JournalFileBackend(str(path))),
+            storage=storage,
             pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
         )
+        study_id = storage.get_study_id_from_name(name)
         self._open = {
-            trial.number: optuna.trial.Trial(self._study, trial._trial_id)
+            trial.number: optuna.trial.Trial(
+                self._study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+            )
             for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
         }
 

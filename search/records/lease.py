@@ -58,10 +58,10 @@ def this_process() -> Holder:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """True if this machine has a process of that number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a damaged record may hold any number
         return False
     except PermissionError:
         return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
+from frostline.search.records import lease
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from frostline.search.records.log import LOG, Job, seconds_used, started_jobs, unreported
@@ -226,19 +226,8 @@ def _status(summary: Mapping[str, Any] | None, events: tuple[dict[str, Any], ...
     if summary is not None:
         return INTERRUPTED if summary.get("interrupted") else FAILED if summary.get("failure") else FINISHED
     session: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "session"), {})
-    is_local = session.get("host") == socket.gethostname()
-    return BROKEN_OFF if is_local and not _lives(session.get("pid")) else RUNNING
-
-
-def _lives(pid: Any) -> bool:
-    """True if this machine has a process with this id."""
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError, TypeError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    is_local, pid = session.get("host") == socket.gethostname(), session.get("pid")
+    return BROKEN_OFF if is_local and not (isinstance(pid, int) and lease.is_alive(pid)) else RUNNING
 
 
 def _row(view: View, trial: Trial) -> Row:

@@ -25,10 +25,8 @@ from typing import Any, TextIO
 
 from frostline.search.records.journal import Journal, read_lines
 from frostline.search.tracking import workspace
-from frostline.search.tracking.sweep import EPOCH, SAMPLES
-
-BOOK = "frostline.jsonl"
-"""File in the folder `wandb` of a run directory: the sweep, and how many rows of each run were sent."""
+from frostline.search.tracking.sweep import BOOK, EPOCH, SAMPLES
+from frostline.trainables._errors import first_line
 
 PROJECT = "frostline"
 """The project, unless W&B is configured with another."""
@@ -143,7 +141,7 @@ class Client:
         traceback.print_exception(error)
         if self.online:
             self.online = False
-            self._say(warning=(str(error).splitlines() or [type(error).__name__])[0].rstrip("."))
+            self._say(warning=first_line(error).rstrip("."))
 
     def handle(self, event: dict[str, Any]) -> None:
         """Handle one event. The first error becomes a warning for the search, and W&B goes offline."""

@@ -17,6 +17,9 @@ from frostline.spaces import Metric
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+BOOK = "frostline.jsonl"
+"""File in the folder `wandb` of a run directory: the sweep, and how many rows of each run were sent."""
+
 EPOCH, SAMPLES = "epoch", "samples"
 """Axes of a run's curves."""
 

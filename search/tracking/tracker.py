@@ -26,9 +26,6 @@ from frostline.search.records.log import LOG, Job, job_of
 from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
 
-_BOOK = Path("wandb", "frostline.jsonl")
-"""The client's record of the runs that it has sent, relative to the run directory."""
-
 _BEHIND = 1.0
 """Extra seconds at the end for each run of an earlier session that W&B lacks (measured: 0.2 to 0.3)."""
 
@@ -78,7 +75,7 @@ class Tracker:
         if self._plan.wandb.mode == "off":
             return self
         run = self._plan.place.run
-        lines = list(read_lines(run / _BOOK))
+        lines = list(read_lines(run / "wandb" / sweep.BOOK))
         self._uploaded = next((book["artifact"] for book in reversed(lines) if "artifact" in book), None)
         self.link = next((book["url"] for book in lines if "url" in book), None)
         first = next((event for event in read_lines(run / LOG) if event.get("event") == "session"), {})
@@ -98,7 +95,6 @@ class Tracker:
         """Start the client, unless W&B is off or the client has been started."""
         if self._plan.wandb.mode == "off" or self._client is not None:
             return
-        environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         (self._plan.place.run / "wandb").mkdir(exist_ok=True)
         self._client = subprocess.Popen(
             [sys.executable, "-P", "-m", "frostline.search.tracking.client"],
@@ -106,7 +102,7 @@ class Tracker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment,
+            env=_environment(),
             start_new_session=True,  # Ctrl-C reaches the search alone, and the client's whole group can be ended
         )
         for work in (self._send, self._listen):
@@ -270,3 +266,12 @@ class Tracker:
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the client, which finds `frostline` also if a checkout is not installed."""
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    root = Path(__file__).resolve().parents[2]
+    if (root / "frostline.py").is_file():
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), environment.get("PYTHONPATH"))))
+    return environment

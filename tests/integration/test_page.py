@@ -92,19 +92,18 @@ def test_it_prints_with_every_figure_inside_of_the_paper(browser: Browser, repor
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_2000_trials_open_at_once(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_of_2000_trials_waits_for_no_figure(browser: Browser, tmp_path: Path) -> None:
     runs.write(tmp_path / "run", 2000)
     path = pages.write(tmp_path / "run")
     assert path.stat().st_size < 8e6
     with opened(browser, path.as_uri(), viewport=WIDE, offline=True) as page:
         expect(page.locator("#answer.js-plotly-plot")).to_have_count(1, timeout=30_000)
-        loaded, first = page.evaluate(
-            "[performance.getEntriesByType('navigation')[0].loadEventEnd,"
-            " performance.getEntriesByName('drawn answer')[0].startTime]"
-        )
-        # Measured on two idle cores: 0.3 to 0.4 s and 1.7 to 2.7 s; a busy machine takes its time.
-        assert loaded < 2000
-        assert first < 6000
+        loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        marks = page.evaluate("performance.getEntriesByType('mark').map(mark => [mark.startTime, mark.name])")
+        first, chart = min(mark for mark in marks if mark[1].startswith("drawn "))
+        # Measured on two idle cores: the page after 0.3 to 0.4 s, its first figure after 1.7 to 2.7 s.
+        assert 0 < loaded < first, "the page waits for no figure"
+        assert chart == "drawn answer", "the first figure on the page is drawn first"
         assert page.locator(".sortable tbody tr").count() == 2000
 
 

@@ -17,6 +17,7 @@ from frostline.search.plan import parameters
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Recipe
 from tests import tiny
@@ -97,15 +98,15 @@ def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> Non
 def test_the_second_trial_starts_at_once_in_the_same_process(finished: dict[str, Any]) -> None:
     records = trial_records.read(Path(finished["run"], "trials.jsonl"))
     assert len({line.pid for record in records for line in record.reports}) == 1
-    gaps = []
+    session = next(event for event in read_lines(Path(finished["run"], "log.jsonl")) if event["event"] == "session")
+    first = records[0].reports[0]
+    start, gaps = first.time - first.seconds - session["time"], []
     for before, after in itertools.pairwise(records):
         ended, first = before.reports[-1].time, after.reports[0]
         gaps.append(first.time - first.seconds - ended)
     assert min(gaps) >= 0, "one at a time"
-    # The promise of 0.1 s is measured on an idle machine (tests/bench/warm_slots.py). Here others run beside it, for
-    # which it may wait, but nothing starts anew: that takes seconds.
-    assert min(gaps) < 0.3, gaps
-    assert sorted(gaps)[len(gaps) // 2] < 1.0, gaps
+    # The promise of 0.1 s is measured on an idle machine (tests/bench/warm_slots.py). Here other work delays both.
+    assert sorted(gaps)[len(gaps) // 2] < start, "the first trial starts a process, the others start nothing"
 
 
 def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ def test_nothing_of_a_stopped_trial_is_left(finished: dict[str, Any]) -> None:
     from ray._private import state
 
     assert finished["counts"]["pruned"] > 0
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120  # only against a hang
     while time.monotonic() < deadline:
         groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
         actors = [actor for actor in state.actors().values() if actor["State"] != "DEAD"]

@@ -21,8 +21,8 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 
-GONE = 10.0
-"""Seconds after the end of a search by which all that its trials had is free again."""
+GONE = 120.0
+"""Seconds after the end of a search after which a trial's resources count as lost. It takes up to 10 s when idle."""
 
 Search = Callable[..., dict[str, Any]]
 

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import Journal
 from frostline.search.records.log import LOG, Job, Log
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
+from frostline.trainables._task import Measured
 from tests.search.altered import altered
 from tests.told import said
 
@@ -23,23 +25,31 @@ METRIC = Metric(name="accuracy", unit="0 to 1", is_share=True)
 
 
 def line(number: int, outcome: Outcome, score: float | None = None, **more: Any) -> Line:
-    """One line of a record; without a score it has no metrics."""
-    fields: dict[str, Any] = {
-        "number": number,
-        "outcome": outcome,
-        "confirms": more.get("seed", 0) != 0,
-        "params": PARAMS,
-        "label": "",
-        "epoch": 1.0,
-        "samples": 320,
-        "step": 40,
-        "objective": score,
-        "metrics": {} if score is None else {"accuracy": score, "loss": 1 - score},
-        "seconds": 12.0,
-        "pid": 1,
-        "time": 0.0,
-    }
-    return Line(**{**fields, **more})
+    """A report, or the end of a training, as the ledger writes it. An end without a score follows no report.
+
+    Args:
+        number: number of the trial.
+        outcome: RUNNING for a report.
+        score: accuracy and objective of the last report.
+        more: fields that differ.
+    """
+    seed = more.pop("seed", 0)
+    given = {"params": PARAMS, "label": "", "confirms": seed != 0, **_own(Job, more)}
+    training = Job(number=number, seed=seed, **given)
+    told = {"objective": score, "epoch": 1.0, "time": 0.0, "seconds": 12.0, **_own(Measured, more)}
+    now, last = told.pop("time"), None
+    if (objective := told.pop("objective")) is not None:
+        last = report_line(training, said(told.pop("epoch"), objective, now, **told))
+    if outcome == Outcome.RUNNING:
+        assert last is not None
+        return dataclasses.replace(last, **more)
+    since = now if last else now - told["seconds"]
+    return dataclasses.replace(end_line(training, outcome, more.pop("reason", ""), last, since, now), **more)
+
+
+def _own(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields of a type out of `fields`."""
+    return {field.name: fields.pop(field.name) for field in dataclasses.fields(kind) if field.name in fields}
 
 
 def trial(number: int, outcome: Outcome, *scores: float, reason: str = "", **more: Any) -> Trial:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from frostline.search.dashboard.server import Dashboard
+from frostline.search.plan import resolve as planning
+from frostline.search.plan.options import Options
 from frostline.search.plan.plan import of_json
 from frostline.search.records import earlier
 from frostline.search.records import folder as run_folder
@@ -18,7 +20,6 @@ from frostline.search.records.trials import Line, Outcome, Records
 from frostline.search.report import page, view
 from frostline.search.report.analysis import references_of
 from frostline.spaces import Metric
-from tests.search.altered import altered
 from tests.search.made import Clock, line, session, taken
 from tests.told import said
 
@@ -206,10 +207,12 @@ def test_its_report_is_made_of_its_records(earlier_run: Path) -> None:
     assert f"{summary['best']['validation']:.4f}" in page.page(seen)
 
 
-def test_its_ledger_goes_on_and_its_study_knows_its_trials(earlier_run: Path) -> None:
-    plan = of_json(earlier_run, run_folder.read_plan(earlier_run))
-    more = dataclasses.replace(plan.budget, trials=7)
-    plan = altered(plan, base=dataclasses.replace(plan.search.base, budget=more))
+def test_it_is_resumed_with_the_same_model_and_data_and_its_study_knows_its_trials(earlier_run: Path) -> None:
+    before = of_json(earlier_run, run_folder.read_plan(earlier_run))
+    plan, _ = planning.resume(earlier_run, Options(space="", trials="+1"))
+    assert plan.budget == dataclasses.replace(before.budget, trials=7)
+    assert plan.data == before.data
+    assert plan.search.models == before.search.models
     ledger = session(plan, Clock())
     assert len(ledger.trials) == 6
     won = ledger.conclusions.winner()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from frostline.search import api, cli
+from frostline.search.output import Output
 from frostline.search.plan.options import Options
 from frostline.search.report import page
 from frostline.search.report import view as views
@@ -86,11 +88,11 @@ def test_a_report_of_few_trials_makes_sense(tmp_path: Path, count: int, end: str
 
 
 def test_why_a_search_stopped_is_said(tmp_path: Path) -> None:
-    runs.write(tmp_path / "run", 3, end="interrupted")
+    runs.write(tmp_path / "run", 3)
     failure = "there is no machine to train on: w1 has no room"
-    summary = made.summary(**made.NOTHING, failure=failure)
-    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
-    assert f"Stopped: 3 of 3 trials done. The reason: {failure}" in shown(tmp_path / "run")
+    seen = dataclasses.replace(views.read(tmp_path / "run"), status=views.FAILED, summary={"failure": failure})
+    line = page.status_line(seen)
+    assert line == f"Stopped: 3 of 3 trials done and 6 trainings with fresh seeds. The reason: {failure}"
 
 
 def test_a_trial_without_a_report_is_named_with_its_state(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytes
     assert typed[0] == "frostline"
     given: list[Options] = []
 
-    def note(arguments: Any, argv: Sequence[str]) -> int:
+    def note(arguments: Any, argv: Sequence[str], output: Output) -> int:
         given.append(api.options_of(cli._values(arguments)))
         return 0
 

@@ -121,7 +121,7 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     assert timed["confirm"] == "off: the best trial wins without being trained again"
     assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
-    assert lines["rungs"].startswith("after 1 epochs; about one trial in 2 goes on (ASHA); measured after")
+    assert lines["rungs"].startswith("after 0.5 epochs; about one trial in 4 goes on (ASHA); measured after")
     never_stopped = dict(plan_lines(altered(plan, rungs=())))
     assert never_stopped["rungs"].startswith("none: every trial trains to its end; measured after")
 
@@ -145,6 +145,11 @@ def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> 
     assert (result["test_reads"], result["test_interval"]) == (1, [0.75, 0.85])
     assert {outcome: count for outcome, count in result["counts"].items() if count} == {"complete": 3}
     assert json.loads(summaries.dump(result))["best"] == result["best"]
+    typed = summary()  # the one that other tests use
+    assert typed.keys() <= result.keys()
+    assert typed["best"].keys() <= result["best"].keys()
+    assert typed["confirmed"][0].keys() <= result["confirmed"][0].keys()
+    assert typed["counts"].keys() == result["counts"].keys()
     text = io.StringIO()
     Console(file=text, width=120).print(summaries.table(result))
     for part in ("winner: trial 2, seed 2", "0.8400", "majority class", "linear probe", "default"):

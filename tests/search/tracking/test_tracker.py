@@ -18,7 +18,7 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records.trials import Outcome, collect
-from frostline.search.tracking import sweep
+from frostline.search.tracking import sweep, tracker
 from frostline.search.tracking.tracker import Tracker
 from frostline.spaces import Metric
 from tests.search.altered import altered
@@ -218,17 +218,29 @@ def test_if_less_is_better_the_sweep_minimizes_and_the_summary_has_the_metrics_v
     assert sweep.ending(ended, metric, ()) == summary
 
 
+@pytest.mark.parametrize("given", [None, "/somewhere"])
+def test_the_client_finds_a_checkout_that_is_not_installed(given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "of another run")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if given:
+        monkeypatch.setenv("PYTHONPATH", given)
+    environment = tracker._environment()
+    root = Path(__file__).resolve().parents[3]
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(root), *([given] if given else [])]
+    assert "WANDB_RUN_ID" not in environment
+
+
 def test_off_starts_nothing(plan: Plan) -> None:
     assert plan.wandb.mode == "off"
     text = io.StringIO()
     plan.place.run.mkdir()
-    with Tracker(plan, Console(file=text)) as tracker:
-        tracker.start()
-        tracker.begin(job(0, label="default"))
-        tracker.report(line(0, Outcome.RUNNING, 0.5))
-        tracker.lose(job(0), "its process died")
-        tracker.end(line(0, Outcome.COMPLETE, 0.5))
-        tracker.publish(trial(0, Outcome.COMPLETE, 0.5), plan.place.run)
+    with Tracker(plan, Console(file=text)) as follower:
+        follower.start()
+        follower.begin(job(0, label="default"))
+        follower.report(line(0, Outcome.RUNNING, 0.5))
+        follower.lose(job(0), "its process died")
+        follower.end(line(0, Outcome.COMPLETE, 0.5))
+        follower.publish(trial(0, Outcome.COMPLETE, 0.5), plan.place.run)
     assert (text.getvalue(), list(plan.place.run.iterdir())) == ("", [])
 
 
