@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
 from frostline.search.mistakes import one_line_each
-from frostline.search.plan.options import Options, check_ranges, place
+from frostline.search.plan.options import Options, check_ranges, path_or_url
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
@@ -84,7 +84,7 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
         ValueError: also: no search is there, another process works on it, or its data or model has changed.
         OSError, ClusterLostError, TakenOverError: as `search` does.
     """
-    where = run if isinstance(run, Path) else place(run)
+    where = run if isinstance(run, Path) else path_or_url(run)
     return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True)
 
 
@@ -125,10 +125,10 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
         for name in _OF_THE_SEARCH:
             if name in given and not (name == "profile" and values[name] == "auto"):
                 option = name.replace("_", "-")
-                raise ValueError(f"--resume takes the search as it is in {run}: --{option} cannot change")
+                raise ValueError(f"--{option} cannot be changed with --resume: {run} keeps its own")
     elif "retrain" in given:
         if "space" in given:
-            raise ValueError("--retrain takes the recipe as it is: --space cannot be combined with it")
+            raise ValueError("--space cannot be combined with --retrain")
     elif "space" not in given:
         raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
     elif space is None:
@@ -159,7 +159,7 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
         _check_type(name, fields.get(name), kind)
     check_ranges(fields)
     storage = fields.pop("storage", Path("runs"))
-    storage = place(storage) if isinstance(storage, str) else storage
+    storage = path_or_url(storage) if isinstance(storage, str) else storage
     return Options(
         **{"space": "", **fields},
         storage=storage if isinstance(storage, Path) else Path("runs"),
@@ -181,7 +181,7 @@ def _recipe(given: Recipe | Path | str) -> Recipe:
     from frostline.search.records import reading_copy
     from frostline.search.records.folder import recipe_in
 
-    where = given if isinstance(given, Path) else place(given)
+    where = given if isinstance(given, Path) else path_or_url(given)
     return recipe_in(where) if isinstance(where, Path) else reading_copy.recipe(where)
 
 
@@ -194,7 +194,7 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     if fits:
         return
     words = " or ".join(one.__name__ for one in kinds if one is not type(None))
-    raise ValueError(f"--{name.replace('_', '-')} is of type {words}, got {value!r}")
+    raise ValueError(f"--{name.replace('_', '-')} must be {words}, got {value!r}")
 
 
 def planned(
@@ -253,7 +253,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
     lines = [
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),
-        f"W&B: {plan.wandb.mode}: {plan.wandb.reason}.",
+        f"W&B: {plan.wandb.mode} ({plan.wandb.reason}).",
         f"Trials: {limit(plan.budget)}; {plan.resources.slots} at once; "
         f"{'goes on in' if goes_on else 'everything goes to'} {plan.place}",
         f"Watch it: frostline --dashboard {plan.place}",
@@ -270,5 +270,5 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         if error.errno not in DISK_FULL:
             raise
         what = f"{error.strerror}: {error.filename or plan.place.run}"
-        advice = f"what is recorded is whole: make room, then --resume {plan.place}"
+        advice = f"all records are complete. Free some space, then run: frostline --resume {plan.place}"
         raise OSError(error.errno, f"{what}; {advice}") from None

@@ -14,7 +14,7 @@ from frostline import spaces
 from frostline.search import api
 from frostline.search.mistakes import one_line, one_line_each
 from frostline.search.output import Output, guarded
-from frostline.search.plan.options import place
+from frostline.search.plan.options import path_or_url
 from frostline.trainables._atomic import DISK_FULL
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _answer(argv: Sequence[str], output: Output) -> int:
         print(f"frostline: {one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("frostline: interrupted before the first trial", file=sys.stderr)
+        print("frostline: interrupted", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -64,30 +64,44 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--space", metavar="NAME", help="what to search: a file in spaces/")
     add("--list", action="store_true", help="show the spaces, one line each, and stop")
-    add("--profile", choices=api.CHOICES["profile"], default="auto", help="auto: full where there is a GPU")
+    add("--profile", choices=api.CHOICES["profile"], default="auto", help="default auto: full with a GPU, else small")
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
     add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
-    add("--resume", type=_place, metavar="RUN", help="go on with the search in this run directory")
-    add("--retrain", type=_place, metavar="RUN", help="train the winner's recipe again, on its own or on --dataset")
-    add("--dashboard", type=_place, metavar="RUN", help="look at the search in this run directory in a browser")
-    add("--report", type=_place, metavar="RUN", help="write its report.html again, also while it runs, and stop")
+    add("--resume", type=_path_or_url, metavar="RUN", help="go on with the search in this run directory")
+    add("--retrain", type=_path_or_url, metavar="RUN", help="train the winner's recipe again, on its data or --dataset")
+    add("--dashboard", type=_path_or_url, metavar="RUN", help="look at the search in this run directory in a browser")
+    add(
+        "--report",
+        type=_path_or_url,
+        metavar="RUN",
+        help="write report.html of this run directory again and exit; the search may be running",
+    )
     add("--trials", metavar="N", help="recipes to try; +N adds to a resumed search")
-    add("--time-budget", metavar="TIME", help="90m, 1h30m: for all trials and their confirmation; +TIME as with trials")
+    add(
+        "--time-budget",
+        metavar="TIME",
+        help="time for all trials and their confirmation, such as 90m; +TIME adds to a resumed search",
+    )
     add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
     add(
         "--confirm",
         dest="confirm_recipes",
         type=int,
         metavar="N",
-        help="best recipes to train again (default: 3; 0: none)",
+        help="best recipes to train again (default: the space's, 3 unless it says otherwise; 0: none)",
     )
-    add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: 3; 0: none)")
-    add("--seed", type=int, metavar="N", help="of the sampler and the trials (default: 0)")
+    add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: the space's; 0: none)")
+    add("--seed", type=int, metavar="N", help="seed of the sampler and the trials (default: 0)")
     add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
     add("--workers-per-trial", type=int, metavar="N", help="processes that train a trial together (default: 1)")
-    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial, of each worker if it has several")
-    add("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial, likewise; may be a fraction for one worker")
+    add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial, or of each worker if it has several")
+    add(
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="GPUs of a trial, or of each worker if it has several; 0.5 is allowed with one worker",
+    )
     add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
     add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add(
@@ -95,26 +109,26 @@ def _parser() -> argparse.ArgumentParser:
         choices=api.CHOICES["prefix_cache"],
         help="keep the outputs of frozen layers (auto: float32 on a CPU, float16 on a GPU)",
     )
-    add("--cache-size", metavar="SIZE", help="of the prefix cache of a machine (default: a fifth of the free disk)")
+    add("--cache-size", metavar="SIZE", help="limit of a machine's prefix cache (default: a fifth of the free disk)")
     add("--address", metavar="HOST:PORT", help="Ray cluster to run on (default: RAY_ADDRESS, else this machine)")
     add(
         "--storage",
-        type=_place,
+        type=_path_or_url,
         metavar="FOLDER|URL",
         help="where run directories go: a folder, s3://... (default: runs)",
     )
-    add("--name", help="of the run directory (default: the space and the UTC time)")
+    add("--name", help="name of the run directory (default: the space and the UTC time)")
     add("--wandb", choices=api.CHOICES["wandb"], help="Weights & Biases (default: online where it has a key)")
-    add("--wandb-artifact", action="store_true", help="upload the best model to it, as an artifact")
+    add("--wandb-artifact", action="store_true", help="upload the best model to W&B, as an artifact")
     add("--dry-run", action="store_true", help="print the plan and start nothing")
     add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
-    add("--quiet", action="store_true", help="say the result and what goes wrong, nothing else")
+    add("--quiet", action="store_true", help="print only the result and problems")
     return parser
 
 
-def _place(text: str) -> Path | str:
+def _path_or_url(text: str) -> Path | str:
     try:
-        return place(text)
+        return path_or_url(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -134,7 +148,7 @@ def _report(run: Path | str, argv: Sequence[str]) -> None:
     """Write report.html of a run directory; `--report` stands alone."""
     given = [word for word in argv if word.startswith("--")]
     if others := [word for word in given if not word.startswith("--rep")]:
-        raise ValueError(f"--report makes a page of what is there: {others[0]} has no part in it")
+        raise ValueError(f"{others[0]} cannot be combined with --report")
     from frostline.search.report import page
 
     if isinstance(run, str):
@@ -198,10 +212,11 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output) -> 
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
             summary = api.run(plan, corpus, console, goes_on=arguments.resume is not None, command=command)
     except ClusterLostError as error:
-        print(f"frostline: Ray has gone: {error}; nothing is lost: --resume {plan.place}", file=sys.stderr)
+        advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
+        print(f"frostline: Ray has stopped ({error}). {advice}", file=sys.stderr)
         return FAILED
     except TakenOverError as error:
-        print(f"frostline: {error}; this one ends here", file=sys.stderr)
+        print(f"frostline: {error}; this process stops", file=sys.stderr)
         return FAILED
     if arguments.json:
         print(summaries.dump(summary), flush=True)

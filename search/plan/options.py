@@ -77,14 +77,19 @@ def check_ranges(values: Mapping[str, Any]) -> None:
         value = values.get(name)
         if not isinstance(value, int | float):
             continue
-        option = "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+        option = _typed(name)
         if not value <= most:
             raise ValueError(f"{option} is at most {most:,.0f}, got {value}")
         if name == "seed" and value < 0:
             raise ValueError(f"{option} is 0 to {most:,.0f}, got {value}")
 
 
-def place(text: str) -> Path | str:
+def _typed(name: str) -> str:
+    """An option as it is typed."""
+    return "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+
+
+def path_or_url(text: str) -> Path | str:
     """A folder as a path, anything else as a URL; `file://` is a folder of this machine.
 
     Raises:
@@ -150,11 +155,13 @@ def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:
             changes["trials"] = None  # the time alone decides
     if options.epochs is not None:
         if options.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {options.epochs}")
+            raise ValueError(f"--epochs must be at least 1, got {options.epochs}")
         changes |= {"epochs": options.epochs, "first_rung": min(budget.first_rung, float(options.epochs))}
     for name in ("confirm_recipes", "confirm_seeds"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
+        if (count := getattr(options, name)) is not None:
+            if count < 0:
+                raise ValueError(f"{_typed(name)} must not be negative, got {count}")
+            changes[name] = count
     return dataclasses.replace(budget, **changes)
 
 
@@ -162,9 +169,10 @@ def _more(option: str, text: str, old: float | None, resumed: bool, read: Callab
     if not text.startswith("+"):
         return read(text)
     if not resumed:
-        raise ValueError(f"{option} {text} adds to a search that exists: give it with --resume")
+        raise ValueError(f"{option} {text} needs --resume: it adds to a search")
     if old is None:
-        raise ValueError(f"{option} {text}: the search had no such limit to add to; give the total")
+        limit = "limit of trials" if option == "--trials" else "time limit"
+        raise ValueError(f"{option} {text}: the search has no {limit} yet; give the whole limit")
     return old + read(text[1:])
 
 
@@ -189,9 +197,9 @@ def seconds(text: str) -> float:
             raise ValueError
         hours, minutes, rest = (float(part or 0) for part in parts.groups())
     except ValueError:
-        raise ValueError(f"a time is given like 90m, 2h, 1h30m or 45s, got {text!r}") from None
+        raise ValueError(f"--time-budget must be a time such as 90m, 2h, 1h30m or 45s, got {text!r}") from None
     if not (total := 3600 * hours + 60 * minutes + rest) < _LONGEST_TIME:
-        raise ValueError(f"a time is shorter than 30 years, got {text!r}")
+        raise ValueError(f"--time-budget must be shorter than 30 years, got {text!r}")
     return total
 
 
@@ -213,7 +221,7 @@ def size(text: str) -> float:
             raise ValueError
         total = float(parts[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
     except ValueError:
-        raise ValueError(f"a size is given like 20GB or 500MB, got {text!r}") from None
+        raise ValueError(f"--cache-size must be a size such as 20GB or 500MB, got {text!r}") from None
     if not total < _LARGEST_SIZE:
-        raise ValueError(f"a size is below a million TB, got {text!r}")
+        raise ValueError(f"--cache-size must be below a million TB, got {text!r}")
     return total

@@ -330,7 +330,7 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
     """The profile and why."""
     if asked != "auto":
         return asked, "as asked"
-    return ("full", "the cluster has a GPU") if has_gpu else ("small", "the cluster has no GPU")
+    return ("full", "a machine has a GPU") if has_gpu else ("small", "no machine has a GPU")
 
 
 def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:

@@ -20,7 +20,7 @@ _OF_SETTING = {
 }
 """W&B's own words for a mode."""
 
-_NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
+_NO_KEY = "no key is configured; run `wandb login` or set WANDB_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,7 +93,7 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
         ({"space": "bert_imdb", "url": "s3://b"}, "there is no option 'url'"),
         ({"space": "bert_imdb", "profile": "tiny"}, "--profile is auto, small, full, got 'tiny'"),
         ({"space": "bert_imdb", "wandb": "on"}, "--wandb is online, offline, off, got 'on'"),
-        ({"space": "bert_imdb", "epochs": True}, "--epochs is of type int, got True"),
+        ({"space": "bert_imdb", "epochs": True}, "--epochs must be int, got True"),
         ({"space": "bert_imdb", "seed": 2**70}, "--seed is at most 4,294,967,295, got"),
         ({"space": "bert_imdb", "name": ""}, "--name is empty"),
         (
@@ -105,11 +105,11 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
         ({"space": "bert_imdb", "storage": "n" * 300}, "File name too long"),
         ({"space": "a\nb"}, "unknown space 'a\\nb'"),
         ({"retrain": "a\nb"}, "a b holds no best/recipe.json"),
-        ({"space": "bert_imdb", "epochs": "3"}, "--epochs is of type int, got '3'"),
-        ({"space": "bert_imdb", "time_budget": 90}, "--time-budget is of type str, got 90"),
-        ({"space": "bert_imdb", "storage": 3}, "--storage is of type Path or str, got 3"),
+        ({"space": "bert_imdb", "epochs": "3"}, "--epochs must be int, got '3'"),
+        ({"space": "bert_imdb", "time_budget": 90}, "--time-budget must be str, got 90"),
+        ({"space": "bert_imdb", "storage": 3}, "--storage must be Path or str, got 3"),
         ({"space": "bert_imdb", "columns": ("text",)}, "--columns is two names with a comma between them"),
-        ({"space": "bert_imdb", "retrain": "/no/such"}, "--space cannot be combined with it"),
+        ({"space": "bert_imdb", "retrain": "/no/such"}, "--space cannot be combined with --retrain"),
         ({"retrain": "/no/such"}, "/no/such holds no best/recipe.json"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_mistake_is_a_value_error_of_one_line(options: dict[str, Any], message
 
 
 def test_resume_cannot_change_what_is_searched(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"--resume takes the search as it is in {tmp_path}: --epochs cannot change"):
+    with pytest.raises(ValueError, match=f"--epochs cannot be changed with --resume: {tmp_path} keeps its own"):
         fl.resume(tmp_path, epochs=3)
     with pytest.raises(ValueError, match=r"is not a run directory: it has no plan\.json"):
         fl.resume(tmp_path)

@@ -52,14 +52,14 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
         (("--space", "bert_imdb", "--trials", "0", "--profile", "small"), "trials must be at least 1"),
         (("--space", "bert_imdb", "--trials", "-3", "--profile", "small"), "trials must be at least 1, got -3"),
         (("--space", "bert_imdb", "--trials", "x", "--profile", "small"), "--trials is a number, or +N with --resume"),
-        (("--space", "bert_imdb", "--trials", "+5", "--profile", "small"), "exists: give it with --resume"),
-        (("--space", "bert_imdb", "--time-budget", "+5m", "--profile", "small"), "exists: give it with --resume"),
-        (("--space", "bert_imdb", "--time-budget", "90", "--profile", "small"), "a time is given like 90m"),
+        (("--space", "bert_imdb", "--trials", "+5", "--profile", "small"), "needs --resume: it adds to a search"),
+        (("--space", "bert_imdb", "--time-budget", "+5m", "--profile", "small"), "needs --resume: it adds to a search"),
+        (("--space", "bert_imdb", "--time-budget", "90", "--profile", "small"), "--time-budget must be a time such as"),
         (("--space", "bert_imdb", "--time-budget", "0s", "--profile", "small"), "a time budget must be above 0"),
-        (("--space", "bert_imdb", "--confirm", "-1", "--profile", "small"), "confirm_recipes must not be negative"),
+        (("--space", "bert_imdb", "--confirm", "-1", "--profile", "small"), "--confirm must not be negative, got -1"),
         (("--space", "bert_imdb", "--retries", "-1", "--profile", "small"), "--retries must not be negative, got -1"),
         (("--retrain", "/no/such"), "/no/such holds no best/recipe.json: has the search in it finished?"),
-        (("--retrain", "/no/such", "--space", "bert_imdb"), "--space cannot be combined with it"),
+        (("--retrain", "/no/such", "--space", "bert_imdb"), "--space cannot be combined with --retrain"),
         (("--dashboard", "/no/such"), "/no/such is not a run directory: it does not exist"),
         (
             ("--dashboard", "/no/such", "--space", "bert_imdb"),
@@ -103,7 +103,7 @@ def test_what_a_search_is_cannot_change_when_it_goes_on(
 ) -> None:
     code, out, err = run(capsys, "--resume", str(tmp_path), *given)
     assert (code, out) == (2, "")
-    assert err == f"frostline: --resume takes the search as it is in {tmp_path}: {given[0]} cannot change\n"
+    assert err == f"frostline: {given[0]} cannot be changed with --resume: {tmp_path} keeps its own\n"
 
 
 @pytest.mark.parametrize(

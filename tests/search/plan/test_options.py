@@ -32,7 +32,7 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "90", "m", "90 m", "1m1h", "-5m", "1e3s", "1.2.3h", ".h", "5d", "nan", "10s10s"])
 def test_a_duration_without_units_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="a time is given like 90m, 2h, 1h30m or 45s, got") as caught:
+    with pytest.raises(ValueError, match="--time-budget must be a time such as 90m, 2h, 1h30m or 45s, got") as caught:
         options.seconds(text)
     assert repr(text) in str(caught.value)
 
@@ -79,14 +79,14 @@ def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
         ({"trials": "1.5"}, False, "--trials is a number, or +N with --resume, got '1.5'"),
         ({"trials": "0"}, False, "trials must be at least 1, got 0"),
         ({"trials": "-3"}, True, "trials must be at least 1, got -3"),
-        ({"trials": "+5"}, False, "--trials +5 adds to a search that exists: give it with --resume"),
-        ({"time_budget": "+5m"}, False, "--time-budget +5m adds to a search that exists: give it with --resume"),
-        ({"time_budget": "+5m"}, True, "--time-budget +5m: the search had no such limit to add to; give the total"),
-        ({"time_budget": "5"}, False, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
+        ({"trials": "+5"}, False, "--trials +5 needs --resume: it adds to a search"),
+        ({"time_budget": "+5m"}, False, "--time-budget +5m needs --resume: it adds to a search"),
+        ({"time_budget": "+5m"}, True, "--time-budget +5m: the search has no time limit yet; give the whole limit"),
+        ({"time_budget": "5"}, False, "--time-budget must be a time such as 90m, 2h, 1h30m or 45s, got '5'"),
         ({"time_budget": "0s"}, False, "a time budget must be above 0, got 0 s"),
-        ({"epochs": 0}, False, "epochs must be at least 1, got 0"),
-        ({"confirm_recipes": -1}, False, "confirm_recipes must not be negative, got -1"),
-        ({"confirm_seeds": -1}, True, "confirm_seeds must not be negative, got -1"),
+        ({"epochs": 0}, False, "--epochs must be at least 1, got 0"),
+        ({"confirm_recipes": -1}, False, "--confirm must not be negative, got -1"),
+        ({"confirm_seeds": -1}, True, "--confirm-seeds must not be negative, got -1"),
     ],
 )
 def test_a_budget_that_cannot_be_is_one_line(given: dict[str, Any], resumed: bool, message: str) -> None:
@@ -97,7 +97,7 @@ def test_a_budget_that_cannot_be_is_one_line(given: dict[str, Any], resumed: boo
 
 def test_trials_do_not_add_to_a_search_that_had_no_number_of_them() -> None:
     timed = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
-    with pytest.raises(ValueError, match=r"--trials \+5: the search had no such limit to add to; give the total"):
+    with pytest.raises(ValueError, match=r"--trials \+5: the search has no limit of trials yet; give the whole limit"):
         options.changed(timed, Options(space="", trials="+5"), resumed=True)
     assert options.changed(timed, Options(space="", trials="5"), resumed=True).trials == 5
 
@@ -119,7 +119,7 @@ def test_sizes(text: str, bytes_: float) -> None:
     ],
 )
 def test_a_size_or_a_time_beyond_all_machines_is_refused(read: Callable[[str], float], text: str) -> None:
-    with pytest.raises(ValueError, match=r"^a (size is below a million TB|time is shorter than 30 years), got '"):
+    with pytest.raises(ValueError, match=r"^--\S+ must be (below a million TB|shorter than 30 years), got '"):
         read(text)
 
 
@@ -160,5 +160,5 @@ def test_every_number_has_a_range() -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "20 gigabytes", "-1GB", "1.2.3GB", "20%"])
 def test_what_is_no_size_is_said(text: str) -> None:
-    with pytest.raises(ValueError, match="a size is given like 20GB or 500MB, got "):
+    with pytest.raises(ValueError, match="--cache-size must be a size such as 20GB or 500MB, got "):
         options.size(text)

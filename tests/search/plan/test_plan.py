@@ -26,8 +26,8 @@ from tests.search.made import Clock, session, taken
 
 
 def test_auto_is_full_where_there_is_a_gpu() -> None:
-    assert planning.choose_profile("auto", True) == ("full", "the cluster has a GPU")
-    assert planning.choose_profile("auto", False) == ("small", "the cluster has no GPU")
+    assert planning.choose_profile("auto", True) == ("full", "a machine has a GPU")
+    assert planning.choose_profile("auto", False) == ("small", "no machine has a GPU")
     assert planning.choose_profile("full", False)[0] == "full"
 
 
@@ -52,7 +52,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     [
         ({"space": "bert_imbd"}, "did you mean 'bert_imdb'"),
         ({"trials": 0}, "trials must be at least 1, got 0"),
-        ({"epochs": -1}, "epochs must be at least 1, got -1"),
+        ({"epochs": -1}, "--epochs must be at least 1, got -1"),
         ({"concurrent": 0}, "--concurrent must be at least 1"),
         ({"cpus_per_trial": 0.0}, "--cpus-per-trial must be above 0"),
         ({"gpus_per_trial": -1.0}, "--gpus-per-trial must not be negative"),
@@ -63,9 +63,9 @@ def test_the_plan_resolves_everything(options: Options) -> None:
         ({"columns": ("review", "label")}, "has no column 'review'"),
         ({"name": "../elsewhere"}, "--name is a folder name"),
         ({"trials": "x"}, "--trials is a number, or .*, got 'x'"),
-        ({"trials": "+3"}, r"--trials \+3 adds to a search that exists: give it with --resume"),
-        ({"time_budget": "5"}, "a time is given like 90m, 2h, 1h30m or 45s, got '5'"),
-        ({"confirm_seeds": -1}, "confirm_seeds must not be negative, got -1"),
+        ({"trials": "+3"}, r"--trials \+3 needs --resume: it adds to a search"),
+        ({"time_budget": "5"}, "--time-budget must be a time such as 90m, 2h, 1h30m or 45s, got '5'"),
+        ({"confirm_seeds": -1}, "--confirm-seeds must not be negative, got -1"),
         ({"retries": -1}, "--retries must not be negative, got -1"),
         ({"checkpoint_every": -0.5}, "--checkpoint-every must not be negative, got -0.5"),
         ({"checkpoint_every": float("nan")}, "--checkpoint-every must .*, got nan"),
@@ -209,7 +209,7 @@ def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
     assert kept == {name: getattr(begun.search.base, name) for name in kept}
     timed, _ = planning.resume(begun.place.run, Options(space="", time_budget="10m"))
     assert (timed.search.base.budget.trials, timed.search.base.budget.seconds) == (12, 600)
-    with pytest.raises(ValueError, match=r"--time-budget \+10m: the search had no such limit to add to"):
+    with pytest.raises(ValueError, match=r"--time-budget \+10m: the search has no time limit yet"):
         planning.resume(begun.place.run, Options(space="", time_budget="+10m"))
 
 

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from frostline.search import cli
-from frostline.search.plan.options import place
+from frostline.search.plan.options import path_or_url
 from frostline.search.records import folder, reading_copy, remote, storage
 from frostline.search.records.journal import read_lines
 from frostline.search.records.lease import Lease
@@ -45,10 +45,10 @@ def test_which_state_of_a_search_goes_on(
 
 
 def test_a_place_is_a_folder_or_a_url() -> None:
-    assert place("runs") == Path("runs")
-    assert place("file:///mnt/my%20runs") == Path("/mnt/my runs")
-    assert place("s3://bucket/runs/") == "s3://bucket/runs"
-    assert place("s3://") == "s3://"
+    assert path_or_url("runs") == Path("runs")
+    assert path_or_url("file:///mnt/my%20runs") == Path("/mnt/my runs")
+    assert path_or_url("s3://bucket/runs/") == "s3://bucket/runs"
+    assert path_or_url("s3://") == "s3://"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_url_that_is_not_one_folder_is_refused_and_nothing_is_touched(
     copy.write_bytes(A)
     if option == "copy_of":
         with pytest.raises(ValueError, match=re.escape(said)):
-            copy_of(place(given))
+            copy_of(path_or_url(given))
     else:
         space = ["--space", "bert_imdb"] if option == "--storage" else []
         assert cli.main([*space, option, given]) == cli.USER_ERROR

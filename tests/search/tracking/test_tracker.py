@@ -24,7 +24,7 @@ from frostline.spaces import Metric
 from tests.search.altered import altered
 from tests.search.made import METRIC, PARAMS, job, line, trial
 
-NO_KEY = "no key is configured: `wandb login`, or the variable WANDB_API_KEY"
+NO_KEY = "no key is configured; run `wandb login` or set WANDB_API_KEY"
 
 
 @pytest.mark.parametrize(
