@@ -37,7 +37,7 @@ class Books:
     _read: dict[int, Read] = field(default_factory=dict)
 
     def after(self, lines: int, more: int = 0) -> dict[str, bytes]:
-        """The journals after so many lines, and `more` bytes of the next one."""
+        """The journals after `lines` lines, and `more` bytes of the next one."""
         sizes = dict.fromkeys(JOURNALS, 0) | {file: end for file, _, end in self.appended[:lines]}
         if more:
             file, start, _ = self.appended[lines]
@@ -45,7 +45,7 @@ class Books:
         return {name: self.files[name][:size] for name, size in sizes.items()}
 
     def at(self, folder: Path, lines: int, more: int = 0) -> Plan:
-        """Write what was on disk after so many lines, and `more` bytes of the next one; returns the plan there."""
+        """Write the files as they were after `lines` lines and `more` bytes of the next one; returns the plan there."""
         run = folder / "run"
         run.mkdir()
         whole = lines == len(self.appended)  # the study is made again if it is not there
@@ -55,7 +55,7 @@ class Books:
         return altered(self.plan, run=run)
 
     def read_after(self, lines: int) -> Read:
-        """What a ledger knows after so many lines."""
+        """The knowledge of a ledger after `lines` lines."""
         if lines not in self._read:
             with folder() as place:
                 self._read[lines] = Read.of(self.at(place, lines))

@@ -101,7 +101,7 @@ def _problem(run: Path, undisturbed: dict[Any, Any], dice: random.Random, kind: 
 
 @contextmanager
 def _filled(folder: Path, left: int) -> Iterator[None]:
-    """The disk of a folder with so many bytes left."""
+    """Fill the disk of a folder until `left` bytes are free."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:

@@ -57,7 +57,7 @@ _MORE = 20
 
 @dataclass
 class Outcome:
-    """What a chaos run did and left."""
+    """The kills of a chaos run, and the run directory that it left."""
 
     run: Path
     trials: int
@@ -192,7 +192,7 @@ class Chaos:
         return bool(self._pids() - before) if kind in _TRAINS_NO_MORE else self._mark() > mark
 
     def _problem_of_end(self, code: int, said: int) -> str:
-        """What is wrong with an end of the driver. It may say on one line how the search goes on."""
+        """The fault of an end of the driver; empty if it is right. It may say on one line how the search goes on."""
         text = self.log.read_bytes()[said:].decode(errors="replace")
         last = text.strip().splitlines()[-1]
         right = code == 1 and last.startswith("frostline: ") and "--resume" in last and "Traceback" not in text
@@ -263,7 +263,7 @@ def tried(each: int, seed: int) -> Row:
 
 
 def check(outcome: Outcome) -> dict[str, Any]:
-    """What must hold after any number of kills; returns what was found, for the table."""
+    """Check what must hold after any number of kills; returns a row for the table."""
     import optuna
 
     run = outcome.run
