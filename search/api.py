@@ -38,11 +38,9 @@ CHOICES = {
 }
 """Values of the options that have only a few."""
 
-_OF_THE_SEARCH = (
-    *("space", "profile", "model", "dataset", "columns", "epochs", "seed", "storage", "name", "retrain"),
-    "prefix_cache",
-)
-"""Options that say what is searched and where. A search that goes on cannot change them."""
+_OF_THE_SEARCH = (*("space", "profile", "columns", "epochs", "seed", "storage", "name", "retrain", "prefix_cache"),)
+"""Options that say what is searched and where. A search that goes on cannot change them. `model` and `dataset` say
+where the same model and the same data are now."""
 
 
 def search(space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
 
 def _columns(given: Any) -> tuple[str, str]:
     names = given.split(",") if isinstance(given, str) else list(given)
-    if len(names) != 2 or not all(names):
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise ValueError(f"--columns is two names with a comma between them, got {given!r}")
     return names[0], names[1]
 
@@ -220,9 +218,11 @@ def planned(
 
             run = working_copy.fetch(run, lambda text: print(text, file=sys.stderr))
         elif run is not None and starts:
+            from frostline.search.records.folder import check_writable
             from frostline.search.records.log import check_free
 
             check_free(run)  # before torch is imported
+            check_writable(run)
         with quick_imports():
             from frostline.search.plan import resolve as planning
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -158,8 +159,14 @@ def _report(run: Path | str, argv: Sequence[str]) -> None:
         seen = ReadingCopy(run, "--report")
         answer_of(lambda: seen.store.put(page.write(seen.folder), page.NAME), f"cannot write {run}")
         print(f"Report: {run}/{page.NAME}; here: {seen.folder / page.NAME}")
-    else:
+    elif not run.is_dir() or os.access(run, os.W_OK):
         print(f"Report: {page.write(run)}")
+    else:
+        from frostline.search.records.reading_copy import folder_for
+
+        folder = folder_for(str(run.resolve()))
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"Report: {page.write(run, folder)}; there is no permission to write in {run}")
 
 
 def _dashboard(arguments: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ def is_of(plan: Plan, best: Trial) -> bool:
         recipe = Recipe.from_json((plan.place.run / "best" / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return recipe.training() == recipe_of(plan, best).training()
+    return recipe_of(plan, best).trains_as(recipe.training())
 
 
 def recipe_of(plan: Plan, trial: Trial) -> Recipe:

@@ -89,6 +89,11 @@ def short_models(models: Iterable[Any]) -> dict[Any, str]:
     return last_parts if all_differ else {model: str(model) for model in names}
 
 
+def shown(place: str) -> str:
+    """A model or data for a page that may go to another machine: of a path the last name, any other name whole."""
+    return PurePath(place).name if PurePath(place).is_absolute() else place
+
+
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

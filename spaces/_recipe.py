@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
 
 from frostline.spaces._space import Budget, Data
 
@@ -100,6 +102,13 @@ class Recipe:
         fields["budget"] = {"epochs": self.budget.epochs}
         return json.dumps(fields, sort_keys=True)
 
+    def trains_as(self, other: str) -> bool:
+        """Whether `other`, a JSON of `training`, is the same training. Files of model and data may have moved."""
+        try:
+            return _without_places(self.training()) == _without_places(other)
+        except (ValueError, TypeError, KeyError):
+            return False
+
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """Inverse of `to_json`.
@@ -124,6 +133,14 @@ class Recipe:
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(sorted(unknown))}")
         return dataclasses.replace(self, **params)  # type: ignore[arg-type]
+
+
+def _without_places(training: str) -> dict[str, object]:
+    fields: dict[str, Any] = json.loads(training)
+    for group, name in ((fields, "model"), (fields["data"], "source")):
+        if PurePath(group[name]).is_absolute():
+            group[name] = "files of this machine"
+    return fields
 
 
 _UNITS = {f.name: f.metadata["unit"] for f in dataclasses.fields(Recipe) if "unit" in f.metadata}

@@ -105,7 +105,13 @@ def path_or_url(text: str) -> Path | str:
     if re.match("[a-z][a-z0-9+.-]*:/(?!/)", text):
         raise ValueError(f"a URL has :// after its protocol, got {text}")
     protocol, separator, rest = text.partition("://")
-    return f"{protocol}://{rest.rstrip('/')}" if separator else Path(text)
+    if separator:
+        return f"{protocol}://{rest.rstrip('/')}"
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home directory for {text}") from None
+    return Path(text)
 
 
 def adjusted(profile: Profile, options: Options) -> Profile:
@@ -116,23 +122,22 @@ def adjusted(profile: Profile, options: Options) -> Profile:
     """
     changes: dict[str, Any] = {}
     if options.dataset is not None:
-        source = str(Path(options.dataset).resolve()) if Path(options.dataset).exists() else options.dataset
-        changes["source"] = source
+        changes["source"] = place_of(options.dataset)
         if options.retrain is not None:  # the sizes belonged to the old data; new data is used whole
             changes |= {"train": None, "validation": None, "test": None}
     if options.columns is not None:
         changes["text"], changes["label"] = options.columns
-    model = _place(profile.model if options.model is None else options.model)
-    models = tuple(_place(name) for name in profile.models)
+    model = place_of(profile.model if options.model is None else options.model)
+    models = tuple(place_of(name) for name in profile.models)
     if models and options.model is not None:
         models = (model,)
     data: Data = dataclasses.replace(profile.data, **changes)
     return Profile(model=model, data=data, budget=changed(profile.budget, options), models=models)
 
 
-def _place(model: str) -> str:
-    """The absolute path of a model's folder, since trials run in another folder; any other name unchanged."""
-    return str(Path(model).resolve()) if Path(model).exists() else model
+def place_of(name: str) -> str:
+    """The absolute path of a model or data, since trials run in another folder; any other name unchanged."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:
@@ -173,7 +178,10 @@ def _more(option: str, text: str, old: float | None, resumed: bool, read: Callab
     if old is None:
         limit = "limit of trials" if option == "--trials" else "time limit"
         raise ValueError(f"{option} {text}: the search has no {limit} yet; give the whole limit")
-    return old + read(text[1:])
+    more = read(text[1:])
+    if more < 0:
+        raise ValueError(f"{option} {text} would take away what the search has")
+    return old + more
 
 
 def _count(text: str) -> int:

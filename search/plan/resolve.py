@@ -21,7 +21,7 @@ from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import ModelPlan, Sources
-from frostline.search.plan.options import Options, adjusted, changed, size
+from frostline.search.plan.options import Options, adjusted, changed, place_of, size
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.prefix import Caching
@@ -62,6 +62,35 @@ class _Began:
     base: Recipe
     models: dict[str, ModelPlan]
     fingerprint: str
+
+    def moved(self, model: str | None, source: str | None) -> _Began:
+        """The same with the model or the data at another place of this machine.
+
+        Args:
+            model: folder or name of the model now; None if it is where it was.
+            source: folder, file or name of the data now; None if they are where they were.
+        """
+        base, models = self.base, self.models
+        if source is not None:
+            base = dataclasses.replace(base, data=dataclasses.replace(base.data, source=source))
+        if model is not None:
+            models = {model: models[base.model]}
+            base = dataclasses.replace(base, model=model)
+        return _Began(base=base, models=models, fingerprint=self.fingerprint)
+
+    def check_places(self) -> None:
+        """Say which option tells where the model and the data are now, if they are not where they were.
+
+        Raises:
+            ValueError: a folder or a file is missing.
+        """
+        for what, place, option in (
+            ("data", self.base.data.source, "--dataset"),
+            *(("model", model, "--model") for model in self.models),
+        ):
+            if Path(place).is_absolute() and not Path(place).exists():
+                again = f"give it with {option}" if what == "data" or len(self.models) == 1 else "put it there again"
+                raise ValueError(f"the {what} of the search is no longer at {place}: {again}")
 
     def __post_init__(self) -> None:
         if self.base.model not in self.models:
@@ -159,6 +188,14 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
     options = dataclasses.replace(options, **{k: v for k, v in kept_options.items() if getattr(options, k) is None})
+    if options.model is not None and searched_models:
+        raise ValueError(f"--model: the search in {run} is over the models {', '.join(models)}; they cannot change")
+    began = began.moved(
+        None if options.model is None else place_of(options.model),
+        None if options.dataset is None else place_of(options.dataset),
+    )
+    began.check_places()
+    base = began.base
     space = space or _space_called(name, base, run)
     if space.name != name:
         raise ValueError(f"the search in {run} is of the space {name!r}, got one named {space.name!r}")

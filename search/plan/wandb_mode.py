@@ -33,6 +33,8 @@ class WandbMode:
     """Why it is this mode."""
     artifact: bool = False
     """Whether the winner's model is uploaded."""
+    asked: bool = False
+    """Whether this session was started with `--wandb`."""
 
 
 def choose(asked: str | None, kept: str | None, setting: str, has_key: bool) -> tuple[str, str]:
@@ -77,7 +79,7 @@ def resolve(asked: str | None, kept: str | None, artifact: bool = False) -> Wand
     if mode == "online":
         has_key, configured = _configured()
         mode, reason = choose(asked, kept, setting or configured, has_key)
-    return WandbMode(mode=mode, reason=reason, artifact=artifact)
+    return WandbMode(mode=mode, reason=reason, artifact=artifact, asked=asked is not None)
 
 
 def _configured() -> tuple[bool, str]:

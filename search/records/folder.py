@@ -135,6 +135,19 @@ def read_plan(run: Path) -> dict[str, Any]:
     return fields
 
 
+def check_writable(run: Path) -> None:
+    """Refuse a run directory in which this user may not go on with the search, a colleague's, say.
+
+    Raises:
+        ValueError: names the folder or file.
+    """
+    if run.is_dir() and not os.access(run, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {run}: no permission")
+    for path in (*matching(run, "*.jsonl"), *matching(run, "*.journal")):
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise ValueError(f"cannot write {path}: no permission")
+
+
 # --- the winner's recipe -------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from frostline.search.records.folder import recipe_of
 from frostline.search.records.mirror import RECIPE
@@ -21,6 +21,15 @@ _EVERY = 3.0
 """Seconds between two refreshes."""
 
 
+def folder_for(place: str) -> Path:
+    """The folder of this machine for what belongs to a run directory in which this process cannot or must not write.
+
+    Args:
+        place: path or URL of the run directory.
+    """
+    return copies().absolute() / "looked-at" / hashlib.sha256(place.encode()).hexdigest()[:12] / PurePath(place).name
+
+
 class ReadingCopy:
     """A copy of all files but weights. It can follow a search that runs or goes on."""
 
@@ -31,8 +40,7 @@ class ReadingCopy:
             ValueError: there is no run directory at the URL, or the storage cannot be read.
         """
         self.store = open_store(url, option)
-        self.folder = copies().absolute() / "looked-at" / hashlib.sha256(url.encode()).hexdigest()[:12]
-        self.folder /= url.rpartition("/")[2]
+        self.folder = folder_for(url)
         self._fetched: dict[str, Entry] = {}
         what = f"cannot read {url}"
         if "plan.json" not in answer_of(self.store.files, what):

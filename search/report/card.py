@@ -11,7 +11,7 @@ import jinja2
 from frostline.search.plan.plan import Plan
 from frostline.search.report.summary import score_rows
 from frostline.search.report.verdict import Evidence, verdict
-from frostline.search.words import score
+from frostline.search.words import score, shown
 
 if TYPE_CHECKING:
     from frostline.trainables._family import Family
@@ -37,10 +37,12 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         plan=plan,
         recipe=recipe,
         library=family.library_name,
+        name=shown(recipe.model),
+        source=shown(plan.search.base.data.source),
         model=plan.search.models[recipe.model],
         rows=rows,
         sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
         trials=sum(summary["counts"].values()),
-        usage=family.usage().replace("MODEL_FOLDER", str(plan.place.run / "best")),
+        usage=family.usage().replace("MODEL_FOLDER", f"{plan.place.run.name}/best"),
     )

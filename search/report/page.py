@@ -32,15 +32,19 @@ NAME = "report.html"
 _HERE = Path(__file__).parent
 
 
-def write(run: Path) -> Path:
+def write(run: Path, folder: Path | None = None) -> Path:
     """Write the report of a run directory as it stands now; returns its path.
+
+    Args:
+        run: the run directory.
+        folder: where to write it; by default in the run directory.
 
     Raises:
         ValueError: the folder holds no search.
         OSError: the disk is full; an older report stays.
     """
     view = views.read(run)
-    path = view.run / NAME
+    path = (folder or view.run) / NAME
     _atomic.write(path, page(view))
     return path
 

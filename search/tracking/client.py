@@ -85,6 +85,8 @@ class Client:
 
     def start(self) -> None:
         """Create the sweep, or go on in an earlier one, and save the view. Go offline if the server does not answer."""
+        if self.online and self._sweep is not None and not self._search["asked"]:
+            self._check_owner(self._sweep)
         if self.online and self._sweep is None:
             try:
                 self._sweep = self._within(self._create_sweep, self._search["answer_in"])
@@ -97,10 +99,24 @@ class Client:
                 self._view = threading.Thread(target=self._save_view, daemon=True)
                 self._view.start()
 
+    def _check_owner(self, sweep: dict[str, Any]) -> None:
+        """Go offline if the run directory names a sweep that is not this user's: somebody else's search was copied."""
+        try:
+            own = self._within(self._own_entity, self._search["answer_in"])
+        except Exception as error:
+            self._go_offline(error)
+            return
+        if sweep.get("entity") != own:
+            self._sweep = None
+            where = f"{sweep.get('entity')}/{sweep.get('project')}"
+            self._go_offline(ValueError(f"the search is in {where}, and you are {own}"))
+
+    def _own_entity(self) -> Any:
+        """The configured entity; if there is none, the server knows the owner of the key."""
+        return self._entity or self._wandb.Api(timeout=int(self._search["answer_in"]) or 1).default_entity
+
     def _create_sweep(self) -> dict[str, Any]:
-        # If no entity is configured, the server knows the owner of the key.
-        api = self._wandb.Api(timeout=int(self._search["answer_in"]) or 1)
-        entity = self._entity or api.default_entity
+        entity = self._own_entity()
         sweep = self._wandb.sweep(self._search["sweep"], entity=entity, project=self._project)
         page = f"{self._wandb.setup().settings.app_url}/{entity}/{self._project}"
         return {"sweep": sweep, "entity": entity, "project": self._project, "url": f"{page}/sweeps/{sweep}"}

@@ -95,7 +95,8 @@ class Tracker:
         """Start the client, unless W&B is off or the client has been started."""
         if self._plan.wandb.mode == "off" or self._client is not None:
             return
-        (self._plan.place.run / "wandb").mkdir(exist_ok=True)
+        run = self._plan.place.run
+        (run / "wandb").mkdir(exist_ok=True)
         self._client = subprocess.Popen(
             [sys.executable, "-P", "-m", "frostline.search.tracking.client"],
             stdin=subprocess.PIPE,
@@ -103,6 +104,8 @@ class Tracker:
             stderr=subprocess.DEVNULL,
             text=True,
             env=_environment(),
+            # W&B reads wandb/settings in the working directory. In a run directory somebody else may have written it.
+            cwd=run.parent if Path.cwd().is_relative_to(run) else None,
             start_new_session=True,  # Ctrl-C reaches the search alone, and the client's whole group can be ended
         )
         for work in (self._send, self._listen):
@@ -115,6 +118,7 @@ class Tracker:
         depth = next((name for name in ("frozen_layers", "frozen_fraction") if name in plan.search.distributions), None)
         return {
             "mode": plan.wandb.mode,
+            "asked": plan.wandb.asked,
             "run": str(plan.place.run),
             "group": plan.place.run.name,
             "sweep": sweep.config(plan),

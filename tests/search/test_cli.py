@@ -87,8 +87,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     [
         ("--space", "bert_imdb"),
         ("--profile", "small"),
-        ("--model", "m"),
-        ("--dataset", "d"),
         ("--columns", "a,b"),
         ("--epochs", "3"),
         ("--seed", "0"),

@@ -278,7 +278,7 @@ _NUMBERS = {"recipe", "counters", "micro_batch", "learning_rates", "schedule"}
 
 def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
     """Whether a training of this recipe can go on from a snapshot, which may be of another recipe or version."""
-    return snapshot.numbers.keys() >= _NUMBERS and snapshot.numbers["recipe"] == recipe.training()
+    return snapshot.numbers.keys() >= _NUMBERS and recipe.trains_as(snapshot.numbers["recipe"])
 
 
 def _backward(

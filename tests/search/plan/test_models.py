@@ -152,7 +152,7 @@ def test_the_winner_is_named_with_its_own_model(both: Plan, models: tuple[Path, 
     found = summaries.summary(both, family, ledger, [])
     assert (found["model"], found["best"]["params"]["frozen_layers"]) == (large, 5)
     card = model_card(found, both, family)
-    assert f"base_model: {large}" in card
+    assert f"base_model: {models[1].name}" in card
     assert "frozen blocks: 5 of 5" in card
 
 

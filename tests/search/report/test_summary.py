@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,7 +157,11 @@ def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> 
         assert part in text.getvalue()
     card = model_card(result, plan, _family.load(plan.search.base.family))
     assert "| this model | 0.8400 | 0.8000" in card
-    assert f"base_model: {plan.search.base.model}\nlibrary_name: transformers\n" in card
+    assert f"base_model: {Path(plan.search.base.model).name}\nlibrary_name: transformers\n" in card
+    assert f'model="{plan.place.run.name}/best"' in card
+    for place in (plan.search.base.model, plan.search.base.data.source, str(plan.place.run)):
+        assert Path(place).is_absolute()
+        assert place not in card, "the card goes with the model to other machines"
     assert "of 3, counted from the input" in card
     assert "- at most 32 tokens" in card
     assert result["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
