@@ -1,6 +1,8 @@
 """A search in W&B: the real client, and a server on loopback that speaks its protocol."""
 
+import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from frostline.search.records.log import hold
 from frostline.search.records.trials import Outcome, Records
 from frostline.search.tracking import sweep
 from frostline.search.tracking.tracker import Limits, Tracker
-from tests.fake_wandb import FakeRun, FakeWandb
+from tests.fake_wandb import ENTITY, FakeRun, FakeWandb
 from tests.integration.searches import Searches
 from tests.search.altered import altered
 from tests.search.made import job, line
@@ -193,6 +195,29 @@ def test_what_was_broken_off_goes_on_in_its_own_run_and_nothing_is_sent_twice(
     with search.session():
         pass
     assert [of(server, number).opened for number in range(3)] == [2, 2, 1], "all is there, so nothing is done"
+
+
+def test_a_copied_search_of_somebody_else_sends_nothing_unless_it_is_asked_to(
+    server: FakeWandb, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = search.plan.place.run / "wandb"
+    folder.mkdir()
+    book = {"sweep": "abc", "entity": "somebody", "project": "theirs", "url": "http://elsewhere/sweeps/abc"}
+    (folder / "frostline.jsonl").write_text(json.dumps(book) + "\n")
+    (folder / "settings").write_text("[default]\nbase_url = http://127.0.0.1:9\nproject = theirs\n")
+    monkeypatch.chdir(search.plan.place.run)
+    with search.session() as tracker:
+        search.train(tracker, 0, Outcome.COMPLETE, 0.7)
+    assert (server.runs, server.sweeps, server.views) == ({}, {}, [])
+    assert search.said == [
+        f"W&B: the search is in somebody/theirs, and you are {ENTITY}. The search goes on; {folder} keeps the data "
+        "that W&B lacks.",
+        f"Send it later: frostline --resume {search.plan.place} --wandb online; or wandb sync {folder}/offline-run-*",
+    ]
+    search.plan = dataclasses.replace(search.plan, wandb=dataclasses.replace(search.plan.wandb, asked=True))
+    with search.session():
+        pass
+    assert [scores(run) for run in server.runs.values()] == [[0.7]]
 
 
 def test_a_driver_that_is_killed_leaves_runs_that_can_go_on(server: FakeWandb, search: Search) -> None:

@@ -144,6 +144,12 @@ def test_resume_asks_for_a_space_that_is_no_file(own_run: Path) -> None:
         fl.resume(own_run, space=spaces.load("bert_imdb"))
 
 
+@pytest.mark.parametrize("columns", ["text,text", "text", ",", "a,b,c"])
+def test_columns_are_two_names(columns: str) -> None:
+    with pytest.raises(ValueError, match="--columns is two names with a comma between them, got"):
+        fl.search("bert_imdb", columns=columns)
+
+
 @pytest.mark.parametrize("run", ["n" * 300, "/tmp/" + "/".join(["d" * 200] * 30)])
 def test_a_run_directory_with_an_impossible_path_is_one_line(run: str) -> None:
     with pytest.raises(ValueError, match="File name too long"):

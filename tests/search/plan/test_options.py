@@ -58,6 +58,11 @@ def test_what_the_command_line_replaces_in_a_budget(
     assert options.changed(BUDGET, Options(space="", **given), resumed) == dataclasses.replace(BUDGET, **expected)
 
 
+def test_what_is_added_is_not_negative() -> None:
+    with pytest.raises(ValueError, match=r"^--trials \+-1 would take away what the search has$"):
+        options.changed(BUDGET, Options(space="", trials="+-1"), resumed=True)
+
+
 def test_more_time_adds_to_the_time_of_a_search_that_goes_on() -> None:
     old = dataclasses.replace(BUDGET, trials=None, seconds=600.0)
     assert options.changed(old, Options(space="", time_budget="+30m"), resumed=True).seconds == 2400

@@ -17,6 +17,7 @@ import pytest
 from frostline.search import api, cli
 from frostline.search.output import Output
 from frostline.search.plan.options import Options
+from frostline.search.records import folder as run_folder
 from frostline.search.report import page
 from frostline.search.report import view as views
 from frostline.search.report.command import command
@@ -201,3 +202,20 @@ def test_the_typed_command_is_shown(copied: Path) -> None:
     log = copied / "log.jsonl"
     log.write_text(log.read_text().replace('"command": "frostline"', '"command": "frostline --space x --name \'a b\'"'))
     assert "<code>frostline --space x --name &#39;a b&#39;</code>" in shown(copied)
+
+
+def test_a_report_of_a_run_directory_without_permission_is_written_to_the_cache(
+    copied: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copied / "report.html").unlink(missing_ok=True)
+    before = {*copied.rglob("*")}
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != copied and access(path, mode))  # root may all
+    assert cli.main(["--report", str(copied)]) == cli.OK
+    said = capsys.readouterr().out
+    written = Path(said.removeprefix("Report: ").partition(";")[0])
+    assert said.endswith(f"; there is no permission to write in {copied}\n")
+    assert (written.is_relative_to(cache / "runs" / "looked-at"), written.name) == (True, "report.html")
+    assert {*copied.rglob("*")} == before
+    with pytest.raises(ValueError, match=f"^cannot write {copied}: no permission$"):
+        run_folder.check_writable(copied)
