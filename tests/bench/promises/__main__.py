@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.promises import crashes, damage, full_disks, fuzz, kills, rows, wrong_inputs
+from tests.bench.promises import clocks, crashes, damage, full_disks, fuzz, kills, rows, wrong_inputs
 from tests.bench.promises.rows import Row
 
 
@@ -48,9 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--only", action="append", choices=list(KINDS), help="one kind; may be given several times")
-    add("--match", default="", help="wrong inputs with these words in their names")
+    add(
+        "--match",
+        action="append",
+        default=[],
+        help="wrong inputs and fuzz with these words in their names; again for others",
+    )
     add("--seed", type=int, default=0)
-    add("--full", action="store_true", help="as many tries as tests/README.md shows; hours")
+    add("--full", action="store_true", help="every cut, 100,000 fuzzed inputs, three kills of each process; hours")
+    add("--tries", type=int, help="another number of tries, for each kind but wrong inputs and kills")
     add("--out", type=Path, help="a file for the table")
     return parser
 
@@ -64,16 +70,23 @@ def _where() -> str:
 
 
 def _wrong_inputs(arguments: argparse.Namespace) -> Row:
-    return wrong_inputs.tried([case for case in wrong_inputs.cases() if arguments.match in case.name])
+    words = arguments.match or [""]
+    return wrong_inputs.tried([case for case in wrong_inputs.cases() if any(word in case.name for word in words)])
+
+
+def _count(arguments: argparse.Namespace, usual: int, full: int | None) -> int | None:
+    """How many tries; None for every one that there is."""
+    return arguments.tries or (full if arguments.full else usual)
 
 
 KINDS: dict[str, Callable[[argparse.Namespace], Row]] = {
     "wrong inputs": _wrong_inputs,
-    "crashes": lambda given: crashes.tried(None if given.full else 500, given.seed),
-    "cuts": lambda given: damage.cuts(None if given.full else 500, given.seed),
-    "damaged lines": lambda given: damage.lines(20_000 if given.full else 500, given.seed),
-    "full disks": lambda given: full_disks.tried(1_000 if given.full else 100, given.seed),
-    "fuzz": lambda given: fuzz.tried(100_000 if given.full else 5_000, given.seed, given.match),
+    "crashes": lambda given: crashes.tried(_count(given, 500, None), given.seed),
+    "cuts": lambda given: damage.cuts(_count(given, 500, None), given.seed),
+    "damaged lines": lambda given: damage.lines(_count(given, 500, 20_000) or 0, given.seed),
+    "full disks": lambda given: full_disks.tried(_count(given, 100, 1_000) or 0, given.seed),
+    "clock jumps": lambda given: clocks.tried(_count(given, 50, 500) or 0, given.seed),
+    "fuzz": lambda given: fuzz.tried(_count(given, 5_000, 100_000) or 0, given.seed, given.match),
     "kills": lambda given: kills.tried(3 if given.full else 1, given.seed),
 }
 """Kind -> what tries it. `--full` tries more."""

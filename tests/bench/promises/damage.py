@@ -164,8 +164,14 @@ def _zero(whole: list[bytes], dice: random.Random) -> bytes:
 
 
 def _renumber(whole: list[bytes], dice: random.Random) -> bytes:
-    """A line that belongs to another trial, as a person might edit it."""
+    """A line that belongs to another trial."""
     return _edited(whole, dice, lambda fields: fields.update(number=fields["number"] + dice.choice((-1, 1, 3, 1000))))
+
+
+def _unknown(whole: list[bytes], dice: random.Random) -> bytes:
+    """A line without a checksum, as a person leaves it, of a trial that there cannot be."""
+    edit: dict[str, Any] = dice.choice(({"number": 1000}, {"number": -1}, {"seed": -1}, {"seed": 2**70}, {"seed": "x"}))
+    return _edited(whole, dice, lambda fields: (fields.update(edit), fields.pop("crc", None)))
 
 
 def _reseed(whole: list[bytes], dice: random.Random) -> bytes:
@@ -176,8 +182,8 @@ def _reparameter(whole: list[bytes], dice: random.Random) -> bytes:
     return _edited(whole, dice, lambda fields: fields["params"].update(learning_rate=0.005))
 
 
-def _edited(whole: list[bytes], dice: random.Random, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    """One line of a training with other values; the others stay."""
+def _edited(whole: list[bytes], dice: random.Random, edit: Callable[[dict[str, Any]], Any]) -> bytes:
+    """One line of a training with other values. Its checksum stays that of the old ones."""
     places = [place for place, line in enumerate(whole) if b'"params"' in line]
     place = dice.choice(places)
     fields = json.loads(whole[place])
@@ -197,5 +203,6 @@ _KINDS: dict[str, _Damage] = {
     "bytes are NULs": _zero,
     "another number": _renumber,
     "another seed": _reseed,
+    "a trial that cannot be": _unknown,
     "other parameters": _reparameter,
 }

@@ -1,6 +1,6 @@
-"""Inputs spoilt at random: a `ValueError` of one line, or a value of the right kind. Never another error, a crash, more
-than 5 s of CPU time or 2 GB.
+"""Inputs spoilt at random: a `ValueError` with words, or a value of the right kind.
 
+Never another error, a crash, more than 5 s of CPU time or 2 GB. The caller puts the words on one line.
 Each input follows from the seed, its kind and its number alone.
 """
 
@@ -16,10 +16,11 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from frostline.search.mistakes import one_line
 from tests.bench.promises import fuzz_targets
 from tests.bench.promises.fuzz_targets import Target
 from tests.bench.promises.rows import Failure, Row
@@ -27,13 +28,13 @@ from tests.bench.promises.rows import Failure, Row
 _MOST_SECONDS, _MOST_MEMORY = 5, int(2e9)
 
 
-def tried(count: int, seed: int, match: str = "") -> Row:
+def tried(count: int, seed: int, match: Sequence[str] = ()) -> Row:
     """Try `count` inputs of all kinds together.
 
     Args:
         count: inputs.
         seed: seed of all of them.
-        match: part of the names of those that are tried; all if empty.
+        match: parts of the names of those that are tried; all if empty.
     """
     began, failures, total = time.monotonic(), list[Failure](), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +44,7 @@ def tried(count: int, seed: int, match: str = "") -> Row:
             numbers = [
                 number
                 for number in range(max(1, count * target.share // shares))
-                if match in f"fuzz: {target.name} {number}"
+                if not match or any(words in f"fuzz: {target.name} {number}" for words in match)
             ]
             failures += _tried(target, seed, numbers)
             total += len(numbers)
@@ -108,7 +109,7 @@ def _problem(attempt: Callable[[random.Random], Any], dice: random.Random) -> st
         known = type(error) is ValueError or type(error).__module__.startswith("frostline.")
         if not known:
             return f"{type(error).__name__}: {text!r}"
-        return "" if text.isprintable() and text else f"more than one line: {text!r}"
+        return "" if one_line(text).strip() else "a message without words"
     except BaseException as error:
         return f"{type(error).__name__}: {str(error)!r}"
     return ""

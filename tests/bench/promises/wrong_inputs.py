@@ -90,6 +90,8 @@ def problem_of(case: Case, answer: Answer, left: Sequence[str]) -> str:
         return answer.stopped
     if "Traceback" in answer.err or answer.code < 0:
         return f"exit {answer.code}, traceback: {last}"
+    if any(name.endswith("pwned!") for name in left):
+        return "a pickle was opened"
     if answer.code in {ACCEPTED, 0} and case.may_pass:
         return ""
     if answer.code in {ACCEPTED, 0}:
