@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from frostline import spaces
-from frostline.search import api
+from frostline.search import api, stop
 from frostline.search.mistakes import one_line, one_line_each
 from frostline.search.output import Output, guarded
 from frostline.search.plan.options import path_or_url
@@ -26,15 +26,15 @@ OK, FAILED, USER_ERROR, NO_TRIAL_SUCCEEDED, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 success, 2 a user's mistake, 3 no trial succeeded)."""
-    with guarded() as output:
-        return _answer(sys.argv[1:] if argv is None else argv, output)
+    with guarded() as output, stop.in_time() as ending:
+        return _answer(sys.argv[1:] if argv is None else argv, output, ending)
 
 
-def _answer(argv: Sequence[str], output: Output) -> int:
+def _answer(argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
     try:
         arguments = _parser().parse_args(argv)
         if not (arguments.list or arguments.report is not None or arguments.dashboard is not None):
-            return _run(arguments, argv, output)
+            return _run(arguments, argv, output, ending)
         with one_line_each():
             _show(arguments, argv)
         output.check()
@@ -43,7 +43,7 @@ def _answer(argv: Sequence[str], output: Output) -> int:
         print(f"frostline: {one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("frostline: interrupted", file=sys.stderr)
+        print(f"frostline: interrupted. {ending.advice}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -196,7 +196,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in api.OPTIONS}
 
 
-def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output) -> int:
+def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
     plan, corpus = api.planned(_values(arguments), run=arguments.resume, starts=not arguments.dry_run)
     from rich.console import Console
 
@@ -213,14 +213,14 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output) -> 
         output.check()
         return OK
     output.promise(f"the search goes on, and its results are in {plan.place}")
+    ending.advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
     command = shlex.join(["frostline", *argv])
     try:
         # Ray prints on stdout when a process dies. With --json, stdout is for the result.
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
             summary = api.run(plan, corpus, console, goes_on=arguments.resume is not None, command=command)
     except ClusterLostError as error:
-        advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
-        print(f"frostline: Ray has stopped ({error}). {advice}", file=sys.stderr)
+        print(f"frostline: Ray has stopped ({error}). {ending.advice}", file=sys.stderr)
         return FAILED
     except TakenOverError as error:
         print(f"frostline: {error}; this process stops", file=sys.stderr)

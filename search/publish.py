@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from frostline.search.cluster.ray_private import cpu_count
 from frostline.search.cluster.watch import Watch
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
@@ -42,9 +43,9 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     """
     aside = plan.place.run / "best.part"
     shutil.rmtree(aside, ignore_errors=True)
-    cpus = plan.resources.need.cpus
+    cpus, here = plan.resources.need.cpus, is_done_here(plan)
     if not plan.resources.need.gpus:
-        largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes())
+        largest = cpu_count() if here else max(node["Resources"].get("CPU", 0.0) for node in ray.nodes())
         cpus = min(cpus * plan.resources.need.workers * max(1, plan.resources.slots), largest)
     setup = dataclasses.replace(setup, threads=max(1, int(cpus)))
     weights = _task.best_path(plan.place.run, folder)
@@ -53,7 +54,7 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         if plan.place.url
         else (None, "")
     )
-    if not (plan.resources.need.gpus or plan.place.address):
+    if here:
         try:
             if store:
                 _storage.patiently(partial(store.get, [name], plan.place.run), plan.place.url)
@@ -71,6 +72,11 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
     if store:
         _storage.patiently(partial(fetch, store, plan.place.run), plan.place.url)
     return measured
+
+
+def is_done_here(plan: Plan) -> bool:
+    """Whether `finish` runs in this process, and needs no Ray."""
+    return not (plan.resources.need.gpus or plan.place.address)
 
 
 def fetch(store: _storage.Store, run: Path) -> None:

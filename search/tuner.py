@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ import ray
 import ray.tune
 from rich.console import Console
 
-from frostline.search import publish
+from frostline.search import publish, stop
 from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
@@ -137,12 +136,15 @@ def _write_page(plan: Plan, console: Console) -> None:
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
-    with connection.connect(plan.place.address):
-        try:
+    try:
+        with connection.connect(plan.place.address, advice=f"--resume {plan.place}"):
             _search(plan, setup, ledger, console, tracker)
+            if not publish.is_done_here(plan):
+                _publish(plan, corpus, setup, ledger, console)
+        if publish.is_done_here(plan):  # Ray has ended, and cannot end this
             _publish(plan, corpus, setup, ledger, console)
-        except ValueError as error:  # every mistake of a user was reported by the planning
-            raise RuntimeError(f"a bug, not your mistake: {error}") from error
+    except ValueError as error:  # every mistake of a user was reported by the planning
+        raise RuntimeError(f"a bug, not your mistake: {error}") from error
 
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
     rungs = Rungs(plan.budget)
     stopped = rungs.replay(ledger.trials)
     with (
-        _stop_requests() as stop,
+        stop.requests() as signals,
         _tune_folder(plan) as folder,
         Progress(plan, console, [*ledger.trials, *ledger.confirmations], used=ledger.seconds) as progress,
     ):
@@ -194,7 +196,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         _tell_ends(followers, ledger.settle(stopped))
         if ledger.finished:
             return
-        board = Switchboard(ledger, rungs, followers, stop)
+        board = Switchboard(ledger, rungs, followers, signals)
         tuner = ray.tune.Tuner(
             ray.tune.with_resources(run_trial, ray.tune.PlacementGroupFactory([plan.resources.need.slot])),
             param_space={
@@ -257,24 +259,3 @@ def _tune_folder(plan: Plan) -> Iterator[Path]:
         yield plan.place.run
     finally:
         shutil.rmtree(plan.place.run / "tune", ignore_errors=True)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to; a second signal ends the process at once.
-
-    The recorder reads the list and raises between two of Tune's steps, where no record is half written.
-    """
-    asked: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if asked:
-            raise SystemExit(128 + number)
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -90,3 +90,16 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def used_here(prefix: str) -> list[Path]:
+    """Folders that this process uses, of those whose names begin with `prefix`."""
+    folders = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            file = link.readlink()
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if file.name == _MARK and file.parent.name.startswith(prefix):
+            folders.append(file.parent)
+    return folders

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import socket
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from frostline.search.cluster import ray_private
 from frostline.search.cluster.capacity import Node
@@ -34,7 +39,7 @@ def local_node() -> Node:
 
 
 @contextmanager
-def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
+def connect(address: str | None, node: Node | None = None, advice: str = "") -> Iterator[None]:
     """Keep a Ray connection during a `with` block: to the cluster at `address`, else to a private instance.
 
     The private instance belongs to this process: its files are in a temporary folder, no other process can reach it,
@@ -43,6 +48,7 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
     Args:
         address: `auto` or `HOST:PORT`; None for a private instance.
         node: resources of the private instance; by default those of this machine.
+        advice: what a user is told to do should the private instance die while this process waits for it.
 
     Raises:
         ValueError: no cluster answers at `address`.
@@ -56,14 +62,15 @@ def connect(address: str | None, node: Node | None = None) -> Iterator[None]:
         yield
         return
     if address is None:
-        with _private_instance(node or local_node()):
+        with ray_private.without_its_errors(), _private_instance(node or local_node(), advice):
             yield
         return
-    _join(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with ray_private.without_its_errors():
+        _join(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 _QUIET = {"logging_level": "ERROR", "log_to_driver": False}
@@ -79,7 +86,7 @@ def _join(address: str) -> None:
 
 
 @contextmanager
-def _private_instance(node: Node) -> Iterator[None]:
+def _private_instance(node: Node, advice: str) -> Iterator[None]:
     import ray
 
     # The instance listens on loopback. A token would only lock out a second driver, and none is to come.
@@ -88,7 +95,7 @@ def _private_instance(node: Node) -> Iterator[None]:
         try:
             # Workers inherit the variables. With a runtime environment Ray would not use for trials the processes that
             # it starts at once.
-            with environment(WORKER):
+            with environment(WORKER), _own_signals():
                 ray.init(
                     address="local",
                     num_cpus=int(node.cpus),
@@ -99,9 +106,62 @@ def _private_instance(node: Node) -> Iterator[None]:
                     _temp_dir=str(folder),
                     **_QUIET,
                 )
-            yield
+            with _ending_without(ray_private.processes_it_needs(), folder, advice):
+                try:
+                    yield
+                finally:
+                    ray.shutdown()
         finally:
-            ray.shutdown()
+            ray.shutdown()  # also what has begun to start
+
+
+_GRACE = 15.0
+"""Seconds that this process may take to notice that Ray has died. It would hang for 60 s, and then Ray would end it."""
+
+
+@contextmanager
+def _ending_without(processes: Sequence[Any], folder: Path, advice: str) -> Iterator[None]:
+    """End this process with one line if one of Ray's dies during the `with` block, and the block does not end then.
+
+    It ends where `Watch` notices. But a call of Ray that is under way would not return.
+    """
+    left = threading.Event()
+
+    def watch() -> None:
+        while not left.wait(1.0):
+            if (name := ray_private.dead(processes)) and not left.wait(_GRACE):
+                print(
+                    f"frostline: Ray's process {name} has died. Nothing is lost. Continue with: frostline {advice}", file=sys.stderr, flush=True
+                )
+                shutil.rmtree(folder, ignore_errors=True)
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM. `ray.init` sets one that ends the process without a word.
+
+    Raises:
+        KeyboardInterrupt: the signal came before the `with` block ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 _LONGEST = 107 - len("/frostline-12345678/session_2026-11-28_21-27-03_800047_1234567/sockets/plasma_store")

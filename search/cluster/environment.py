@@ -31,7 +31,9 @@ _DRIVER = {
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     # Tune would print the traceback of each lost process; we say it in one line.
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # tuner.py handles Ctrl-C, at a point where no record is half written.
+    # At SIGTERM, Ray would wait for trials to leave the node.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # stop.py handles Ctrl-C, at a point where no record is half written.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 

@@ -7,6 +7,8 @@ imported inside the functions, since decision modules are imported without it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,11 +78,43 @@ def groups_made_by_actors() -> list[MadeGroup]:
 # --- Ray's processes -----------------------------------------------------------------------------
 
 
-def raylets_of_this_process() -> list[Any]:
-    """The node processes of a private Ray instance as `psutil.Process`: they are children of its driver."""
+def processes_it_needs() -> list[Any]:
+    """The processes without which a private Ray instance is lost, as `psutil.Process`: children of its driver.
+
+    They are the node (`raylet`) and the server of the cluster's state. The node ends with its agents. The others (the
+    autoscaler's monitor, the log monitor, the dashboard) are not needed here.
+    """
     import psutil
 
-    return [child for child in psutil.Process().children() if child.name() == "raylet"]
+    return [child for child in psutil.Process().children() if child.name() in {"raylet", "gcs_server"}]
+
+
+def dead(processes: Sequence[Any]) -> str:
+    """The name of one of these processes that has died; empty if all live."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                continue
+        return str(process.name())  # psutil has kept it
+    return ""
+
+
+@contextmanager
+def without_its_errors() -> Iterator[None]:
+    """Keep Ray from printing during a `with` block the errors that its processes publish.
+
+    They are pages of its manual and of its logs on stdout, about things that we say in one line.
+    """
+    from ray._private import worker
+
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
 
 
 def node_ids_here() -> list[str]:

@@ -32,8 +32,7 @@ class Watch:
         """Ids of the nodes that the cloud has announced to take away."""
         self.offer = machines.connected() if changes else None
         """The machines at the last poll; None where they stay as planned."""
-        # The processes of a private instance are our children. Ray itself notices their death only after 15 s.
-        self._raylets = [] if changes else ray_private.raylets_of_this_process()
+        self._needed = [] if changes else ray_private.processes_it_needs()
 
     def poll(self) -> None:
         """Ask Ray again; at most every 2 s, in between it does nothing.
@@ -41,15 +40,15 @@ class Watch:
         Raises:
             ClusterLostError: no node is left, or Ray does not answer.
         """
-        import psutil
         import ray
 
         now = time.monotonic()
         if now - self._polled < self._EVERY:
             return
         self._polled = now
-        if any(not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE for raylet in self._raylets):
-            raise ClusterLostError("its node has died")
+        # First: Ray itself notices the death of its node after 15 s, and without its server it answers no question.
+        if dead := ray_private.dead(self._needed):
+            raise ClusterLostError(f"its process {dead} has died")
         try:
             alive = any(node["Alive"] for node in ray.nodes())
             if self.offer is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline import spaces
-from frostline.search.cluster import capacity, machines
+from frostline.search.cluster import capacity, limits, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
@@ -294,6 +294,8 @@ def _resources(request: _Request, sources: Sources) -> Resources:
     need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)
     _check_batch_norm(sources.infos, workers)
     places = capacity.places(request.offer, need, options.concurrent, budget.trials)
+    if request.place.address is None:
+        limits.check(places.now)
     at_once = places.grown if places.most is None else min(places.grown, places.most)
     return Resources(
         need=need,

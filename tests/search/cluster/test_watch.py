@@ -10,8 +10,9 @@ from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import Watch
 
 
-def test_a_dead_node_of_our_own_is_noticed_at_the_next_poll(tmp_path: Path) -> None:
-    node = tmp_path / "raylet"  # Ray's own name for it
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_dead_process_of_our_own_ray_is_noticed_at_the_next_poll(tmp_path: Path, name: str) -> None:
+    node = tmp_path / name
     shutil.copy(shutil.which("sleep") or "/bin/sleep", node)
     with subprocess.Popen([str(node), "600"]) as process:
         watch = Watch()
@@ -19,5 +20,5 @@ def test_a_dead_node_of_our_own_is_noticed_at_the_next_poll(tmp_path: Path) -> N
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
         watch._polled -= 60  # the last poll was a minute ago
-        with pytest.raises(ClusterLostError, match="its node has died"):
+        with pytest.raises(ClusterLostError, match=f"^its process {name} has died$"):
             watch.poll()
