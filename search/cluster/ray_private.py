@@ -6,6 +6,8 @@ imported inside the functions, since decision modules are imported without it.
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -105,16 +107,18 @@ def dead(processes: Sequence[Any]) -> str:
 def without_its_errors() -> Iterator[None]:
     """Keep Ray from printing during a `with` block the errors that its processes publish.
 
-    They are pages of its manual and of its logs on stdout, about things that we say in one line.
+    They are pages of its manual and of its logs on stdout, about things that we say in one line. Tune lists at its end
+    the trials that lost their process, as an error.
     """
     from ray._private import worker
 
-    printing = worker.print_to_stdstream
-    worker.print_to_stdstream = lambda *_, **__: None
+    printing, tune = worker.print_to_stdstream, logging.getLogger("ray.tune.tune")
+    worker.print_to_stdstream, disabled = (lambda *_, **__: None), tune.disabled
+    tune.disabled = True
     try:
         yield
     finally:
-        worker.print_to_stdstream = printing
+        worker.print_to_stdstream, tune.disabled = printing, disabled
 
 
 def node_ids_here() -> list[str]:
@@ -162,6 +166,17 @@ def says_node_died(text: str) -> bool:
 def says_actor_unavailable(text: str) -> bool:
     """Whether an error text is that of an actor that does not answer just now (`ActorUnavailableError`)."""
     return re.search(r"The actor \w+ is unavailable: ", text) is not None
+
+
+def memory_in(text: str) -> tuple[float, float] | None:
+    """Bytes in use and bytes of the machine, from an error text about a process that Ray's memory monitor has killed.
+
+    They are NaN where the text does not tell them. None for any other error text.
+    """
+    if "killed due to the node running low on memory" not in text:
+        return None
+    match = re.search(r"Memory usage (\d+)B exceeded threshold of \d+B \([\d.]+% of (\d+)B limit\)", text)
+    return (float(match[1]), float(match[2])) if match else (math.nan, math.nan)
 
 
 # --- Tune ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import enum
 import re
 
 from frostline.search.cluster import ray_private
+from frostline.search.cluster.capacity import GB
 from frostline.search.cluster.watch import TrialNode
 from frostline.trainables import _task
 
@@ -14,6 +15,7 @@ class Fault(enum.Enum):
     """Who caused the loss of a trial."""
 
     PROCESS = "its process alone, perhaps because of its recipe"
+    MEMORY = "the trials on the machine together need more memory than it has"
     MACHINE = "the machine lacks something that training needs"
     NODE_GONE = "the machine is gone"
 
@@ -36,6 +38,10 @@ def cause_of(text: str, announced: bool = False) -> tuple[str, Fault]:
         return "its node has gone", Fault.NODE_GONE
     if lines and (name := f"{_task.GroupLostError.__name__}: ") in lines[-1]:
         return lines[-1].split(name, 1)[1], Fault.PROCESS
+    if memory := ray_private.memory_in(text):
+        used, total = memory
+        amount = f" ({used / GB:.1f} of {total / GB:.1f} GB used)" if used == used else ""
+        return f"its machine ran out of memory{amount}: --concurrent or a smaller --model lowers the need", Fault.MEMORY
     died = ray_private.says_actor_died(text)
     if ray_private.says_node_died(text) or (announced and died):
         return "its node has gone", Fault.NODE_GONE

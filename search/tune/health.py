@@ -1,4 +1,4 @@
-"""Which machine loses every trial, and since when no trial runs: plain counts and clocks, no Ray."""
+"""Which machine loses every trial, where memory ran out, and since when no trial runs: counts and clocks, no Ray."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Health:
         self._lost: Counter[str] = Counter()
         self.aside: set[str] = set()
         """Ids of the machines that get no more trials."""
+        self._without_memory = 0
 
     def works(self, node: str) -> None:
         """A trial has reported from this machine."""
@@ -34,6 +35,14 @@ class Health:
             return False
         self.aside.add(node)
         return True
+
+    def out_of_memory(self) -> None:
+        """A trial was lost because memory ran out."""
+        self._without_memory += 1
+
+    def at_once(self, places: int) -> int:
+        """How many of `places` trials run at once: from the second loss for lack of memory on, one less for each."""
+        return max(1, places - max(0, self._without_memory - 1)) if places else 0
 
 
 PATIENCE = 20.0

@@ -80,7 +80,8 @@ class Switchboard:
     def places(self) -> int:
         """Limit of the trials that were asked for and have not ended: see `capacity.asked_for`."""
         resources, offer = self.ledger.plan.resources, self.watch.offer
-        return capacity.asked_for(*capacity.fit(offer, resources.need), resources.most) if offer else resources.slots
+        fit = capacity.asked_for(*capacity.fit(offer, resources.need), resources.most) if offer else resources.slots
+        return self.health.at_once(fit)
 
     @property
     def room(self) -> int:
@@ -290,12 +291,17 @@ class Recorder(Callback):
         node = board.nodes.pop(trial.trial_id, None) or node_in(text)
         reason, fault = cause_of(text, announced=node is not None and node.id in board.watch.announced)
         for job in reversed(jobs.values()):  # each goes to the front of the queue, so the first one goes last
-            if (line := board.ledger.lose(job, reason, counts=fault is Fault.PROCESS)) is None:
+            if (line := board.ledger.lose(job, reason, counts=fault in {Fault.PROCESS, Fault.MEMORY})) is None:
                 for follower in board.followers:
                     follower.lose(job, reason)
             else:
                 self._keep_error(job, text.strip() or reason)
                 self._tell_end(line)
+        if fault is Fault.MEMORY:
+            before = board.places
+            board.health.out_of_memory()
+            if (now := board.places) < before:
+                board.note(f"Memory has run out again: {now} instead of {before} trials at once from now on")
         if node is not None and fault is not Fault.NODE_GONE and board.health.lost(node.id, board.usable - 1):
             board.watch.set_aside(node.id, board.ledger.plan.resources.need)
             board.note(f"{node.name} gets no more trials: it lost {STRIKES} in a row ({reason})")

@@ -44,6 +44,19 @@ WHY = "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly ex
             "w1: no run directory /runs/a here",
             Fault.MACHINE,
         ),
+        (
+            # By a real monitor, without its manual.
+            "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: 2f) "
+            "was 4.54GB used / 23.54GB limit (0.192930)\nOOM kill reason: Memory usage 4761767936B exceeded threshold "
+            "of 1263825536B (5.0% of 25276510208B limit)\nObject store memory usage: [- objects spillable: 0\n",
+            "its machine ran out of memory (4.8 of 25.3 GB used): --concurrent or a smaller --model lowers the need",
+            Fault.MEMORY,
+        ),
+        (
+            "2 worker(s) were killed due to the node running low on memory. Something new",
+            "its machine ran out of memory: --concurrent or a smaller --model lowers the need",
+            Fault.MEMORY,
+        ),
         ("Traceback\ntrainables._task.NodeGoneError: a node of its workers\n", "its node has gone", Fault.NODE_GONE),
         (
             "Traceback\ntrainables._task.GroupLostError: one of its workers died\n",

@@ -28,6 +28,14 @@ def test_the_last_machine_is_never_set_aside() -> None:
     assert health.lost("only", others=1), "but when another has joined"
 
 
+def test_from_the_second_time_that_memory_runs_out_fewer_trials_run_at_once() -> None:
+    health, at_once = Health(), []
+    for _ in range(6):
+        at_once.append([health.at_once(places) for places in (0, 1, 2, 4)])
+        health.out_of_memory()
+    assert at_once == [[0, 1, 2, 4], [0, 1, 2, 4], [0, 1, 1, 3], [0, 1, 1, 2], [0, 1, 1, 1], [0, 1, 1, 1]]
+
+
 def test_that_no_trial_runs_is_said_once_with_the_time() -> None:
     now = [1_800_000_000.0]
     waiting = Waiting(lambda: now[0])

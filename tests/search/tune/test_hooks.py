@@ -518,3 +518,25 @@ def test_what_happens_to_the_storage_is_said_and_the_loss_of_its_lock_ends_the_s
     tune.ledger._log.news = lost
     with pytest.raises(TakenOverError):
         tune.step()
+
+
+NO_MEMORY = "1 worker(s) were killed due to the node running low on memory. OOM kill reason: Memory usage 24000000000B "
+NO_MEMORY += "exceeded threshold of 1B (95.0% of 25000000000B limit)\nA page of Ray's manual.\n"
+
+
+def test_memory_that_runs_out_is_said_in_one_line_and_the_second_time_fewer_trials_run(
+    plan: Plan, clock: Clock
+) -> None:
+    slots = 3
+    tune = Tune(altered(plan, most=slots), clock)
+    line = "its machine ran out of memory (24.0 of 25.0 GB used): --concurrent or a smaller --model lowers the need"
+    trials = [tune.start() for _ in range(slots)]
+    tune.die(trials[0], NO_MEMORY)
+    trials.append(tune.start())
+    tune.die(trials[1], NO_MEMORY)
+    assert tune.asker.suggest("one more") is None, "two run, and no more may"
+    assert [text for text in tune.said if "emory" in text] == [
+        f"trial 0: {line}; it goes on from its last checkpoint",
+        f"trial 1: {line}; it goes on from its last checkpoint",
+        "Memory has run out again: 2 instead of 3 trials at once from now on",
+    ]
