@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,26 +80,27 @@ def groups_made_by_actors() -> list[MadeGroup]:
 # --- Ray's processes -----------------------------------------------------------------------------
 
 
-def processes_it_needs() -> list[Any]:
-    """The processes without which a private Ray instance is lost, as `psutil.Process`: children of its driver.
+def processes_it_needs() -> dict[str, Any]:
+    """The processes without which a private Ray instance is lost, by name: children of its driver (`psutil.Process`).
 
     They are the node (`raylet`) and the server of the cluster's state. The node ends with its agents. The others (the
     autoscaler's monitor, the log monitor, the dashboard) are not needed here.
     """
     import psutil
 
-    return [child for child in psutil.Process().children() if child.name() in {"raylet", "gcs_server"}]
+    children = [(child, child.name()) for child in psutil.Process().children()]
+    return {name: child for child, name in children if name in {"raylet", "gcs_server"}}
 
 
-def dead(processes: Sequence[Any]) -> str:
+def dead(processes: Mapping[str, Any]) -> str:
     """The name of one of these processes that has died; empty if all live."""
     import psutil
 
-    for process in processes:
+    for name, process in processes.items():
         with suppress(psutil.NoSuchProcess):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 continue
-        return str(process.name())  # psutil has kept it
+        return name
     return ""
 
 
