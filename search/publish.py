@@ -22,7 +22,7 @@ from frostline.trainables._task import Setup
 from frostline.trainables.slot import winner
 
 
-def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]:
+def finish(plan: Plan, best: Trial, folder: str, setup: Setup, reads_test: bool = True) -> dict[str, Any]:
     """Write the winner's model to `best.part/` and read the test set with it.
 
     Without a GPU and a cluster it runs in this process, which has imported everything; a new one would need 15 s.
@@ -34,9 +34,10 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         best: the training whose weights are exported.
         folder: folder of its weights, below the run directory.
         setup: setup of the trials.
+        reads_test: False for the export alone, which is done in this process.
 
     Returns:
-        `metrics` on the test slice, and the `interval` of the metric that decides.
+        `metrics` on the test slice, and the `interval` of the metric that decides; empty if the test set is not read.
 
     Raises:
         ClusterLostError: Ray has gone.
@@ -58,7 +59,8 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup) -> dict[str, Any]
         try:
             if store:
                 _storage.patiently(partial(store.get, [name], plan.place.run), plan.place.url)
-            return winner.finish(dataclasses.replace(setup, url=""), recipe_of(plan, best), str(weights), str(aside))
+            setup = dataclasses.replace(setup, url="")
+            return winner.finish(setup, recipe_of(plan, best), str(weights), str(aside), reads_test)
         finally:
             if store:
                 run_folder.remove(weights)

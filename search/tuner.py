@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedE
 from frostline.search.tune.reaper import Reaper
 from frostline.search.tune.trial import run_trial
 from frostline.trainables import _atomic
+from frostline.trainables._errors import first_line
 from frostline.trainables._family import load
 from frostline.trainables._task import ModelSetup, Setup
 from frostline.trainables.data.corpus import Corpus
@@ -115,6 +116,8 @@ def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, t
             tracker.publish(won[0], plan.place.run / "best")
         summary = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
         _atomic.write(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
+        if interrupted:
+            _export_so_far(plan, summary, setup, ledger, console)
         _write_page(plan, console)
         return summary
 
@@ -175,6 +178,21 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     summary = _summary(plan, corpus, ledger, interrupted=False, failure="")
     card = model_card(summary, plan, load(plan.search.base.family))
     publish.publish(plan, best, card)
+
+
+def _export_so_far(plan: Plan, summary: Mapping[str, Any], setup: Setup, ledger: Ledger, console: Console) -> None:
+    """Export the best training of an interrupted search, if that needs no other machine. The test set is not read.
+
+    A model whose test score was read stays. An error does not lose the results.
+    """
+    won = ledger.conclusions.winner()
+    if won is None or ledger.conclusions.test_reads() or publish.is_of(plan, won[0]) or not publish.is_done_here(plan):
+        return
+    try:
+        publish.finish(plan, *won, setup, reads_test=False)
+        publish.publish(plan, won[0], model_card(summary, plan, load(plan.search.base.family)))
+    except Exception as error:
+        say(console, f"The best model so far could not be exported: {first_line(error)}; --resume tries again.")
 
 
 def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:

@@ -49,7 +49,7 @@ ARROWS = {
     "console": "ledger plan records words",
     "tracking": "_errors plan records spaces",
     "dashboard": "records spaces words",
-    "tuner": "_atomic _family _task cluster console data ledger plan publish records report stop tracking tune",
+    "tuner": "_atomic _errors _family _task cluster console data ledger plan publish records report stop tracking tune",
     "search": "api spaces",
     "api": "_atomic _imports cluster data mistakes plan records report spaces tuner",
     "cli": "_atomic api cluster dashboard mistakes output plan records report spaces stop",

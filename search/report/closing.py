@@ -39,8 +39,10 @@ def _lines(summary: Mapping[str, Any]) -> list[Any]:
     if report.is_file():
         lines.append(f"Report: {report}")
     if summary["interrupted"]:
-        unread = "" if summary["test_reads"] else " No model was exported, and no test set was read."
+        unread = "" if summary["test_reads"] else " No test set was read."
         lines.append(f"Interrupted: these are the results so far.{unread}")
+        if unread and best and (Path(summary.get("copy", run)) / "best").is_dir():
+            lines.append(f"Best model so far: {run}/best")
         lines.append(f"Go on: frostline --resume {run}")
     elif summary["failure"]:
         lines.append(f"Stopped: {summary['failure']}")

@@ -73,6 +73,10 @@ def test_every_process_of_ray_may_die_and_the_terminal_too(tmp_path: Path, tiny_
     assert "its process died; it goes on from its last checkpoint" in text
     assert "(raylet)" not in text, "nothing of Ray's own words"
     assert not any(folder.exists() for folder in folders), "nothing is left behind"
+    assert "The test set is read at the end." in text
+    assert f"Best model so far: {run}/best" in text
+    assert (run / "best" / "recipe.json").is_file()
+    assert not list(run.glob("*.part"))
     numbers = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
     reports = [(line["number"], line["samples"]) for line in numbers if line["outcome"] == "running"]
     assert len(reports) == len(set(reports)), "no report is there twice"

@@ -17,7 +17,7 @@ from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training.evaluation import predict
 
 
-def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str, Any]:
+def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: bool = True) -> dict[str, Any]:
     """Load the winner from its checkpoint, export it, and measure it on the test set.
 
     Args:
@@ -25,17 +25,23 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str) -> dict[str,
         recipe: of the winner.
         checkpoint: its weights, a path of the run directory.
         out: folder for the export, a path of the run directory.
+        reads_test: False for the export alone.
 
     Returns:
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
         of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
+        Empty if the test set is not read.
     """
     with Slot().trial(setup, recipe) as (family, model, device), home_of(setup) as home:
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
         checkpoints.load(model, home.get(Path(checkpoint)))
-        logits, labels = predict(model, family, family.open(entry_of(setup, recipe, family), "test"), device)
+        entry = entry_of(setup, recipe, family)
+        scores = predict(model, family, family.open(entry, "test"), device) if reads_test else None
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
         home.put(Path(out))
+    if scores is None:
+        return {}
+    logits, labels = scores
 
     def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
         return family.score(logits, labels)[setup.metric.name]
