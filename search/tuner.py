@@ -28,7 +28,7 @@ from frostline.search.report.card import model_card
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs
-from frostline.search.tune.hooks import Asker, Follower, Recorder, SearchFailedError, Stopper, Switchboard
+from frostline.search.tune.hooks import Asker, Follower, RayGone, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.search.tune.reaper import Reaper
 from frostline.search.tune.trial import run_trial
 from frostline.trainables import _atomic
@@ -201,6 +201,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM. Every trial has an end in the study and in `trials.jsonl`.
         SearchFailedError: all trials fail.
+        ClusterLostError: Ray has gone.
         OSError: the disk is full.
     """
     rungs = Rungs(plan.budget)
@@ -234,6 +235,8 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         )
         try:
             tuner.fit()
+        except RayGone as gone:
+            raise gone.__cause__ or gone from None
         except (KeyboardInterrupt, SearchFailedError):
             _tell_ends(followers, ledger.abandon())
             raise

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from frostline.search.cluster import ray_private
 from frostline.search.cluster.capacity import Node
@@ -120,7 +119,7 @@ _GRACE = 15.0
 
 
 @contextmanager
-def _ending_without(processes: Mapping[str, Any], folder: Path, advice: str) -> Iterator[None]:
+def _ending_without(processes: Mapping[str, int], folder: Path, advice: str) -> Iterator[None]:
     """End this process with one line if one of Ray's dies during the `with` block, and the block does not end then.
 
     It ends where `Watch` notices. But a call of Ray that is under way would not return.

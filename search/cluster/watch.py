@@ -23,6 +23,7 @@ class Watch:
     """Notices that Ray has gone (without a node Tune waits for ever), and follows what the nodes offer."""
 
     _EVERY = 2.0  # seconds between two polls
+    _ENDING = 1.0  # seconds from the end of a node's processes to its own
 
     def __init__(self, changes: bool = False) -> None:
         """`changes`: nodes may come and go, so that each poll reads what they offer."""
@@ -35,20 +36,20 @@ class Watch:
         self._needed = {} if changes else ray_private.processes_it_needs()
 
     def poll(self) -> None:
-        """Ask Ray again; at most every 2 s, in between it does nothing.
+        """Look for Ray's processes, and ask it again; this at most every 2 s.
 
         Raises:
             ClusterLostError: no node is left, or Ray does not answer.
         """
         import ray
 
+        # Ray itself notices the death of its node after 15 s. Without its server it answers no question, and ends this
+        # process after 60 s. So this comes before anything is asked.
+        self._check_processes()
         now = time.monotonic()
         if now - self._polled < self._EVERY:
             return
         self._polled = now
-        # First: Ray itself notices the death of its node after 15 s, and without its server it answers no question.
-        if dead := ray_private.dead(self._needed):
-            raise ClusterLostError(f"its process {dead} has died")
         try:
             alive = any(node["Alive"] for node in ray.nodes())
             if self.offer is not None:
@@ -58,6 +59,21 @@ class Watch:
             raise ClusterLostError(first_line(error)) from error
         if not alive:
             raise ClusterLostError("its last node has died")
+
+    def after_loss(self) -> None:
+        """Look a moment longer, since a trial has lost its process: a node that ends takes its processes along first.
+
+        Raises:
+            ClusterLostError: that was the reason, not the trial.
+        """
+        until = time.monotonic() + self._ENDING
+        while self._needed and time.monotonic() < until:
+            self._check_processes()
+            time.sleep(0.05)
+
+    def _check_processes(self) -> None:
+        if dead := ray_private.dead(self._needed):
+            raise ClusterLostError(f"its process {dead} has died")
 
     def node_of(self, actor: Any) -> TrialNode | None:
         """The node of an actor; None on one machine, where all are on the same."""

@@ -17,6 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from frostline.search.cluster import capacity, ray_private
+from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import TrialNode, Watch
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rules import FAST_FAILURES
@@ -32,6 +33,10 @@ from frostline.trainables._task import DiskFull, Failed, Measured, Message, Told
 
 class SearchFailedError(Exception):
     """The search has stopped by itself, because something is wrong with more than the recipes."""
+
+
+class RayGone(BaseException):
+    """Ray has gone. An `Exception` would make Tune clean up, with questions to Ray that nobody answers for 60 s."""
 
 
 class Follower(Protocol):
@@ -200,12 +205,17 @@ class Recorder(Callback):
         Raises:
             KeyboardInterrupt: a user asked for the end.
             SearchFailedError: all trials fail.
-            ClusterLostError: Ray has gone.
+            RayGone: with the `ClusterLostError` as its cause.
             TakenOverError: another process works in the run directory.
             Exception: the error that a hook raised.
         """
         board = self._board
-        board.watch.poll()
+        try:
+            board.watch.poll()
+            if isinstance(board.error, ClusterLostError):
+                raise board.error
+        except ClusterLostError as error:
+            raise RayGone from error
         for text in board.ledger.news():
             board.note(text)
         if board.reaper:
@@ -286,6 +296,7 @@ class Recorder(Callback):
     @_guarded()
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process died, or raised an error that is not the recipe's fault."""
+        self._board.watch.after_loss()
         board, jobs = self._board, self._board.jobs.pop(trial.trial_id)
         text = ray_private.error_of(trial)
         node = board.nodes.pop(trial.trial_id, None) or node_in(text)

@@ -19,6 +19,8 @@ def test_a_dead_process_of_our_own_ray_is_noticed_at_the_next_poll(tmp_path: Pat
         process.kill()
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
+        with pytest.raises(ClusterLostError, match=f"^its process {name} has died$"):
+            watch.after_loss()
         watch._polled -= 60  # the last poll was a minute ago
         with pytest.raises(ClusterLostError, match=f"^its process {name} has died$"):
             watch.poll()

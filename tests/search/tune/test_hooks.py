@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from frostline.search.cluster.capacity import GB, Need, Node, Offer
+from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import TrialNode
 from frostline.search.console.progress import Progress
 from frostline.search.plan.plan import Plan
@@ -29,7 +30,7 @@ from frostline.search.records.trials import Outcome
 from frostline.search.tune import hooks
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
-from frostline.search.tune.hooks import Asker, Recorder, SearchFailedError, Stopper, Switchboard
+from frostline.search.tune.hooks import Asker, RayGone, Recorder, SearchFailedError, Stopper, Switchboard
 from frostline.spaces import Recipe
 from frostline.trainables._task import DiskFull, Message, Task, Told
 from tests.search.altered import altered
@@ -56,6 +57,9 @@ class _Calm:
         self.aside.append(node)
 
     def poll(self) -> None:
+        pass
+
+    def after_loss(self) -> None:
         pass
 
 
@@ -540,3 +544,23 @@ def test_memory_that_runs_out_is_said_in_one_line_and_the_second_time_fewer_tria
         f"trial 1: {line}; it goes on from its last checkpoint",
         "Memory has run out again: 2 instead of 3 trials at once from now on",
     ]
+
+
+@pytest.mark.parametrize("noticed_by", ["poll", "after_loss"])
+def test_when_ray_dies_no_trial_is_to_blame_and_tune_does_not_clean_up(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, noticed_by: str
+) -> None:
+    """A node that ends takes its trials along. Tune cleans up after an `Exception`, and waits for Ray."""
+    trial = tune.start()
+
+    def notice(watch: _Calm) -> None:
+        raise ClusterLostError("its process raylet has died")
+
+    monkeypatch.setattr(_Calm, noticed_by, notice)
+    tune.die(trial, DIED)
+    with pytest.raises(RayGone) as gone:
+        tune.step()
+    assert isinstance(gone.value.__cause__, ClusterLostError)
+    assert not isinstance(gone.value, Exception)
+    if noticed_by == "after_loss":
+        assert not any("its process died" in text for text in tune.said)
