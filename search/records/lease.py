@@ -35,7 +35,7 @@ class Holder:
     pid: int
     host: str
     boot: str
-    """Id of the host's last start; a process number means something only until the next one."""
+    """Id of the host's last start and of the container's process numbers. Elsewhere `pid` means another process."""
     time: float
     """When the lock was first taken, seconds since 1970."""
 
@@ -47,12 +47,12 @@ class Holder:
 
 def this_process() -> Holder:
     """This process as the holder of a lock from now on."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
+    boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return Holder(
         id=uuid.uuid4().hex,
         pid=os.getpid(),
         host=socket.gethostname(),
-        boot=boot.read_text().strip() if boot.exists() else "",
+        boot=f"{boot.read_text().strip()} {numbers.readlink()}" if boot.exists() else "",
         time=time.time(),
     )
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,16 @@ def test_a_lock_that_was_removed_by_hand_is_made_again(store: Store) -> None:
     store.write(NAME, b"no json")
     with pytest.raises(TakenOverError, match="an unknown host"):
         held.renew()
+
+
+def test_a_container_of_the_same_machine_is_another_machine() -> None:
+    """Its process numbers are its own: a holder that is alive there would seem to be gone."""
+    code = "from frostline.search.records import lease; print(lease.this_process().boot)"
+    container = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    here, there = (
+        subprocess.run([*inside, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for inside in ([], container)
+    )
+    assert here.strip() == leases.this_process().boot
+    assert there.split()[0] == here.split()[0]
+    assert there != here
