@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,8 @@ def use(folder: Path) -> IO[bytes]:
     Any number of processes may use a folder at once.
     """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # it was removed when Python looked whether it is a folder
+            folder.mkdir(parents=True, exist_ok=True)
         if file := _locked(folder, fcntl.LOCK_SH):
             return file
 

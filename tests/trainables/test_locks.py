@@ -1,7 +1,5 @@
 """Folders in use: they stay while their owner lives, in whatever process id space it runs, and go when it is killed."""
 
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -10,38 +8,43 @@ from pathlib import Path
 
 from frostline.trainables import _locks
 
-_FORKS = multiprocessing.get_context("fork")
+_USES = """
+import os, sys, time
+from pathlib import Path
+from frostline.trainables import _locks
+folder, until = Path(sys.argv[1]), time.monotonic() + 2.0
+wrong = 0
+while time.monotonic() < until:
+    with _locks.use(folder) as mark:
+        held = os.fstat(mark.fileno())
+        for _ in range(5):
+            try:
+                wrong += not os.path.samestat(held, (folder / "in-use").stat())
+            except FileNotFoundError:
+                wrong += 1
+print(wrong)
+"""
 
-
-def _use_again_and_again(folder: Path, until: float) -> None:
-    wrong = 0
-    while time.monotonic() < until:
-        with _locks.use(folder) as mark:
-            held = os.fstat(mark.fileno())
-            for _ in range(5):
-                try:
-                    wrong += not os.path.samestat(held, (folder / "in-use").stat())
-                except FileNotFoundError:
-                    wrong += 1
-    os._exit(min(wrong, 255))
-
-
-def _remove_again_and_again(folder: Path, until: float) -> None:
-    while time.monotonic() < until:
-        _locks.remove(folder)
-    os._exit(0)
+_REMOVES = """
+import sys, time
+from pathlib import Path
+from frostline.trainables import _locks
+until, removed = time.monotonic() + 2.0, 0
+while time.monotonic() < until:
+    removed += _locks.remove(Path(sys.argv[1]))
+print(min(removed, 1))
+"""
 
 
 def test_a_folder_is_never_removed_under_its_users(tmp_path: Path) -> None:
     """A user might have locked the mark of a folder that is gone already."""
-    until = time.monotonic() + 2.0
-    tasks = [*[_use_again_and_again] * 6, *[_remove_again_and_again] * 2]
-    processes = [_FORKS.Process(target=task, args=(tmp_path / "entry", until)) for task in tasks]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "entry")], stdout=subprocess.PIPE, text=True)
+        for code in [*[_USES] * 5, *[_REMOVES] * 2]
+    ]
+    said = [process.communicate()[0].strip() for process in processes]
+    assert said[:5] == ["0"] * 5, "uses of a folder that was gone"
+    assert "1" in said[5:], "some removals"
     _locks.remove(tmp_path / "entry")
     assert list(tmp_path.iterdir()) == [], "nothing is left of what was removed"
 
