@@ -140,7 +140,7 @@ def _write_page(plan: Plan, console: Console) -> None:
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
     try:
-        with connection.connect(plan.place.address, advice=f"--resume {plan.place}"):
+        with connection.connect(plan.place.address, advice=f"Continue with: frostline --resume {plan.place}"):
             _search(plan, setup, ledger, console, tracker)
             if not publish.is_done_here(plan):
                 _publish(plan, corpus, setup, ledger, console)

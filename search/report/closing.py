@@ -39,10 +39,13 @@ def _lines(summary: Mapping[str, Any]) -> list[Any]:
     if report.is_file():
         lines.append(f"Report: {report}")
     if summary["interrupted"]:
-        unread = "" if summary["test_reads"] else " No test set was read."
-        lines.append(f"Interrupted: these are the results so far.{unread}")
-        if unread and best and (Path(summary.get("copy", run)) / "best").is_dir():
-            lines.append(f"Best model so far: {run}/best")
+        if summary["test_reads"]:
+            without = ""
+        elif best and (Path(summary.get("copy", run)) / "best").is_dir():
+            without = f" No test set was read.\nBest model so far: {run}/best"
+        else:
+            without = " No model was exported, and no test set was read."
+        lines.append(f"Interrupted: these are the results so far.{without}")
         lines.append(f"Go on: frostline --resume {run}")
     elif summary["failure"]:
         lines.append(f"Stopped: {summary['failure']}")
