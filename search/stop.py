@@ -85,10 +85,14 @@ def in_time(patience: float = PATIENCE) -> Iterator[Ending]:
 
 @contextmanager
 def _handling(handler: Callable[[int, object], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Handle signals during the `with` block, but for SIGHUP where the user has it ignored (`nohup`)."""
+    """Handle signals during the `with` block, but for SIGHUP where the user has it ignored (`nohup`).
+
+    Only the main thread may: in another one nothing changes.
+    """
     before = {
         number: signal.signal(number, handler)
         for number in numbers
+        if threading.current_thread() is threading.main_thread()
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
     }
     try:
@@ -123,11 +127,12 @@ def _end_late(signals: socket.socket, ending: Ending, patience: float) -> None:
 def _end(line: str) -> None:
     import psutil
 
+    with contextlib.suppress(OSError):
+        print(f"frostline: {line}", file=sys.stderr, flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads of Ray would complain
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             child.kill()
     for folder in _locks.used_here("frostline-"):
         shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        print(f"frostline: {line}", file=sys.stderr, flush=True)
     os._exit(130)

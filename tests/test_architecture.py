@@ -40,7 +40,7 @@ ARROWS = {
     "mistakes": "_atomic",
     "output": "",
     "records": "_atomic _storage spaces",
-    "cluster": "_errors _locks _storage",
+    "cluster": "_errors _locks _storage stop",
     "plan": "_family _task cluster data prefix records spaces words",
     "ledger": "_atomic _task plan records spaces",
     "tune": "_imports _task cluster ledger records slot spaces",

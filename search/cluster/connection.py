@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from frostline.search import stop
 from frostline.search.cluster import ray_private
 from frostline.search.cluster.capacity import Node
 from frostline.search.cluster.environment import WORKER, environment, prepare_environment
@@ -94,7 +94,7 @@ def _private_instance(node: Node, advice: str) -> Iterator[None]:
         try:
             # Workers inherit the variables. With a runtime environment Ray would not use for trials the processes that
             # it starts at once.
-            with environment(WORKER), _own_signals():
+            with environment(WORKER), stop.requests() as signals, ray_private.without_its_handler():
                 ray.init(
                     address="local",
                     num_cpus=int(node.cpus),
@@ -105,6 +105,8 @@ def _private_instance(node: Node, advice: str) -> Iterator[None]:
                     _temp_dir=str(folder),
                     **_QUIET,
                 )
+            if signals:
+                raise KeyboardInterrupt
             with _ending_without(ray_private.processes_it_needs(), folder, advice):
                 try:
                     yield
@@ -141,25 +143,6 @@ def _ending_without(processes: Mapping[str, int], folder: Path, advice: str) -> 
     finally:
         left.set()
         thread.join()
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM. `ray.init` sets one that ends the process without a word.
-
-    Raises:
-        KeyboardInterrupt: the signal came before the `with` block ended.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 _LONGEST = 107 - len("/frostline-12345678/session_2026-11-28_21-27-03_800047_1234567/sockets/plasma_store")

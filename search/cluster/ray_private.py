@@ -122,6 +122,19 @@ def without_its_errors() -> Iterator[None]:
         worker.print_to_stdstream, tune.disabled = printing, disabled
 
 
+@contextmanager
+def without_its_handler() -> Iterator[None]:
+    """Keep `ray.init` during a `with` block from handling SIGTERM: it would end this process without a word."""
+    from ray._private import utils
+
+    setting = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = setting
+
+
 def node_ids_here() -> list[str]:
     """Ids of all Ray nodes on this machine, from the flag `--node_id` of their processes."""
     import psutil

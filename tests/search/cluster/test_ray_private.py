@@ -101,6 +101,14 @@ def test_a_private_instance_needs_two_children_and_its_node_tells_its_id(ray_her
     assert ray.get_runtime_context().get_node_id() in ray_private.node_ids_here()
 
 
+def test_ray_sets_its_handler_of_signals_and_prints_its_errors_through_names_that_we_replace() -> None:
+    for code in (ray._private.worker.connect, ray._private.node.Node._register_shutdown_hooks):
+        assert "ray._private.utils.set_sigterm_handler(" in inspect.getsource(
+            code
+        ) or "signal" not in inspect.getsource(code)
+    assert "        print_to_stdstream(\n" in inspect.getsource(ray._private.worker.listen_error_messages)
+
+
 @pytest.mark.parametrize("flag", ["--gcs-address=", "--autoscaling-config="])
 def test_ray_starts_the_autoscaler_with_the_flags_that_we_read(flag: str) -> None:
     """`test_autoscaler.py` reads them from a process."""
