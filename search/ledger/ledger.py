@@ -14,10 +14,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from frostline.search.ledger import confirm
+from frostline.search.ledger import confirm, rules
 from frostline.search.ledger.conclusions import Conclusions
 from frostline.search.ledger.lines import end_line, report_line
-from frostline.search.ledger.rules import fitting_micro_batches, hopeless
 from frostline.search.ledger.study import Study
 from frostline.search.ledger.weights import Weights
 from frostline.search.plan import parameters
@@ -61,7 +60,7 @@ class Ledger:
             recipes=plan.search.recipes,
             distributions=plan.search.distributions,
             metric=plan.search.metric,
-            cost=self._cost,
+            cost=lambda params: rules.start_order(plan, params),
             known=[self._known(asked[number]) for number in sorted(asked)],
         )
         self._asked = len(asked)
@@ -150,21 +149,13 @@ class Ledger:
         """
         job = self.next()
         group = [job] if job else []
-        if job and (model := self._headed(job.params)):
-            while len(group) < _HEADS_AT_ONCE and (more := self.next(lambda params: self._headed(params) == model)):
+        if job and (model := rules.headed(self.plan, job.params)):
+            while len(group) < _HEADS_AT_ONCE:
+                more = self.next(lambda params: rules.headed(self.plan, params) == model)
+                if more is None:
+                    break
                 group.append(more)
         return group
-
-    def _headed(self, params: Mapping[str, Any]) -> str | None:
-        """The model of a training that runs no block, as the prefix cache has the inputs of its head; else None."""
-        recipe = self.plan.recipe(params, self.plan.search.seed)
-        return recipe.model if recipe.cached_layers == self.plan.search.models[recipe.model].blocks else None
-
-    def _cost(self, params: Mapping[str, Any]) -> tuple[float, str]:
-        """Sort key of the random points at the start: the share that trains, then the model, so that heads of one
-        model follow each other."""
-        recipe = self.plan.recipe(params, self.plan.search.seed)
-        return -recipe.frozen_layers / self.plan.search.models[recipe.model].blocks, recipe.model
 
     def next(self, only: Callable[[Mapping[str, Any]], bool] = lambda params: True) -> Job | None:
         """The next training; None if there is none now (see `finished`).
@@ -230,7 +221,7 @@ class Ledger:
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
             best=best.objective if best else None,
             micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
-            alone=self._headed(job.params) is not None,
+            alone=rules.headed(self.plan, job.params) is not None,
         )
 
     # --- what came of it ---------------------------------------------------------------------
@@ -268,7 +259,7 @@ class Ledger:
             self._learn(ended)
             self._study.tell(ended)
         self._ended.append(ended)
-        self.failure = self.failure or hopeless(self._ended)
+        self.failure = self.failure or rules.hopeless(self._ended)
         if not ended.open:
             self._weights.ended(job, ended)
         return line
@@ -332,7 +323,7 @@ class Ledger:
         self._ranking.put(trial)
         recipe = self.plan.recipe(trial.params, trial.seed)
         key = recipe.model, recipe.frozen_layers
-        self._micro_batches[key] = fitting_micro_batches([trial], self._micro_batches.get(key))
+        self._micro_batches[key] = rules.fitting_micro_batches([trial], self._micro_batches.get(key))
 
     def tidy(self) -> None:
         """Remove files that no later step needs.
