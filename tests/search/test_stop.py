@@ -22,7 +22,7 @@ def wait():
     print(child.pid, flush=True)
     {busy}
 
-with stop.in_time(patience=0.2) as ending, _locks.scratch(Path(sys.argv[1]), "frostline-"):
+with stop.in_time(patience={patience}) as ending, _locks.scratch(Path(sys.argv[1]), "frostline-"):
     ending.advice = "This is what to do."
     try:
         wait()
@@ -37,7 +37,7 @@ _COMPUTES = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # in a library
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("busy", [_SLEEPS, _COMPUTES])
 def test_a_signal_from_outside_ends_a_process_wherever_it_is(tmp_path: Path, number: int, busy: str) -> None:
-    command = [sys.executable, "-c", _BEGIN.format(busy=busy), str(tmp_path)]
+    command = [sys.executable, "-c", _BEGIN.format(busy=busy, patience=600 if busy == _SLEEPS else 0.2), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
