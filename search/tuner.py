@@ -139,8 +139,9 @@ def _write_page(plan: Plan, console: Console) -> None:
 
 
 def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
+    advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
     try:
-        with connection.connect(plan.place.address, advice=f"Continue with: frostline --resume {plan.place}"):
+        with connection.connect(plan.place.address, advice=advice):
             _search(plan, setup, ledger, console, tracker)
             if not publish.is_done_here(plan):
                 _publish(plan, corpus, setup, ledger, console)

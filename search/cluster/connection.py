@@ -131,7 +131,7 @@ def _ending_without(processes: Mapping[str, int], folder: Path, advice: str) -> 
     def watch() -> None:
         while not left.wait(1.0):
             if (name := ray_private.dead(processes)) and not left.wait(_GRACE):
-                line = f"Ray has stopped (its process {name} has died). Nothing is lost. {advice}"
+                line = f"Ray has stopped (its process {name} has died). {advice}"
                 print(f"frostline: {line}", file=sys.stderr, flush=True)
                 shutil.rmtree(folder, ignore_errors=True)
                 os._exit(1)

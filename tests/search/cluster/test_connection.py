@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,33 @@ def test_an_address_that_leads_nowhere_is_said_with_the_place_it_comes_from(
         machines.offer(address, Path("runs"))
     assert said.format(option=option, named=named) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+_WAITS_FOR_RAY = """
+import subprocess, sys, time
+from pathlib import Path
+from frostline.search.cluster import connection
+connection._GRACE = float(sys.argv[1])
+with connection.scratch() as folder, subprocess.Popen(["sleep", "600"]) as child:
+    with connection._ending_without({"gcs_server": child.pid}, folder, "This is what to do."):
+        child.kill()
+        if len(sys.argv) > 2:
+            time.sleep(600)  # a question to Ray that nobody answers
+"""
+
+
+def test_a_process_that_waits_for_a_dead_ray_ends_with_one_line(tmp_path: Path) -> None:
+    """Ray itself would end it after 60 s, with a line of its own."""
+    for grace, waits, expected in (
+        ("0.1", ["waits"], (1, "frostline: Ray has stopped (its process gcs_server has died). This is what to do.\n")),
+        ("600", [], (0, "")),
+    ):
+        run = subprocess.run(
+            [sys.executable, "-c", _WAITS_FOR_RAY, grace, *waits],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stderr) == expected
+        assert list(tmp_path.iterdir()) == []
