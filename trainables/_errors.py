@@ -11,5 +11,13 @@ def last_line(error: BaseException) -> str:
     return _lines(error)[-1]
 
 
+def reason(error: BaseException) -> str:
+    """One line of an error of another library. Its type comes first where the message alone says too little."""
+    lines, kind = _lines(error), type(error).__name__
+    line = " ".join(line.strip() for line in lines[:2]) if lines[0].endswith(":") else lines[0]
+    speaks = isinstance(error, (OSError, ValueError, RuntimeError)) and not isinstance(error, RecursionError)
+    return line if speaks or line == kind else f"{kind}: {line}"
+
+
 def _lines(error: BaseException) -> list[str]:
     return (str(error).strip() or type(error).__name__).splitlines()

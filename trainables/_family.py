@@ -128,6 +128,7 @@ class Family(ABC):
             ValueError: the family cannot train this model.
         """
         model = self.build(folder, 2)
+        self.try_out(folder, model)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
@@ -139,6 +140,13 @@ class Family(ABC):
             max_length=self.max_length(folder, model),
             batch_norm=any(map(is_batch_norm, model.modules())),
         )
+
+    def try_out(self, folder: Path, model: nn.Module) -> None:  # noqa: B027 - nothing to check by default
+        """Check a newly built model in ways that take too long for every trial: some build and do not run.
+
+        Raises:
+            ValueError: it is not usable.
+        """
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         """Longest input that the model in `folder` takes, in tokens; None if there is no limit."""

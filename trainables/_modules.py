@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.modules import module as registration
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -75,3 +76,35 @@ def outputs_until(modules: Mapping[_Key, nn.Module], run: Callable[[], object]) 
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+@contextmanager
+def size_limit(tensors: int, values: int) -> Iterator[None]:
+    """Stop building a model that has far more parameters than its weights, before it takes memory and time.
+
+    Args:
+        tensors: tensors in the files of its weights.
+        values: numbers in these tensors.
+
+    Raises:
+        ValueError: it has four times as many, which tied weights and a new head do not explain.
+    """
+    most_tensors, most_values = 4 * tensors + 1000, 4 * values + 2**27
+    count, total = 0, 0
+
+    def add(_module: nn.Module, _name: str, tensor: Tensor | None) -> None:
+        nonlocal count, total
+        if tensor is not None:
+            count, total = count + 1, total + tensor.numel()
+        if count > most_tensors or total > most_values:
+            raise ValueError(f"its configuration describes far more than the {values} numbers of its weights")
+
+    hooks = (
+        registration.register_module_parameter_registration_hook(add),
+        registration.register_module_buffer_registration_hook(add),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

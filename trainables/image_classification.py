@@ -16,9 +16,10 @@ from torch.nn import functional
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.spaces import Data, Recipe
-from frostline.trainables._errors import first_line
+from frostline.trainables import _sizes
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
+from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
 from frostline.trainables.data.corpus import Array, Corpus, Rows
 from frostline.trainables.vision import network, picture_rows, picture_store, zoo
@@ -64,17 +65,16 @@ class ImageClassification(Family):
     def read_rows(self, data: Data) -> dict[str, Rows]:
         return picture_rows.read_rows(data)
 
+    def try_out(self, folder: Path, model: nn.Module) -> None:
+        network.check_weights(folder)
+
     def inputs(self, folder: Path, data: Data) -> str:
         transform = network.transform_of(folder).at(data.image_size)
-        model = self.build(folder, 2).eval()
-        try:
-            with torch.inference_mode():
-                self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
-        except (RuntimeError, AssertionError, ValueError) as error:
-            own = network.transform_of(folder).crop
-            advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
-            reason = first_line(error)
-            raise ValueError(f"{folder} does not take pictures of {transform.crop} pixels{advice}: {reason}") from error
+        model, own = self.build(folder, 2).eval(), network.transform_of(folder).crop
+        advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
+        problem = f"does not take pictures of {transform.crop} pixels{advice}"
+        with model_files.loading(folder, problem), torch.inference_mode():
+            self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
         return f"{transform.crop} x {transform.crop} pixels"
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
@@ -193,6 +193,7 @@ def load(folder: str | Path) -> Classifier:
     Raises:
         ValueError: the folder holds no export.
     """
+    _sizes.check(Path(folder))
     return Classifier(Path(folder))
 
 

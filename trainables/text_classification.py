@@ -3,22 +3,21 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tokenizers
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from frostline.spaces import Data
-from frostline.trainables._errors import first_line
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
-from frostline.trainables._modules import outputs_until
+from frostline.trainables._modules import evaluation_mode, outputs_until, size_limit
+from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.text import attention, last_block
@@ -56,10 +55,18 @@ class TextClassification(Family):
 
     code = (TokenizedText, attention.attention, attention._heads, last_block._with_first_only)
 
+    def try_out(self, folder: Path, model: nn.Module) -> None:
+        tokenizer = _tokenizer(folder)
+        with model_files.loading(folder, "does not run"), evaluation_mode(model), torch.inference_mode():
+            tokens = tokenizer("A film that stays.", truncation=True, max_length=4)["input_ids"]
+            batch = torch.tensor([tokens])
+            self.logits(model, {"input_ids": batch, "attention_mask": torch.ones_like(batch)})
+
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
-        # RoBERTa counts positions from 2; only its tokenizer knows the real limit.
-        positions = getattr(model.config, "max_position_embeddings", 10**9)
-        return min(int(positions), int(_tokenizer(folder).model_max_length))
+        with model_files.loading(folder, "does not say how long its texts may be"):
+            # RoBERTa counts positions from 2; only its tokenizer knows the real limit.
+            positions = getattr(model.config, "max_position_embeddings", 10**9)
+            return min(int(positions), int(_tokenizer(folder).model_max_length))
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)
@@ -78,30 +85,18 @@ class TextClassification(Family):
         return TokenizedText(entry, split)
 
     def build(self, folder: Path, classes: int) -> nn.Module:
-        _quiet()
-        config = _config(folder, num_labels=classes)
-        try:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{folder} does not load as a text classifier: {first_line(error)}") from error
+        model, info = _load(folder, num_labels=classes)
         absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
         # A pooler that was never pretrained is part of the new head.
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
-        attention.speed_up(model)
-        [last] = self.blocks(model)[-1]
-        assert isinstance(last, nn.Module)
-        last_block.read_first_only(model, last)
-        return model
+        with model_files.loading(folder, "cannot be frozen layer by layer"):
+            attention.speed_up(model)
+            [last] = self.blocks(model)[-1]
+            assert isinstance(last, nn.Module)
+            last_block.read_first_only(model, last)
+        return cast(nn.Module, model)
 
     def reset_head(self, model: nn.Module) -> None:
         body = {id(module) for module in model.base_model.modules()}
@@ -113,7 +108,7 @@ class TextClassification(Family):
 
     def blocks(self, model: nn.Module) -> list[Block]:
         body, count = model.base_model, model.config.num_hidden_layers
-        for name, layers in body.named_modules():
+        for name, layers in body.named_modules() if count else ():
             if isinstance(layers, nn.ModuleList) and len(layers) == count:
                 holder = name.split(".")[0]
                 break
@@ -150,9 +145,9 @@ class TextClassification(Family):
         )
 
     def load_export(self, folder: Path) -> Callable[..., Any]:
-        _quiet()
+        model, _ = _load(folder)
         classify: Callable[..., Any] = transformers.pipeline(
-            "text-classification", model=str(folder), truncation=True, local_files_only=True
+            "text-classification", model=model, tokenizer=_tokenizer(folder), truncation=True, trust_remote_code=False
         )
         return classify
 
@@ -189,20 +184,49 @@ def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> 
     return _shared[model]
 
 
-def _config(folder: Path, **changes: Any) -> Any:
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} is not a model that transformers knows: {first_line(error)}") from error
+def _load(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
+    """A folder's model in float32 on the CPU, and transformers' report of its missing and mismatched weights.
+
+    transformers gets the tensors, not the folder: it would follow a `config.json` to files of other formats.
+
+    Args:
+        folder: the model folder.
+        changes: values of its configuration to replace.
+
+    Raises:
+        ValueError: it does not load.
+    """
+    _quiet()
+    weights = model_files.weights_in(folder)
+    model_files.check_depth(folder, weights)
+    with model_files.loading(folder, "is not a model that transformers knows"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+    with (
+        model_files.loading(folder, "does not load as a text classifier"),
+        size_limit(weights.tensors, weights.values),
+    ):
+        with torch.device("meta"):
+            kind = type(AutoModelForSequenceClassification.from_config(config, trust_remote_code=False))
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights.load(),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
+            trust_remote_code=False,
+        )
+    return model, info
 
 
 def _tokenizer(folder: Path) -> Any:
-    try:
+    with model_files.loading(folder, "has no tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} has no tokenizer: {first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{folder} has no fast tokenizer (tokenizer.json)")
+    names = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
+    if not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
+        raise ValueError(f"{folder} has no tokenizer: it needs one of {', '.join(names)}")
     return tokenizer
 
 

@@ -68,7 +68,10 @@ def prepare(settings: Settings) -> Prepared:
     tokens.mkdir(parents=True)
     for path in entry.glob("*.npy"):
         shutil.copy(path, tokens / path.name)
-    lengths = {split: np.diff(np.load(tokens / f"{split}-offsets.npy")).tolist() for split in ("train", "validation")}
+    lengths = {
+        split: np.diff(np.load(tokens / f"{split}-offsets.npy", allow_pickle=False)).tolist()
+        for split in ("train", "validation")
+    }
     return Prepared(
         tokens=tokens,
         cache=folder / "cache",

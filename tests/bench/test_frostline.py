@@ -55,6 +55,8 @@ def test_the_peers_read_the_token_ids_that_frostline_trains_on(
     entry = _family.load("text_classification").prepare(model_folder(job.source), plan.search.base.data, corpus)
     assert {path.name for path in entry.glob("*.npy")} == {path.name for path in prepared.tokens.iterdir()}
     for path in prepared.tokens.iterdir():
-        assert np.array_equal(np.load(path), np.load(entry / path.name)), path.name
+        assert np.array_equal(np.load(path, allow_pickle=False), np.load(entry / path.name, allow_pickle=False)), (
+            path.name
+        )
     assert (len(prepared.train), len(prepared.validation), prepared.blocks) == (64, 32, 3)
     assert max(prepared.train) <= 8

@@ -1,10 +1,25 @@
-"""The files of a pretrained model: a folder that `from_pretrained` loads, in a package, on disk or from the hub."""
+"""The files of a pretrained model: a folder that `from_pretrained` loads, in a package, on disk or from the hub.
+
+A folder of somebody else is only data. Weights are read from `*.safetensors` files that lie in it, and `digest` hashes
+these files. No pickle is opened, and no index leads to another place.
+"""
 
 import functools
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from frostline.trainables import _sizes
+from frostline.trainables._atomic import DISK_FULL
+from frostline.trainables._errors import reason
 from frostline.trainables.data.sources import PACKAGE, Packaged, from_hub, packaged
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """The files that `from_pretrained` may read."""
@@ -33,8 +48,8 @@ def model_folder(source: str) -> Path:
     folder = Path(source).resolve()
     if not (folder / "config.json").is_file():
         raise ValueError(f"{source} is not a model folder: it has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{source} is not a model folder: it has no *.safetensors weights")
+    _weight_files(folder)
+    _sizes.check(folder)
     return folder
 
 
@@ -42,8 +57,7 @@ def _download(name: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
     folder = snapshot_download(name, allow_patterns=list(_PATTERNS), local_files_only=offline)
-    if not any(Path(folder).glob("*.safetensors")):
-        raise ValueError("it has no *.safetensors weights")
+    _weight_files(Path(folder))
     return folder
 
 
@@ -63,3 +77,118 @@ def other_bytes(folder: Path) -> int:
 
 def _files_of(folder: Path) -> list[Path]:
     return sorted(path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file())
+
+
+@contextmanager
+def loading(folder: Path, problem: str) -> Iterator[None]:
+    """Turn each error of a library that loads a model folder into one line; a full disk stays an `OSError`.
+
+    Configurations, weights and tokenizers of other people reach every line of these libraries, which raise whatever
+    they meet there.
+
+    Args:
+        folder: names the model in the message.
+        problem: the predicate of the message, such as `has no tokenizer`.
+
+    Raises:
+        ValueError: anything went wrong.
+    """
+    try:
+        yield
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"  # of tokenizers; it is no `Exception`
+        if not (isinstance(error, Exception) or is_panic) or getattr(error, "errno", None) in DISK_FULL:
+            raise
+        raise ValueError(f"{folder} {problem}: {reason(error)}") from error
+
+
+# --- weights ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """The weights of a model folder, as the headers of their files tell."""
+
+    files: tuple[Path, ...]
+    """Safetensors files in the folder that hold them."""
+    tensors: int
+    values: int
+    """Numbers in all tensors."""
+
+    def load(self) -> "dict[str, Tensor]":
+        """All tensors by name, on the CPU."""
+        from safetensors.torch import load_file
+
+        return {name: tensor for file in self.files for name, tensor in load_file(file).items()}
+
+
+def weights_in(folder: Path) -> Weights:
+    """The weights of a model folder.
+
+    Raises:
+        ValueError: none, files to choose from without `model.safetensors`, a damaged one, or an index that leads to
+            a file of another format or outside of the folder.
+    """
+    from safetensors import safe_open
+
+    files = _weight_files(folder)
+    shapes = []
+    with loading(folder, "has weights that cannot be read"):
+        for path in files:
+            path.open("rb").close()  # the library calls a file without permission missing
+            with safe_open(path, "np") as file:
+                shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return Weights(files=files, tensors=len(shapes), values=sum(map(_product, shapes)))
+
+
+def _product(shape: list[int]) -> int:
+    return functools.reduce(int.__mul__, shape, 1)
+
+
+def _weight_files(folder: Path) -> tuple[Path, ...]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return (single,)
+    if index.is_file():
+        with loading(folder, f"has an unreadable {index.name}"):
+            names = sorted(set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
+        for name in names:
+            if Path(name).name != name or not name.endswith(".safetensors") or not (folder / name).is_file():
+                raise ValueError(f"{folder}: {index.name} names {name!r}, which is no *.safetensors file in the folder")
+        return tuple(folder / name for name in names)
+    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    if len(files) != 1:
+        problem = "no *.safetensors weights" if not files else f"{len(files)} *.safetensors files and no {single.name}"
+        raise ValueError(f"{folder} is not a model folder: it has {problem}")
+    return (files[0],)
+
+
+def check_depth(folder: Path, weights: Weights) -> None:
+    """Refuse a `config.json` that asks for far more layers than its weights can fill, before a library builds them.
+
+    Layers may share weights, as ALBERT's do.
+
+    Raises:
+        ValueError: it does, or it is no JSON object.
+    """
+    with loading(folder, "has no readable config.json"):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__}, not an object")
+    for name, number in _numbers(config):
+        if ("layer" in name or "depth" in name) and number > 10 * weights.tensors + 1000:
+            raise ValueError(
+                f"{folder}: config.json has {name} = {number}, and the weights hold only {weights.tensors} tensors"
+            )
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Whole numbers at any depth of a JSON value, each with the nearest key above it."""
+    if isinstance(value, int):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, name)

@@ -6,6 +6,7 @@ model's gives the name by which torchvision builds it.
 
 import json
 import math
+import warnings
 from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,11 @@ import timm.data
 import timm.models
 import torch
 import torchvision
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from frostline.trainables._errors import first_line
+from frostline.trainables._modules import size_limit
+from frostline.trainables.data import model_files
+from frostline.trainables.data.model_files import Weights
 from frostline.trainables.vision.blocks import head_of
 from frostline.trainables.vision.transform import Transform
 
@@ -31,10 +33,8 @@ def config_of(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: not an image classifier of timm or torchvision.
     """
-    try:
+    with model_files.loading(folder, "has no readable config.json"):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} has no readable config.json: {first_line(error)}") from error
     if not isinstance(config, dict) or "architecture" not in config:
         raise ValueError(f"{folder} is not an image classifier of timm or torchvision: config.json has no architecture")
     return cast(dict[str, Any], config)
@@ -47,20 +47,21 @@ def transform_of(folder: Path) -> Transform:
         ValueError: not an image classifier, or a crop mode that is not known here.
     """
     config = config_of(folder)
-    if config.get("library") == "torchvision":
-        return Transform.of(config["transform"])
-    data_config = timm.data.resolve_data_config({}, pretrained_cfg=config.get("pretrained_cfg", {}))
-    if data_config["crop_mode"] not in {"center", "squash"}:
-        raise ValueError(f"{folder}: crop mode {data_config['crop_mode']!r} is not known here, only center and squash")
-    crop = int(data_config["input_size"][1])
-    return Transform(
-        resize=math.floor(crop / data_config["crop_pct"]),
-        crop=crop,
-        mean=tuple(data_config["mean"]),
-        std=tuple(data_config["std"]),
-        interpolation=data_config["interpolation"],
-        squash=data_config["crop_mode"] == "squash",
-    )
+    with model_files.loading(folder, "has no readable transform in its config.json"):
+        if config.get("library") == "torchvision":
+            return Transform.of(config["transform"])
+        data_config = timm.data.resolve_data_config({}, pretrained_cfg=config.get("pretrained_cfg", {}))
+        if data_config["crop_mode"] not in {"center", "squash"}:
+            raise ValueError(f"crop mode {data_config['crop_mode']!r} is not known here, only center and squash")
+        crop = int(data_config["input_size"][1])
+        return Transform(
+            resize=math.floor(crop / data_config["crop_pct"]),
+            crop=crop,
+            mean=tuple(data_config["mean"]),
+            std=tuple(data_config["std"]),
+            interpolation=data_config["interpolation"],
+            squash=data_config["crop_mode"] == "squash",
+        )
 
 
 def build(folder: Path, classes: int) -> nn.Module:
@@ -70,23 +71,63 @@ def build(folder: Path, classes: int) -> nn.Module:
         ValueError: an architecture that is not known, weights that are not this model's, or a model that trains
             with auxiliary classifiers.
     """
-    config = config_of(folder)
-    try:
+    config, weights = config_of(folder), model_files.weights_in(folder)
+    model_files.check_depth(folder, weights)
+    with (
+        model_files.loading(folder, "does not load as an image classifier"),
+        size_limit(weights.tensors, weights.values),
+    ):
         if config.get("library") == "torchvision":
-            model = _build_torchvision(folder, config["architecture"], classes)
+            model = _build_torchvision(weights, config["architecture"], classes)
         else:
-            model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=classes)
-    except (RuntimeError, KeyError, ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"{folder} does not load as an image classifier: {first_line(error)}") from error
+            model = _build_timm(folder, weights, classes)
     return cast(nn.Module, model.float().to(memory_format=torch.channels_last))
 
 
-def _build_torchvision(folder: Path, name: str, classes: int) -> nn.Module:
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes)
+def _build_timm(folder: Path, weights: Weights, classes: int | None) -> nn.Module:
+    if len(weights.files) > 1:
+        raise ValueError(f"its weights are in {len(weights.files)} files, and timm reads one")
+    # timm would take another file of the folder first, a pickle too, and follow what config.json says of its weights.
+    own = {
+        "source": "",
+        "file": str(weights.files[0]),
+        "state_dict": None,
+        "url": "",
+        "hf_hub_id": None,
+        "custom_load": False,
+    }
+    model: nn.Module = timm.create_model(
+        f"local-dir:{folder}", pretrained=True, num_classes=classes, pretrained_cfg_overlay=own
+    )
+    return model
+
+
+def check_weights(folder: Path) -> None:
+    """Check that the files hold all weights of their own model, head included. With a new head timm does not check.
+
+    Raises:
+        ValueError: some are missing, or are not this model's.
+    """
+    if config_of(folder).get("library") != "torchvision":
+        weights = model_files.weights_in(folder)
+        with model_files.loading(folder, "does not load as an image classifier"):
+            _build_timm(folder, weights, None)
+
+
+def names() -> list[str]:
+    """Names of torchvision's image classifiers."""
+    return [str(name) for name in torchvision.models.list_models(module=torchvision.models)]
+
+
+def _build_torchvision(weights: Weights, name: str, classes: int) -> nn.Module:
+    if name not in names():  # other tasks' models download a part of their weights
+        raise ValueError(f"torchvision has no image classifier {name!r}")
+    with warnings.catch_warnings(action="ignore"):
+        model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes)
     if getattr(model, "aux_logits", False):
         raise ValueError("it trains with auxiliary classifiers, which are not supported")
     own, prefix = model.state_dict(), f"{head_of(model)[0]}."
-    state = OrderedDict(safetensors.torch.load_file(folder / "model.safetensors"))
+    state = OrderedDict(weights.load())
     state._metadata = own._metadata  # type: ignore[attr-defined]  # versions of the layers (MNASNet); no file holds them
     for key in [key for key in state if key.startswith(prefix) and state[key].shape != own[key].shape]:
         del state[key]  # a head for another number of classes stays as drawn

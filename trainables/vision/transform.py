@@ -4,6 +4,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_FILTERS = {"nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"}
+_LARGEST = 4096
+"""Pixels of a side. The largest pretrained classifiers take some 900."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transform:
@@ -21,6 +25,20 @@ class Transform:
     """A value of torchvision's `InterpolationMode`."""
     squash: bool = False
     """True if both sides are resized to `resize`, whatever their ratio was."""
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop"):
+            size = getattr(self, name)
+            if not (isinstance(size, int) and 1 <= size <= _LARGEST):
+                raise ValueError(f"{name} is 1 to {_LARGEST} pixels, got {size!r}")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != 3 or not all(isinstance(value, float | int) and math.isfinite(value) for value in values):
+                raise ValueError(f"{name} is three numbers, got {values!r}")
+        if not all(self.std):
+            raise ValueError(f"std must not be 0, got {self.std}")
+        if self.interpolation not in _FILTERS:
+            raise ValueError(f"interpolation is one of {', '.join(sorted(_FILTERS))}, got {self.interpolation!r}")
 
     def at(self, size: int | None) -> "Transform":
         """The same transform for a crop of `size` pixels; None leaves it."""

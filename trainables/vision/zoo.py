@@ -52,7 +52,7 @@ def model_folder(source: str) -> Path:
     if source.startswith(_TIMM):
         return model_files.model_folder(_hub_name(source.removeprefix(_TIMM)))
     if "/" not in source:
-        raise _unknown(source, [*(_TORCHVISION + n for n in _torchvision_names()), *map(_TIMM.__add__, _timm_names())])
+        raise _unknown(source, [*(_TORCHVISION + n for n in network.names()), *map(_TIMM.__add__, _timm_names())])
     return model_files.model_folder(source)
 
 
@@ -64,10 +64,6 @@ def _unknown(source: str, names: list[str]) -> ValueError:
     return ValueError(
         f"unknown model {source!r}: {hint}a model is torchvision/NAME, timm/NAME, another hub name, or a folder"
     )
-
-
-def _torchvision_names() -> list[str]:
-    return [str(name) for name in torchvision.models.list_models(module=torchvision.models)]
 
 
 def _timm_names() -> list[str]:
@@ -120,8 +116,8 @@ def _put_in_order(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 def _from_torchvision(name: str) -> Path:
     """The folder of a torchvision model's default weights. torchvision fetches them once and checks their hash."""
-    if name not in _torchvision_names():
-        raise _unknown(_TORCHVISION + name, list(map(_TORCHVISION.__add__, _torchvision_names())))
+    if name not in network.names():
+        raise _unknown(_TORCHVISION + name, list(map(_TORCHVISION.__add__, network.names())))
     weights = torchvision.models.get_model_weights(name).DEFAULT
     key = {"model": _TORCHVISION + name, "weights": weights.url, "code": _TORCHVISION_VERSION}
 

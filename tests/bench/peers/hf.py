@@ -41,8 +41,10 @@ OnScore = Callable[[float, float], None]
 
 def load_split(job: Job, split: str, pad_to: int | None) -> datasets.Dataset:
     """Token ids as a tokenizer would give them: `pad_to` tokens each, or as they are where it is None."""
-    tokens, offsets, labels = (np.load(Path(job.data) / f"{split}-{n}.npy") for n in ("tokens", "offsets", "labels"))
-    pad = int(np.load(Path(job.data) / "pad.npy")[0])
+    tokens, offsets, labels = (
+        np.load(Path(job.data) / f"{split}-{n}.npy", allow_pickle=False) for n in ("tokens", "offsets", "labels")
+    )
+    pad = int(np.load(Path(job.data) / "pad.npy", allow_pickle=False)[0])
     rows, masks = [], []
     for start, stop in itertools.pairwise(offsets):
         row = tokens[start:stop].tolist()
@@ -88,7 +90,7 @@ def build(
     """
     tuned = tuned and torch.cuda.is_available()
     transformers.set_seed(job.seed)  # the new head
-    model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=2, trust_remote_code=False)
     freeze(model, recipe["frozen_layers"])
     pad_to = None if group_by_length else job.length
     arguments = TrainingArguments(
@@ -109,7 +111,7 @@ def build(
         train_sampling_strategy="group_by_length" if group_by_length else "random",
         seed=job.seed,
     )
-    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=False)
     return Trainer(
         model=model,
         args=arguments,

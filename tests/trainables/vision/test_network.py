@@ -42,6 +42,9 @@ def test_a_folder_that_is_no_image_classifier_is_one_line(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="has no architecture"):
         network.build(tmp_path, 2)
     (tmp_path / "config.json").write_text('{"library": "torchvision", "architecture": "resnet18"}')
+    with pytest.raises(ValueError, match=r"no \*\.safetensors weights"):
+        network.build(tmp_path, 2)
+    safetensors.torch.save_file({}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="does not load as an image classifier"):
         network.build(tmp_path, 2)
 
@@ -56,6 +59,7 @@ def test_weights_that_lack_something_are_named(tmp_path: Path) -> None:
 
 def test_a_model_with_auxiliary_classifiers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"library": "torchvision", "architecture": "googlenet"}')
+    safetensors.torch.save_file({}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="auxiliary classifiers"):
         network.build(tmp_path, 2)
 
