@@ -120,6 +120,9 @@ def adjusted(profile: Profile, options: Options) -> Profile:
     Raises:
         ValueError: trials or epochs below 1, or a text that is no duration.
     """
+    for option, name in (("--dataset", options.dataset), ("--model", options.model)):
+        if name is not None and not name.strip():
+            raise ValueError(f"{option} is empty; it names a folder, a file or something of the hub")
     changes: dict[str, Any] = {}
     if options.dataset is not None:
         changes["source"] = place_of(options.dataset)

@@ -8,6 +8,7 @@ from typing import Any
 
 from frostline.spaces import Data
 from frostline.trainables._errors import first_line
+from frostline.trainables.data import folders, limits
 from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.sources import PACKAGE, Packaged, from_hub, packaged
 
@@ -20,6 +21,9 @@ _PACKAGED = {
     ),
 }
 
+_FORMATS = ("csv", "json", "parquet", "arrow", "text", "imagefolder", "cache")
+"""Builders of the `datasets` library that open no pickle; the last one reads what another has read before."""
+
 
 def read_rows(data: Data) -> dict[str, Rows]:
     """All labelled rows of `data.source` by split: `train`, and `validation` and `test` if it has them.
@@ -31,30 +35,30 @@ def read_rows(data: Data) -> dict[str, Rows]:
     """
     if data.source.startswith(PACKAGE):
         path = packaged(data.source, _PACKAGED).locate()
-        tables = {"train": _read_packaged(path)}
+        tables = {"train": _read_packaged(path, data)}
     elif Path(data.source).is_file():
-        tables = {"train": _read_file(Path(data.source))}
+        tables = {"train": _read_file(Path(data.source), data)}
     else:
         tables = read_datasets(data.source)
     return {split: _rows(table, data, split) for split, table in tables.items()}
 
 
-def _read_packaged(path: Path) -> Any:
+def _read_packaged(path: Path, data: Data) -> Any:
     import pyarrow.compute
 
-    table = _read_file(path)
+    table = _read_file(path, data)
     # The package's CSV mixes two sources; the IMDB reviews are the 25,000 of the official train half.
     return table.filter(pyarrow.compute.equal(table["source"], "imdb"))
 
 
-def _read_file(path: Path) -> Any:
-    """A CSV, Parquet or JSONL file as a `pyarrow.Table`."""
+def _read_file(path: Path, data: Data) -> Any:
+    """A CSV, Parquet or JSONL file as a `pyarrow.Table`. Of a Parquet file only the columns of inputs and labels."""
     import pyarrow
-    from pyarrow import csv, json, parquet
+    from pyarrow import csv, json
 
     readers: dict[str, Callable[[Path], Any]] = {
         ".csv": lambda p: csv.read_csv(p, parse_options=csv.ParseOptions(newlines_in_values=True)),
-        ".parquet": parquet.read_table,
+        ".parquet": lambda p: limits.read_parquet(p, (data.text, data.label)),
         ".jsonl": json.read_json,
     }
     if path.suffix.lower() not in readers:
@@ -62,9 +66,21 @@ def _read_file(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise ValueError(f"data set {path} is empty")
     try:
+        _check(path)
         return readers[path.suffix.lower()](path)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"data set {path} cannot be read: {first_line(error)}") from error
+
+
+def _check(file: Path) -> None:
+    """Refuse a file that is too much for its reader.
+
+    Raises:
+        ValueError, pyarrow.ArrowException: it is, or is damaged.
+    """
+    limits.check_holes(file)
+    if file.suffix.lower() in {".json", ".jsonl", ".ndjson"}:
+        limits.check_nesting(file)
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -83,9 +99,13 @@ def read_datasets(source: str) -> dict[str, Any]:
     import datasets
 
     if Path(source).is_dir():
+        saved = is_saved_dataset(Path(source))
         try:
-            saved = is_saved_dataset(Path(source))
-            loaded = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
+            for file in filter(Path.is_file, folders.files_below(Path(source))):
+                _check(file)
+                if file.suffix.lower() == ".parquet":
+                    limits.check_parquet(file)
+            loaded = datasets.load_from_disk(source) if saved else _load_dataset(source)
         except Exception as error:  # the library raises whatever its readers raise
             raise ValueError(f"data set {source} cannot be read: {first_line(error)}") from error
     else:
@@ -102,7 +122,22 @@ def _load_hub_dataset(name: str, offline: bool) -> Any:
 
     if offline:
         datasets.config.HF_HUB_OFFLINE = True
-    return datasets.load_dataset(name)
+    return _load_dataset(name)
+
+
+def _load_dataset(source: str) -> Any:
+    """What `datasets.load_dataset` returns, in a format without pickles. A tar may hold some, which it would open.
+
+    Raises:
+        ValueError: another format.
+    """
+    import datasets
+
+    builder = datasets.load_dataset_builder(source)
+    if builder.name not in _FORMATS:
+        raise ValueError(f"its format is {builder.name}; it can be {', '.join(_FORMATS[:-1])}")
+    builder.download_and_prepare()
+    return builder.as_dataset()
 
 
 def _rows(table: Any, data: Data, split: str) -> Rows:

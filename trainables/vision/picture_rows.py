@@ -3,6 +3,7 @@
 Every picture is decoded once to see that it can be; the result is cached with the data.
 """
 
+import errno
 import functools
 import hashlib
 import io
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torchvision.datasets import folder as image_folder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from frostline.spaces import Data
-from frostline.trainables.data import tables
+from frostline.trainables.data import folders, tables
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import Array, Rows
 from frostline.trainables.data.sources import PACKAGE
@@ -37,6 +38,9 @@ _SPLITS = {
     for suffix in ("", "_set")
 }
 """Name of a folder at the top of a tree, in small letters -> split."""
+
+_LARGEST = 256 * 2**20
+"""Bytes of the largest file that is read as a picture."""
 
 _BAD_SHARE = 0.01
 """Largest share of unreadable pictures that is skipped; more are an error."""
@@ -96,8 +100,8 @@ def _picture(name: str, read: Callable[[], bytes]) -> Picture:
 def _read_tree(root: Path) -> dict[str, Rows]:
     """`root/<class>/...`, or `root/train/<class>/...` with `val` and `test` beside it."""
     splits: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
-        if path.is_dir() and (split := _SPLITS.get(path.name.lower())):
+    for path in folders.folders_in(root):
+        if split := _SPLITS.get(path.name.lower()):
             if split in splits:
                 raise ValueError(f"data set {root} has two folders for {split}: {splits[split].name} and {path.name}")
             splits[split] = path
@@ -107,19 +111,32 @@ def _read_tree(root: Path) -> dict[str, Rows]:
 
 
 def _read_classes(folder: Path, root: Path) -> Rows:
-    try:
-        classes, index = image_folder.find_classes(str(folder))
-        files = image_folder.make_dataset(str(folder), index, extensions=image_folder.IMG_EXTENSIONS)
-    except FileNotFoundError as error:
-        problem = str(error).split(". Supported")[0].rstrip(".")
-        raise ValueError(f"data set {root}: {problem[:1].lower()}{problem[1:]}") from error
+    files = {
+        path.name: [file for file in folders.files_below(path) if file.name.lower().endswith(IMG_EXTENSIONS)]
+        for path in folders.folders_in(folder)
+    }
+    if not files:
+        raise ValueError(f"data set {root}: couldn't find any class folder in {folder}")
+    if empty := [name for name, own in files.items() if not own]:
+        raise ValueError(f"data set {root}: found no valid file for the classes {', '.join(empty)}")
 
-    def read(path: str) -> Picture:
-        return _picture(os.path.relpath(path, root), Path(path).read_bytes)
+    def read(path: Path) -> Picture:
+        return _picture(os.path.relpath(path, root), functools.partial(_bytes_in, path))
 
     with ThreadPoolExecutor(workers()) as pool:
-        pictures = list(pool.map(read, [path for path, _ in files]))
-    return Rows(inputs=pictures, labels=[classes[label] for _, label in files])
+        pictures = list(pool.map(read, [path for own in files.values() for path in own]))
+    return Rows(inputs=pictures, labels=[name for name, own in files.items() for _ in own])
+
+
+def _bytes_in(path: Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        OSError: it cannot be read, or is too large for a picture.
+    """
+    if path.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return path.read_bytes()
 
 
 # --- a data set of the `datasets` library -----------------------------------------------------------
@@ -152,7 +169,7 @@ def _rows_of(table: Any, data: Data, split: str) -> Rows:
 
 def _bytes_of(table: Any, column: str, number: int) -> bytes:
     cell = table[number][column] or {}
-    return cell.get("bytes") or (Path(cell["path"]).read_bytes() if cell.get("path") else b"")
+    return cell.get("bytes") or (_bytes_in(Path(cell["path"])) if cell.get("path") else b"")
 
 
 # --- the check --------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,32 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, name: str, conte
     with pytest.raises(ValueError, match=message) as caught:
         read_rows(Data(source=str(tmp_path / name)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_a_pickle_in_a_tar_is_never_opened(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's reader of tars would give it to `torch.load`."""
+    import torch
+
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
+    pickled = io.BytesIO()
+    torch.save({"a": torch.zeros(2)}, pickled)
+    (tmp_path / place).mkdir(exist_ok=True)
+    with tarfile.open(tmp_path / place / "shard-0.tar", "w") as tar:
+        for number in range(40):
+            for suffix, content in (("txt", b"a text"), ("cls", b"1"), ("pth", pickled.getvalue())):
+                member = tarfile.TarInfo(f"{number:03}.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(ValueError, match=r"its format is webdataset; it can be csv, json, parquet, arrow, text, im"):
+        read_rows(Data(source=str(tmp_path), text="txt", label="cls"))
+
+
+def test_leftovers_in_a_folder_do_not_matter(tmp_path: Path) -> None:
+    tiny.write_csv(tmp_path / "train.csv", tiny.rows(30))
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    tiny.write_csv(tmp_path / ".ipynb_checkpoints" / "train-checkpoint.csv", tiny.rows(5, seed=1))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "top").symlink_to(tmp_path)
+    (tmp_path / "gone.csv").symlink_to("missing.csv")
+    assert len(read_rows(Data(source=str(tmp_path)))["train"].labels) == 30

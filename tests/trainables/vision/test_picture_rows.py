@@ -1,5 +1,6 @@
 """Labelled pictures from trees, data sets and packages: which are read and which are refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_a_hub_data_set_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch
         asked.append(name)
         raise ConnectionError
 
-    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load)
     monkeypatch.setattr(sources, "_hub_reachable", lambda: False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(sources.NotCachedError, match="data set 'microsoft/cats_vs_dogs' is not cached here"):
@@ -147,3 +148,35 @@ def test_the_same_picture_twice_is_one_example(tmp_path: Path) -> None:
     (tree / "dog" / "copy.png").write_bytes((tree / "dog" / "000.png").read_bytes())
     data = Data(source=str(tree))
     assert cut_corpus(data, read_rows(data), 8).duplicates == 1
+
+
+def test_leftovers_are_no_classes(tmp_path: Path) -> None:
+    """Those of notebooks, of a Mac, and links in a circle."""
+    tree = tiny.make_pictures(tmp_path / "tree", {"cat": 3, "dog": 2})
+    for place in (tree, tree / "cat"):
+        tiny.make_pictures(place / ".ipynb_checkpoints", {"fox": 2})
+        (place / "__MACOSX").mkdir()
+        (place / ".DS_Store").write_text("x")
+    (tree / "cat" / "top").symlink_to(tree / "cat")
+    rows = read_rows(Data(source=str(tree)))["train"]
+    assert rows.labels == ["cat"] * 3 + ["dog"] * 2
+    assert rows.skipped == ()
+
+
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_a_picture_that_is_a_pipe_or_a_device_is_refused_at_once(target: str, tmp_path: Path) -> None:
+    tree = tiny.make_pictures(tmp_path / "tree", {"cat": 3, "dog": 2})
+    os.mkfifo(tree / "cat" / "pipe")
+    if target != "pipe":
+        (tree / "cat" / "pipe").unlink()
+        (tree / "cat" / "pipe").symlink_to(target)
+    with pytest.raises(ValueError, match=r"cat/pipe is a pipe, a socket or a device"):
+        read_rows(Data(source=str(tree)))
+
+
+def test_a_picture_of_a_terabyte_is_left_out(tmp_path: Path) -> None:
+    tree = tiny.make_pictures(tmp_path / "tree", {"cat": 100, "dog": 100})
+    (tree / "cat" / "large.png").touch()
+    os.truncate(tree / "cat" / "large.png", 10**12)
+    rows = read_rows(Data(source=str(tree)))["train"]
+    assert (len(rows.inputs), rows.skipped) == (200, ("cat/large.png",))
