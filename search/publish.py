@@ -17,8 +17,9 @@ from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
 from frostline.spaces import Recipe
-from frostline.trainables import _atomic, _storage, _task
+from frostline.trainables import _atomic, _sizes, _storage, _task
 from frostline.trainables._task import Setup
+from frostline.trainables.data.model_files import weights_in
 from frostline.trainables.slot import winner
 
 
@@ -94,15 +95,19 @@ def publish(plan: Plan, best: Trial, card: str) -> Path:
     aside, final = plan.place.run / "best.part", plan.place.run / "best"
     (aside / "recipe.json").write_text(recipe_of(plan, best).to_json() + "\n", encoding="utf-8")
     (aside / "README.md").write_text(card, encoding="utf-8")
+    _sizes.write(aside, but={"README.md"})  # people edit the card
     shutil.rmtree(final, ignore_errors=True)
     _atomic.place(aside, final)
     return final
 
 
 def is_of(plan: Plan, best: Trial) -> bool:
-    """True if `best/` is the export of this training."""
+    """True if `best/` is the whole export of this training. An earlier version recorded no hashes of its files."""
+    folder = plan.place.run / "best"
     try:
-        recipe = Recipe.from_json((plan.place.run / "best" / "recipe.json").read_text(encoding="utf-8"))
+        recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
+        _sizes.check(folder)
+        weights_in(folder)
     except (OSError, ValueError):
         return False
     return recipe_of(plan, best).trains_as(recipe.training())

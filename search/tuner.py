@@ -34,7 +34,7 @@ from frostline.search.tune.trial import run_trial
 from frostline.trainables import _atomic
 from frostline.trainables._errors import first_line
 from frostline.trainables._family import load
-from frostline.trainables._task import ModelSetup, Setup
+from frostline.trainables._task import ModelSetup, Setup, WeightsLostError
 from frostline.trainables.data.corpus import Corpus
 
 _RESTARTS = 3
@@ -147,6 +147,9 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
                 _publish(plan, corpus, setup, ledger, console)
         if publish.is_done_here(plan):  # Ray has ended, and cannot end this
             _publish(plan, corpus, setup, ledger, console)
+    except WeightsLostError as error:
+        cause = getattr(error, "cause", error)  # a node's error comes inside one of Ray's
+        raise SearchFailedError(f"{first_line(cause)}; --retrain {plan.place} trains the winner again") from error
     except ValueError as error:  # every mistake of a user was reported by the planning
         raise RuntimeError(f"a bug, not your mistake: {error}") from error
 

@@ -13,6 +13,7 @@ from frostline.search.cluster import capacity, connection
 from frostline.search.cluster.environment import prepare_environment
 from frostline.trainables._imports import quick_imports
 from tests import tiny
+from tests.recorder import sitecustomize
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # the person who runs the tests may have a key
@@ -95,7 +96,11 @@ def vanishing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """One private Ray of two CPUs for all tests that need one."""
+def ray_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One private Ray of two CPUs for all tests that need one. It and this process record their fsyncs and renames."""
+    folders = (str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", ""))
+    os.environ[sitecustomize.VARIABLE] = str(tmp_path_factory.mktemp("record") / "calls.jsonl")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    sitecustomize.install()
     with connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
         yield

@@ -19,22 +19,23 @@ ARROWS = {
     "spaces": "",
     # trainables
     "_atomic": "",
+    "_sizes": "",
     "_errors": "",
     "_imports": "",
-    "_locks": "",
+    "_locks": "_atomic",
     "_freezing": "",
     "_modules": "",
     "_task": "spaces",
     "_storage": "_atomic _errors _locks _task",
     "text": "_modules",
-    "data": "_atomic _errors _storage spaces",
+    "data": "_atomic _errors _sizes _storage spaces",
     "_family": "_freezing _imports _modules data spaces",
     "training": "_atomic _errors _family _freezing _modules _task data spaces",
-    "vision": "_atomic _errors _freezing _modules _storage data spaces",
+    "vision": "_atomic _freezing _modules _storage data spaces",
     "prefix": "_atomic _family _freezing _locks _modules _storage _task data training",
     "slot": "_atomic _errors _family _freezing _storage _task data prefix spaces training",
-    "families": "_errors _family _freezing _modules data spaces text vision",
-    "trainables": "_family spaces",
+    "families": "_family _freezing _modules _sizes data spaces text vision",
+    "trainables": "_family _sizes spaces",
     # search
     "words": "",
     "mistakes": "_atomic",
@@ -43,8 +44,8 @@ ARROWS = {
     "cluster": "_errors _locks _storage stop",
     "plan": "_family _task cluster data prefix records spaces words",
     "ledger": "_atomic _task plan records spaces",
-    "tune": "_imports _task cluster ledger records slot spaces",
-    "publish": "_atomic _storage _task cluster plan records slot spaces",
+    "tune": "_atomic _imports _task cluster ledger records slot spaces",
+    "publish": "_atomic _sizes _storage _task cluster data plan records slot spaces",
     "report": "_atomic _family ledger plan records spaces words",
     "console": "ledger plan records words",
     "tracking": "_errors plan records spaces",
@@ -235,3 +236,52 @@ def test_files_from_elsewhere_are_data() -> None:
             if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
                 assert isinstance(node.value, ast.Constant), f"{path}:{node.value.lineno}"
                 assert node.value.value is False, f"{path}:{node.value.lineno}"
+
+
+MUST_SAY = {
+    "from_pretrained": ("trust_remote_code", False),
+    "from_config": ("trust_remote_code", False),
+    "pipeline": ("trust_remote_code", False),
+    "get_state_dict": ("weights_only", True),
+    "timm.models.load_state_dict": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "np.save": ("allow_pickle", False),
+}
+"""Call -> the argument without which a library may run code of a file, or asks the user whether to."""
+
+NEVER_CALLED = {"torch.load", "torch.hub.load", "pd.read_pickle", "datasets.load_dataset", "joblib.load", "input"}
+"""`datasets.load_dataset` opens pickles inside a tar before anybody can look at its format."""
+
+
+def calls_in(path: Path) -> list[tuple[str, ast.Call]]:
+    """The calls in a file, each with its dotted name."""
+    nodes = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    return [(ast.unparse(node.func), node) for node in nodes]
+
+
+def test_no_call_may_run_the_code_of_a_file() -> None:
+    for path in (*FILES.values(), *sorted((ROOT / "tests" / "bench").rglob("*.py"))):
+        for name, node in calls_in(path):
+            assert name not in NEVER_CALLED, f"{path}:{node.lineno}"
+            for call, (argument, value) in MUST_SAY.items():
+                if name == call or ("." not in call and name.rpartition(".")[2] == call):
+                    given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                    assert given.get(argument) == str(value), f"{path}:{node.lineno}: {name} without {argument}={value}"
+
+
+def test_the_calls_that_are_looked_for_exist() -> None:
+    """Else the test above would look for nothing."""
+    names = {name for path in FILES.values() for name, _ in calls_in(path)}
+    assert {call for call in MUST_SAY if not any(name == call or name.endswith(f".{call}") for name in names)} == set()
+
+
+def test_files_get_their_names_in_one_module() -> None:
+    """It syncs before and after. `text.replace(a, b)` and `dataclasses.replace(it, a=b)` are no renames."""
+    for module, path in FILES.items():
+        if module in {"trainables._atomic", "trainables._locks"}:  # the second renames folders that it removes
+            continue
+        for name, node in calls_in(path):
+            assert name not in {"os.rename", "os.replace", "os.link", "shutil.move"}, f"{path}:{node.lineno}"
+            call = name.rpartition(".")[2]
+            is_rename = call in {"rename", "hardlink_to"} or (call == "replace" and len(node.args) == 1)
+            assert not is_rename or node.keywords, f"{path}:{node.lineno}"

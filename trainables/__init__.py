@@ -16,11 +16,12 @@ def load(folder: str | Path) -> Callable[..., Any]:
         ValueError: the folder holds no export.
     """
     from frostline.spaces import Recipe
-    from frostline.trainables import _family
+    from frostline.trainables import _family, _sizes
 
     folder = Path(folder).expanduser()
     try:
         recipe = Recipe.from_json((folder / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not the best/ of a run directory: {error}") from error
+    _sizes.check(folder)
     return _family.load(recipe.family).load_export(folder)

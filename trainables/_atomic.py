@@ -1,20 +1,25 @@
 """Files and folders that are whole or absent, even after a power cut: write aside, fsync, rename, fsync the parent.
 
 The first fsync comes before the rename, else the new name could stand for an empty file after a power cut. The second
-one, of the parent folder, makes the rename itself last.
+one, of the parent folder, makes the rename itself last. The umask decides who may read a file, whatever wrote it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Error numbers of a disk that takes no more data. No recipe causes them, and another trial would meet them too."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""Error numbers of a file system without hard links."""
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -25,6 +30,41 @@ def write(path: Path, data: bytes | str) -> None:
     """
     with writing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def create(path: Path, data: bytes | str) -> None:
+    """Write a whole file that must be new. Of several processes that create it, one succeeds. Text is UTF-8.
+
+    Raises:
+        FileExistsError: the file exists.
+        OSError: the disk is full, or the folder is missing or not writable.
+    """
+    aside = aside_of(path)
+    try:
+        aside.write_bytes(data.encode() if isinstance(data, str) else data)
+        sync(aside)
+        try:
+            path.hardlink_to(aside)  # a rename would replace another process's file
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            path.touch(exist_ok=False)
+            aside.replace(path)
+        sync(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if there are none; their names are on disk.
+
+    Raises:
+        OSError: the disk is full or the place is not writable.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 @contextmanager
@@ -62,17 +102,36 @@ def place(aside: Path, path: Path) -> None:
     Raises:
         OSError: the name is taken by a folder that is not empty, or the disk failed. `aside` stays.
     """
+    mode = _usual_mode(path.parent)
     for folder, _, names in os.walk(aside, topdown=False):  # of a file, nothing
         for name in names:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
+            _finish(Path(folder, name), mode)
+        sync(Path(folder))
     if not aside.is_dir():
-        _sync(aside)
+        _finish(aside, mode)
     aside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def _usual_mode(folder: Path) -> int:
+    """The permissions that a new file gets in a folder. Libraries that write with a temporary file of their own give
+    its owner alone permission to read it."""
+    probe = folder / f".mode.{os.getpid()}.{threading.get_ident()}"
+    try:
+        with probe.open("wb") as file:
+            return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _finish(file: Path, mode: int) -> None:
+    if not file.is_symlink() and stat.S_IMODE(file.stat().st_mode) != mode:
+        with suppress(PermissionError):  # another user wrote it, on another machine
+            file.chmod(mode)
+    sync(file)
+
+
+def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's list of names, are on disk."""
     if path.is_symlink():  # its target belongs to others; the link is part of its folder
         return

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from frostline.trainables import _atomic
+
 _MARK = "in-use"
 """File of a folder whose lock says that the folder is in use."""
 
@@ -26,7 +28,7 @@ def use(folder: Path) -> IO[bytes]:
     """
     while True:
         with suppress(FileExistsError):  # it was removed when Python looked whether it is a folder
-            folder.mkdir(parents=True, exist_ok=True)
+            _atomic.make_folder(folder)
         if file := _locked(folder, fcntl.LOCK_SH):
             return file
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from frostline.trainables import _locks
+from frostline.trainables import _atomic, _locks
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._errors import first_line
 from frostline.trainables._task import NodeError
@@ -143,11 +143,11 @@ class Store:
         for name in names:
             local = folder / name
             local.parent.mkdir(parents=True, exist_ok=True)
-            aside = local.with_name(f".{local.name}.{os.getpid()}")
+            aside = _atomic.aside_of(local)
             try:
                 with _said(missing=True):
                     self._fs.get_file(self._path(name), str(aside))
-                    aside.replace(local)
+                    _atomic.place(aside, local)
             finally:
                 aside.unlink(missing_ok=True)
 

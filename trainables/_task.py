@@ -26,6 +26,10 @@ class PeerLostError(Exception):
     """Another process that trains the same trial has gone, or does not answer."""
 
 
+class WeightsLostError(Exception):
+    """The weights of a training that has ended are missing or damaged."""
+
+
 class GroupLostError(Exception):
     """The workers of a trial have died, and their machines are not the reason."""
 

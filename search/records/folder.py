@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.spaces import Recipe
+from frostline.trainables import _atomic
 
 _LONGEST = 200
 """Bytes of a name. File systems take 255; a copy that is set aside has a longer name than the run directory."""
@@ -77,14 +78,13 @@ def claim(run: Path, plan: str) -> None:
     """
     another, path = "choose another --name", run / "plan.json"
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        _atomic.make_folder(run)
         if path.exists():
             old = path.read_text(encoding="utf-8", errors="replace")
             raise ValueError(already_claimed(str(run), old, plan, finished=(run / "summary.json").is_file()))
         if any(run.iterdir()):
             raise ValueError(f"{run} is not empty and holds no search: {another}")
-        with path.open("x", encoding="utf-8") as file:
-            file.write(plan)
+        _atomic.create(path, plan)
     except FileExistsError:
         raise ValueError(f"{run} was taken by another search just now: {another}") from None
     except OSError as error:

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from frostline.trainables import _atomic
+
 
 class Journal:
     """Appends objects to a file of JSON lines; each is on disk before `append` returns, whole or not at all."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
+        _atomic.sync(path.parent)  # the file may be new
         whole = path.read_bytes().rfind(b"\n") + 1
         self._file.truncate(whole)  # a line that a crash cut short would swallow the next one
 

@@ -15,6 +15,7 @@ from frostline.search.records.lease import Lease
 from frostline.search.records.log import check_free
 from frostline.search.records.mirror import RECORDS, whole_lines
 from frostline.search.records.storage import answer_of, check_url, one_line, open_store
+from frostline.trainables import _atomic
 from frostline.trainables._storage import Entry, Store, cache_root
 
 
@@ -117,5 +118,5 @@ def set_aside(run: Path) -> Path | None:
     if not run.exists():
         return None
     aside = run.with_name(f"{run.name}-until-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    run.rename(aside)
+    _atomic.place(run, aside)
     return aside

@@ -27,7 +27,7 @@ from frostline.search.tune.asha import Rungs
 from frostline.search.tune.faults import Fault, cause_of, node_in
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, STRIKES, Health, Waiting
 from frostline.search.tune.reaper import Reaper
-from frostline.trainables import _task
+from frostline.trainables import _atomic, _task
 from frostline.trainables._task import DiskFull, Failed, Measured, Message, Told
 
 
@@ -322,8 +322,8 @@ class Recorder(Callback):
 
     def _keep_error(self, job: Job, text: str) -> None:
         path = _task.best_path(self._board.ledger.plan.place.run, job.folder).with_name("error.txt")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text.strip()}\n", encoding="utf-8")
+        _atomic.make_folder(path.parent)
+        _atomic.write(path, f"{text.strip()}\n")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its callbacks, and the records are on disk already."""

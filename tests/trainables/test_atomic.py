@@ -146,3 +146,51 @@ def test_only_a_file_system_that_cannot_sync_folders_is_forgiven(
     else:
         _atomic.write(tmp_path / "plan.json", "text")
         assert (tmp_path / "plan.json").read_text() == "text"
+
+
+def test_a_new_file_is_synced_before_it_has_its_name(calls: list[str], tmp_path: Path) -> None:
+    _atomic.create(tmp_path / "plan.json", "whole")
+    assert (tmp_path / "plan.json").read_text() == "whole"
+    assert calls == ["fsync .plan.json.PID", "fsync ."]  # its name is a link to the synced file
+    assert names(tmp_path) == ["plan.json"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_replaces_no_other(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    _atomic.create(tmp_path / "plan.json", "first")
+    with pytest.raises(FileExistsError):
+        _atomic.create(tmp_path / "plan.json", "second")
+    assert (tmp_path / "plan.json").read_text() == "first"
+    assert names(tmp_path) == ["plan.json"]
+
+
+def test_each_new_folder_is_synced_into_the_one_above(calls: list[str], tmp_path: Path) -> None:
+    _atomic.make_folder(tmp_path / "runs" / "first" / "trials")
+    _atomic.make_folder(tmp_path / "runs" / "first" / "trials")
+    assert calls == ["fsync .", "fsync runs", "fsync runs/first"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_umask_decides_who_may_read(umask: int, mode: int, tmp_path: Path) -> None:
+    """Also where a library wrote the file with a temporary file of its own, which only its owner may read."""
+    before = os.umask(umask)
+    try:
+        aside = tmp_path / "best.part"
+        aside.mkdir()
+        for name in ("model.safetensors", "config.json"):
+            (aside / name).touch()
+            (aside / name).chmod(0o600)
+        _atomic.place(aside, tmp_path / "best")
+        (tmp_path / "weights.part").touch(0o600)
+        _atomic.place(tmp_path / "weights.part", tmp_path / "weights")
+        _atomic.create(tmp_path / "plan.json", "{}")
+    finally:
+        os.umask(before)
+    files = ("best/model.safetensors", "best/config.json", "weights", "plan.json")
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in files} == dict.fromkeys(files, mode)
+    assert names(tmp_path) == ["best", "plan.json", "weights"]

@@ -4,19 +4,16 @@ import hashlib
 import inspect
 import json
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from frostline.trainables import _atomic
+from frostline.trainables import _atomic, _sizes
 from frostline.trainables._storage import cache_root
 from frostline.trainables.data.corpus import Array
-
-_SIZES = "sizes.tsv"
-"""File of an entry that lists its other files: name and bytes, one a line. No loader of models reads `*.tsv`."""
 
 
 def code_version(*functions: Callable[..., Any] | type) -> str:
@@ -31,7 +28,7 @@ def entry_of(key: Mapping[str, Any]) -> Path:
 
 
 def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) -> Path:
-    """The folder with the files of `key`. `make` fills it if there is none yet, or if one of its files is cut short.
+    """The folder with the files of `key`. `make` fills it if there is none yet, or if one of its files is damaged.
 
     An entry is built aside and renamed when it is whole. So two searches may build the same entry at once (the first
     rename wins and the other build is deleted), and a killed build leaves no entry.
@@ -44,45 +41,33 @@ def cached(key: Mapping[str, Any], make: Callable[[Path], Mapping[str, Array]]) 
         ValueError: the cache folder cannot be written.
     """
     entry = entry_of(key)
-    if _is_whole(entry):
+    if is_whole(entry):
         return entry
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
+        _atomic.make_folder(entry.parent)
+        aside = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}")
+        aside.mkdir()  # not by `tempfile`, whose folders are closed to other users of a shared cache
     except OSError as error:
         raise ValueError(f"cannot write the data cache {entry.parent}: {error.strerror}") from error
     try:
         for name, array in make(aside).items():
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
         (aside / "key.json").write_text(json.dumps(key, sort_keys=True))
-        _write_sizes(aside)
-        if entry.is_dir() and not _is_whole(entry):
+        _sizes.write(aside)
+        if entry.is_dir() and not is_whole(entry):
             shutil.rmtree(entry)
         _atomic.place(aside, entry)
     except OSError as error:
-        if not _is_whole(entry):  # otherwise another search has just finished the same entry
+        if not is_whole(entry):  # otherwise another search has just finished the same entry
             raise ValueError(f"cannot write the data cache {entry}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return entry
 
 
-def _write_sizes(folder: Path) -> None:
-    lines = [f"{path.name}\t{path.stat().st_size}\n" for path in sorted(folder.iterdir()) if path.is_file()]
-    (folder / _SIZES).write_text("".join(lines), encoding="utf-8")
-
-
-def _is_whole(entry: Path) -> bool:
-    """True if every file of the entry has the size it was written with.
-
-    Entries written without an fsync can hold empty files after a power cut.
-    """
-    try:
-        lines = (entry / _SIZES).read_text(encoding="utf-8").splitlines()
-        sizes = [line.split("\t") for line in lines]
-        return bool(sizes) and all((entry / name).stat().st_size == int(size) for name, size in sizes)
-    except (OSError, ValueError):
-        return False
+def is_whole(entry: Path, thorough: bool = True) -> bool:
+    """True if an entry has all its files as they were written; with `thorough` all bytes of them are read."""
+    return not _sizes.damage(entry, thorough)
 
 
 def open_array(entry: Path, name: str) -> Array:

@@ -16,6 +16,7 @@ from frostline.spaces import Data, Recipe
 from frostline.trainables import _storage
 from frostline.trainables._family import Family
 from frostline.trainables._task import NodeError, Setup
+from frostline.trainables.data.cache import is_whole
 from frostline.trainables.data.corpus import cut_corpus
 from frostline.trainables.data.model_files import digest
 
@@ -70,7 +71,7 @@ def _see(url: str) -> None:
 
 @functools.lru_cache(maxsize=8)
 def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) -> Path:
-    if drivers.is_dir():
+    if is_whole(drivers, thorough=False):  # the driver has just read all of it
         return drivers
     here = _storage.cache_root() / "data" / drivers.name
     try:
@@ -82,7 +83,7 @@ def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) 
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other slots of this machine wait, and find it made
         if digest(family.model_folder(model)) != weights:  # a hub's newest may be newer than the driver's
             raise ValueError(f"{model} is another version here than at the driver")
-        if not here.is_dir():
+        if not is_whole(here):
             corpus = cut_corpus(data, family.read_rows(data), largest_batch=1)
             made = family.prepare(family.model_folder(model), data, corpus)
             if made != here:

@@ -9,7 +9,8 @@ import torch
 
 from frostline.spaces import Recipe
 from frostline.trainables import _freezing
-from frostline.trainables._task import Setup
+from frostline.trainables._errors import first_line
+from frostline.trainables._task import Setup, WeightsLostError
 from frostline.trainables.slot.attempt import home_of
 from frostline.trainables.slot.node import entry_of
 from frostline.trainables.slot.process import Slot
@@ -31,10 +32,16 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
         of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
         Empty if the test set is not read.
+
+    Raises:
+        WeightsLostError: the checkpoint is missing or damaged.
     """
     with Slot().trial(setup, recipe) as (family, model, device), home_of(setup) as home:
         _freezing.freeze(model, family.blocks(model), recipe.frozen_layers)
-        checkpoints.load(model, home.get(Path(checkpoint)))
+        try:
+            checkpoints.load(model, home.get(Path(checkpoint)))
+        except ValueError as error:
+            raise WeightsLostError(f"the winner's weights are lost: {first_line(error)}") from error
         entry = entry_of(setup, recipe, family)
         scores = predict(model, family, family.open(entry, "test"), device) if reads_test else None
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))

@@ -97,7 +97,7 @@ def read(path: Path) -> Snapshot | None:
 
 
 def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _atomic.make_folder(path.parent)
     aside = _atomic.aside_of(path)
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata)

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from frostline.trainables._storage import cache_root
-from frostline.trainables.data.cache import open_array
+from frostline.trainables.data.cache import is_whole, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.vision.picture_rows import workers
 from frostline.trainables.vision.pictures import Picture, decode, resized, rgb
@@ -45,7 +45,7 @@ def storage(corpus: Corpus, transform: Transform, entry: Path | None = None) -> 
     root = next(path for path in (cache_root(), *cache_root().parents) if path.exists())
     pictures = [picture for split in corpus.inputs.values() for picture in split]
     fits, needed = pixels_fit(pictures, transform, shutil.disk_usage(root).free, psutil.virtual_memory().total)
-    if entry is not None and entry.is_dir():
+    if entry is not None and is_whole(entry):
         fits = bool(open_array(entry, "train-shapes").any())
     size = f"{needed / 1e6:.0f} MB as pixels"
     if fits:

@@ -78,15 +78,21 @@ def _build_numbers(key: str, calls: list[int]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.npy", "raw.bin", "key.json", "sizes.tsv"])
-@pytest.mark.parametrize("damage", ["empty", "cut short", "gone"])
+@pytest.mark.parametrize("damage", ["empty", "cut short", "gone", "NULs", "one bit"])
 def test_a_damaged_entry_is_made_again(name: str, damage: str) -> None:
-    """A power cut can leave the files of an entry that older versions wrote empty."""
+    """A power cut can leave the files of an entry that older versions wrote empty, or full of NULs."""
     key, calls = f"{damage} {name}", list[int]()
     entry = _build_numbers(key, calls)
     content = (entry / name).read_bytes()
     (entry / name).unlink()
+    damaged = {
+        "empty": b"",
+        "cut short": content[: -len(content) // 2],
+        "NULs": bytes(len(content)),
+        "one bit": content[:-2] + bytes([content[-2] ^ 1]) + content[-1:],
+    }
     if damage != "gone":
-        (entry / name).write_bytes(content[: -len(content) // 2] if damage == "cut short" else b"")
+        (entry / name).write_bytes(damaged[damage])
     assert _build_numbers(key, calls) == entry
     assert len(calls) == 2
     assert open_array(entry, "a").tolist() == list(range(1000))
@@ -94,3 +100,14 @@ def test_a_damaged_entry_is_made_again(name: str, damage: str) -> None:
     assert not list(entry.parent.glob(".*")), "nothing is left aside"
     assert _build_numbers(key, calls) == entry
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o002, 0o775), (0o077, 0o700)])
+def test_the_umask_decides_who_shares_an_entry(umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        entry = _build_numbers(f"umask {umask}", [])
+    finally:
+        os.umask(before)
+    assert entry.stat().st_mode & 0o777 == mode
+    assert {path.stat().st_mode & 0o777 for path in entry.iterdir()} == {mode & 0o666}
