@@ -62,7 +62,8 @@ def make_folder(path: Path) -> None:
         OSError: the disk is full or the place is not writable.
     """
     if not path.is_dir():
-        make_folder(path.parent)
+        if not path.parent.exists():
+            make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync(path.parent)
 

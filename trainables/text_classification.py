@@ -197,14 +197,12 @@ def _load(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
         ValueError: it does not load.
     """
     _quiet()
-    weights = model_files.weights_in(folder)
-    model_files.check_depth(folder, weights)
+    problem = "does not load as a text classifier"
+    weights = model_files.weights_in(folder, problem)
     with model_files.loading(folder, "is not a model that transformers knows"):
+        model_files.check_depth(folder, weights)
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
-    with (
-        model_files.loading(folder, "does not load as a text classifier"),
-        size_limit(weights.tensors, weights.values),
-    ):
+    with model_files.loading(folder, problem), size_limit(weights.tensors, weights.values):
         with torch.device("meta"):
             kind = type(AutoModelForSequenceClassification.from_config(config, trust_remote_code=False))
         model, info = kind.from_pretrained(

@@ -82,7 +82,7 @@ def claim(run: Path, plan: str) -> None:
         if path.exists():
             old = path.read_text(encoding="utf-8", errors="replace")
             raise ValueError(already_claimed(str(run), old, plan, finished=(run / "summary.json").is_file()))
-        if any(run.iterdir()):
+        if any(not name.startswith(f".{path.name}.") for name in os.listdir(run)):  # noqa: PTH208 - a claim's aside
             raise ValueError(f"{run} is not empty and holds no search: {another}")
         _atomic.create(path, plan)
     except FileExistsError:

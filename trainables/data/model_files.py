@@ -122,8 +122,12 @@ class Weights:
         return {name: tensor for file in self.files for name, tensor in load_file(file).items()}
 
 
-def weights_in(folder: Path) -> Weights:
+def weights_in(folder: Path, problem: str = "has weights that cannot be read") -> Weights:
     """The weights of a model folder.
+
+    Args:
+        folder: the model folder.
+        problem: the predicate of the message about a damaged file.
 
     Raises:
         ValueError: none, files to choose from without `model.safetensors`, a damaged one, or an index that leads to
@@ -133,7 +137,7 @@ def weights_in(folder: Path) -> Weights:
 
     files = _weight_files(folder)
     shapes = []
-    with loading(folder, "has weights that cannot be read"):
+    with loading(folder, problem):
         for path in files:
             path.open("rb").close()  # the library calls a file without permission missing
             with safe_open(path, "np") as file:
@@ -169,17 +173,15 @@ def check_depth(folder: Path, weights: Weights) -> None:
     Layers may share weights, as ALBERT's do.
 
     Raises:
-        ValueError: it does, or it is no JSON object.
+        ValueError: it does, or it is no JSON object; the message does not name the folder.
+        OSError: it cannot be read.
     """
-    with loading(folder, "has no readable config.json"):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError(f"it holds a {type(config).__name__}, not an object")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"config.json holds a {type(config).__name__}, not an object")
     for name, number in _numbers(config):
         if ("layer" in name or "depth" in name) and number > 10 * weights.tensors + 1000:
-            raise ValueError(
-                f"{folder}: config.json has {name} = {number}, and the weights hold only {weights.tensors} tensors"
-            )
+            raise ValueError(f"config.json has {name} = {number}, and the weights hold only {weights.tensors} tensors")
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:

@@ -71,12 +71,10 @@ def build(folder: Path, classes: int) -> nn.Module:
         ValueError: an architecture that is not known, weights that are not this model's, or a model that trains
             with auxiliary classifiers.
     """
-    config, weights = config_of(folder), model_files.weights_in(folder)
-    model_files.check_depth(folder, weights)
-    with (
-        model_files.loading(folder, "does not load as an image classifier"),
-        size_limit(weights.tensors, weights.values),
-    ):
+    problem = "does not load as an image classifier"
+    config, weights = config_of(folder), model_files.weights_in(folder, problem)
+    with model_files.loading(folder, problem), size_limit(weights.tensors, weights.values):
+        model_files.check_depth(folder, weights)
         if config.get("library") == "torchvision":
             model = _build_torchvision(weights, config["architecture"], classes)
         else:

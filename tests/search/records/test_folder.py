@@ -90,6 +90,13 @@ def test_a_run_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: Pa
         run_folder.claim(tmp_path / "file" / "run", plan_text())
 
 
+def test_a_claim_that_broke_off_or_goes_on_beside_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".plan.json.4711").write_text("half a pl")
+    run_folder.claim(tmp_path / "run", plan_text())
+    assert (tmp_path / "run" / "plan.json").read_text() == plan_text()
+
+
 def _missing(run: Path) -> None:
     run.rmdir()
 
