@@ -124,7 +124,9 @@ def _end_before_ray() -> None:
         raise Accepted
 
     connect = connection.connect
-    connection.connect = lambda address, *rest: accepted() if address is None else connect(address, *rest)  # type: ignore[assignment]
+    connection.connect = lambda address, *rest, **words: (
+        accepted() if address is None else connect(address, *rest, **words)
+    )  # type: ignore[assignment]
     socketserver.BaseServer.serve_forever = accepted  # type: ignore[assignment]
 
 
