@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from frostline.spaces._space import Budget, Data
+from frostline.spaces import _typed
+from frostline.spaces._space import SEEDS, Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
 
@@ -68,6 +69,8 @@ class Recipe:
         for name in ("label_smoothing", "dropout"):
             if not 0 <= (getattr(self, name) or 0.0) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"seed must be 0 to {SEEDS - 1}, got {self.seed}")
         if not _AUGMENTATION.fullmatch(self.augmentation):
             raise ValueError(f"augmentation is none, light or randaugment-<0 to 30>, got {self.augmentation!r}")
         if self.warmup >= 1:
@@ -114,24 +117,25 @@ class Recipe:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: not JSON, an unknown field, or a missing one.
+            ValueError: not JSON; a field is unknown, missing, of another type or out of range.
         """
         try:
             fields = json.loads(text)
-            data, budget = Data(**fields.pop("data")), Budget(**fields.pop("budget"))
-            return cls(data=data, budget=budget, **fields)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"not a recipe: {error}") from error
+        except RecursionError:
+            raise ValueError("too many brackets") from None
+        return _typed.typed(cls, fields)
 
     def with_params(self, params: Mapping[str, object]) -> Recipe:
         """This recipe at another point of the space.
 
         Raises:
-            ValueError: a parameter is not a field of a recipe.
+            ValueError: a parameter is not a field of a recipe, or of another type.
         """
         unknown = set(params) - {f.name for f in dataclasses.fields(self)}
         if unknown:
             raise ValueError(f"a recipe has no field {', '.join(sorted(unknown))}")
+        for name, value in params.items():
+            _typed.check(Recipe, name, value)
         return dataclasses.replace(self, **params)  # type: ignore[arg-type]
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # optuna takes a second to import; `--help` and error message
 ALL = "all"
 """Value of `frozen_layers` that means every block of the model, so that only the head trains."""
 
+SEEDS = 2**32
+"""Number of seeds, from 0: numpy's random state takes no other."""
+
 Value = float | int | str | bool
 
 _ALWAYS_SEARCHED = ("learning_rate", "batch_size", "weight_decay")
@@ -64,6 +67,8 @@ class Data:
             raise ValueError(f"max_length must be at least 8 tokens, got {self.max_length}")
         if self.image_size is not None and self.image_size < 8:
             raise ValueError(f"image_size must be at least 8 pixels, got {self.image_size}")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"the seed of the data must be 0 to {SEEDS - 1}, got {self.seed}")
         if self.truncation_side not in {"left", "right"}:
             raise ValueError(f"truncation_side is 'left' or 'right', got {self.truncation_side!r}")
 

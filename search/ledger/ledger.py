@@ -22,7 +22,8 @@ from frostline.search.ledger.weights import Weights
 from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
-from frostline.search.records.log import Job, Log, seconds_used, started_jobs, unreported
+from frostline.search.records.elapsed import seconds_worked
+from frostline.search.records.log import Job, Log, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Ranking, Records, Trial
 from frostline.trainables import _task
 
@@ -67,6 +68,7 @@ class Ledger:
         self._started = {job.key for job in started}
         self._waiting = deque(sorted((job for job in started if self._is_open(job)), key=lambda job: job.confirms))
         self._running: dict[tuple[int, int], tuple[Job, float]] = {}
+        """Each training on a slot, and the session's seconds when it was given to the slot or last reported."""
         self._lost: Counter[tuple[int, int]] = Counter()
         self._ended: list[Trial] = []
         # Updated with each line instead of computed from all trials, so that a step costs the same in a long search.
@@ -79,9 +81,7 @@ class Ledger:
                 self._weights.ended(job, ended)
         times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
-        times += [event["time"] for event in log.events("test")]
-        *earlier, self._began = [event["time"] for event in log.events("session")]
-        self._used = seconds_used(earlier, [at for at in times if at < self._began])
+        self._used = sum(seconds_worked(log.events(), times)[:-1])
         self._over = self._worked = False
         self.failure: str | None = None
         """Why the search should stop by itself; None as long as it should go on."""
@@ -108,12 +108,12 @@ class Ledger:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of the search, over all its sessions."""
-        return float(self._used + self._clock() - self._began)
+        return self._used + self._log.seconds
 
     @property
     def took(self) -> float:
         """Wall-clock seconds of the search, without a session that only shows the result again."""
-        return self.seconds if self._worked or self.conclusions.read_test_set else float(self._used)
+        return self.seconds if self._worked or self.conclusions.read_test_set else self._used
 
     @property
     def running(self) -> int:
@@ -183,7 +183,7 @@ class Ledger:
         else:
             job = None
         if job:
-            self._running[job.key] = (job, self._clock())
+            self._running[job.key] = (job, self._log.seconds)
             self._worked = True
         return job
 
@@ -237,6 +237,9 @@ class Ledger:
             return None
         line = report_line(job, measured)
         trial = self._records(job).append(line)
+        if job.key in self._running:
+            self._running[job.key] = (job, self._log.seconds)
+        self._log.mark()
         if not job.confirms:
             self._learn(trial)
             self._study.report(line)
@@ -248,12 +251,13 @@ class Ledger:
         Raises:
             OSError: the disk is full.
         """
-        now, self._worked = self._clock(), True
+        now, self._worked = self._log.seconds, True
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
-        line = end_line(job, outcome, reason, last, since, now)
+        line = end_line(job, outcome, reason, last, silent=now - since, now=self._clock())
         ended = self._records(job).append(line)
+        self._log.mark()
         self._running.pop(job.key, None)
         if not job.confirms:
             self._learn(ended)
@@ -343,6 +347,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the records. Nothing can be written afterwards."""
+        if self._worked:
+            self._log.mark(every=1.0)
         self.trials.close()
         self.confirmations.close()
         self.tidy()

@@ -33,7 +33,7 @@ def report_line(job: Job, measured: Measured) -> Line:
     )
 
 
-def end_line(job: Job, outcome: Outcome, reason: str, last: Line | None, since: float, now: float) -> Line:
+def end_line(job: Job, outcome: Outcome, reason: str, last: Line | None, silent: float, now: float) -> Line:
     """The line of an end, with the measurements of the last report.
 
     Args:
@@ -41,10 +41,9 @@ def end_line(job: Job, outcome: Outcome, reason: str, last: Line | None, since: 
         outcome: how it ended.
         reason: why, in words.
         last: its last report; None if it never reported.
-        since: time at which it was given to its slot, in this session; seconds since 1970.
+        silent: seconds since its last report, or since it was given to its slot.
         now: seconds since 1970.
     """
-    silent = now - max(since, min(now, last.time if last else since))
     return Line(
         number=job.number,
         outcome=outcome,

@@ -40,17 +40,6 @@ class ModelPlan:
     prefix: prefix_plan.Decision
     """Which of these outputs are kept."""
 
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> ModelPlan:
-        """Inverse of `dataclasses.asdict`, also after JSON.
-
-        Raises:
-            KeyError, TypeError, ValueError: fields of another version.
-        """
-        kept = dict(fields["prefix"])
-        kept |= {name: tuple(map(int, kept[name])) for name in ("kept", "first_only")}
-        return cls(**{**fields, "prefix": prefix_plan.Decision(**kept)})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:

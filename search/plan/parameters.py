@@ -95,7 +95,7 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
             raise ValueError(f"recipe {label}: {name} = {value!r} is not a parameter of the space")
         try:  # Optuna's own check
             create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
 
 

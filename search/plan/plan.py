@@ -20,6 +20,8 @@ from frostline.search.plan import parameters, prefix
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.spaces import Budget, Metric, Recipe
+from frostline.spaces._typed import typed
+from frostline.trainables._errors import first_line
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -96,6 +98,8 @@ class Resources:
     """How often a trial goes on after it lost its process."""
     checkpoint_every: float
     """Seconds between two snapshots of a trial, at least."""
+    concurrent: int | None = None
+    """`--concurrent`; None where it was not given."""
 
     @property
     def device(self) -> str:
@@ -150,6 +154,20 @@ class Plan:
         """A trial's parameters and what follows from them: the depth in blocks where a fraction is searched."""
         return parameters.complete(params, {name: model.blocks for name, model in self.search.models.items()})
 
+    def check(self) -> None:
+        """Refuse groups that do not fit together.
+
+        Raises:
+            ValueError: names the parts that do not.
+        """
+        if self.search.base.model not in self.search.models:
+            raise ValueError(f"it has no model {self.search.base.model!r}")
+        if missing := set(getattr(self.search.distributions.get("model"), "choices", ())) - set(self.search.models):
+            raise ValueError(f"it has no model {missing.pop()!r}")
+        for label, params in self.search.recipes.items():
+            parameters.check_recipe(repr(label), params, self.search.distributions)
+            self.recipe(params, self.search.seed)
+
     def to_json(self) -> str:
         """The plan as one flat, indented JSON object."""
         from optuna.distributions import distribution_to_json
@@ -185,32 +203,47 @@ def of_json(run: Path, fields: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: the fields are those of another version.
     """
+    from optuna.distributions import BaseDistribution
+
+    given = dict(fields) | {"run": run}
+    try:
+        given |= {"distributions": _distributions(fields["distributions"]), "metric": metric_of(fields)}
+        wandb = {
+            "mode": fields["wandb"],
+            "reason": fields["wandb_reason"],
+            "artifact": fields.get("wandb_artifact", False),
+        }
+        plan = Plan(
+            search=typed(Search, given, more=True, names={"BaseDistribution": BaseDistribution}),
+            data=typed(Slices, given, more=True),
+            schedule=typed(Schedule, given, more=True),
+            resources=typed(Resources, given, more=True),
+            place=typed(Place, given, more=True),
+            wandb=typed(WandbMode, {**wandb, "artifact": fields.get("wandb_artifact", False)}),
+        )
+        plan.check()
+    except KeyError as error:
+        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+    return plan
+
+
+def _distributions(given: Any) -> dict[str, BaseDistribution]:
+    """The distributions of a `plan.json`, by parameter.
+
+    Raises:
+        ValueError: they are none.
+    """
     from optuna.distributions import json_to_distribution
 
-    try:
-        given = dict(fields)
-        given |= {name: tuple(given[name]) for name in ("classes", "remarks", "rungs", "report_at", "validate_on")}
-        given["base"] = Recipe.from_json(json.dumps(fields["base"]))
-        given["distributions"] = {
-            name: json_to_distribution(json.dumps(distribution))
-            for name, distribution in fields["distributions"].items()
-        }
-        given["models"] = {name: ModelPlan.of(model) for name, model in fields["models"].items()}
-        given["metric"] = metric_of(fields)
-        given["need"] = Need(**fields["need"])
-        given["run"] = run
-        return Plan(
-            search=Search(**_of(Search, given)),
-            data=Slices(**_of(Slices, given)),
-            schedule=Schedule(**_of(Schedule, given)),
-            resources=Resources(**_of(Resources, given)),
-            place=Place(**_of(Place, given)),
-            wandb=WandbMode(
-                mode=given["wandb"], reason=given["wandb_reason"], artifact=given.get("wandb_artifact", False)
-            ),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+    distributions = {}
+    for name, distribution in given.items() if isinstance(given, dict) else [("distributions", given)]:
+        try:
+            distributions[name] = json_to_distribution(json.dumps(distribution))
+        except Exception as error:  # Optuna does not say which errors it raises
+            raise ValueError(f"{name} has no distribution that Optuna knows: {first_line(error)}") from error
+    return distributions
 
 
 def metric_of(fields: Mapping[str, Any]) -> Metric:
@@ -219,13 +252,9 @@ def metric_of(fields: Mapping[str, Any]) -> Metric:
     Raises:
         KeyError, ValueError: it names none.
     """
-    name = str(fields["metric"])
-    is_share = fields.get("is_share", name == "accuracy")
-    return Metric(name=name, better=fields.get("better", "higher"), unit=fields.get("unit", ""), is_share=is_share)
-
-
-def _of(group: type, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: fields[f.name] for f in dataclasses.fields(group) if f.name in fields}
+    names = {"name": "metric", "better": "better", "unit": "unit", "is_share": "is_share"}
+    given = {name: fields[key] for name, key in names.items() if key in fields}
+    return typed(Metric, {"name": fields["metric"], "is_share": fields["metric"] == "accuracy", **given})
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +22,14 @@ from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import ModelPlan, Sources
 from frostline.search.plan.options import Options, adjusted, changed, place_of, size
 from frostline.search.plan.parameters import Searched
-from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
+from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices, of_json
 from frostline.search.plan.prefix import Caching
 from frostline.search.plan.remarks import remarks
 from frostline.search.plan.wandb_mode import WandbMode
+from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
-from frostline.search.records import remote, storage
-from frostline.search.records.log import started_jobs
 from frostline.search.records.working_copy import copy_of
-from frostline.spaces import Metric, Profile, Recipe, Space
+from frostline.spaces import SEEDS, Metric, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
@@ -91,10 +89,6 @@ class _Began:
             if Path(place).is_absolute() and not Path(place).exists():
                 again = f"give it with {option}" if what == "data" or len(self.models) == 1 else "put it there again"
                 raise ValueError(f"the {what} of the search is no longer at {place}: {again}")
-
-    def __post_init__(self) -> None:
-        if self.base.model not in self.models:
-            raise ValueError(f"it has no model {self.base.model!r}")
 
     def check(self, plan: Plan) -> None:
         """Refuse data or a model that has changed.
@@ -168,25 +162,22 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
             value that was tried.
     """
     run = run.expanduser().resolve()
-    fields = run_folder.read_plan(run)
-    try:
-        base = Recipe.from_json(json.dumps(fields["base"]))
-        name, profile_name, seed = str(fields["space"]), str(fields["profile"]), int(fields["seed"])
-        models = {model: ModelPlan.of(planned) for model, planned in fields["models"].items()}
-        began = _Began(base=base, models=models, fingerprint=str(fields["fingerprint"]))
-        searched_models = tuple(models) if "model" in fields["distributions"] else ()
-        kept_options: dict[str, Any] = {
-            "cpus_per_trial": float(fields["need"]["cpus"]),  # threads decide the last bits of a result
-            "gpus_per_trial": float(fields["need"]["gpus"]),
-            "workers_per_trial": int(fields["need"].get("workers", 1)),
-            "retries": int(fields["retries"]),
-            "checkpoint_every": float(fields["checkpoint_every"]),
-            "cache_size": str(int(fields["cache_limit"])),
-        }
-        artifact = options.wandb_artifact or bool(fields.get("wandb_artifact", False))
-        wandb = wandb_mode.resolve(options.wandb, str(fields.get("wandb", "off")), artifact)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+    before = of_json(run, run_folder.read_plan(run))
+    books = audit.read(run, options.url)
+    search, resources, base, models = before.search, before.resources, before.search.base, before.search.models
+    began = _Began(base=base, models=models, fingerprint=before.data.fingerprint)
+    searched_models = tuple(models) if "model" in search.distributions else ()
+    kept_options: dict[str, Any] = {
+        "cpus_per_trial": resources.need.cpus,  # threads decide the last bits of a result
+        "gpus_per_trial": resources.need.gpus,
+        "workers_per_trial": resources.need.workers,
+        "concurrent": resources.concurrent,  # the order of results decides what the sampler proposes
+        "retries": resources.retries,
+        "checkpoint_every": resources.checkpoint_every,
+        "cache_size": str(resources.cache_limit),
+    }
+    name, artifact = search.space, options.wandb_artifact or before.wandb.artifact
+    wandb = wandb_mode.resolve(options.wandb, before.wandb.mode, artifact)
     options = dataclasses.replace(options, **{k: v for k, v in kept_options.items() if getattr(options, k) is None})
     if options.model is not None and searched_models:
         raise ValueError(f"--model: the search in {run} is over the models {', '.join(models)}; they cannot change")
@@ -204,9 +195,9 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     request = _Request(
         space=dataclasses.replace(space, full=profile, small=profile),  # refused where its kind of depth has changed
         profile=profile,
-        profile_name=profile_name,
+        profile_name=search.profile,
         profile_reason="as the search began",
-        seed=seed,
+        seed=search.seed,
         place=Place(run=run, url=options.url, address=options.address),
         offer=machines.offer(options.address, run, options.url),
         wandb=wandb,
@@ -215,10 +206,11 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     )
     plan, corpus = _plan(request)
     began.check(plan)
-    for job in started_jobs(run):
+    for job in books.jobs.values():
         base_values = {name: getattr(plan.search.base, name) for name in plan.search.distributions}
         values = {**base_values, **parameters.sampled(job.params)}
         parameters.check_recipe(f"of trial {job.number}", values, plan.search.distributions)
+    audit.check_numbers(books)
     return plan, corpus
 
 
@@ -239,7 +231,10 @@ def _space_called(name: str, base: Recipe, run: Path) -> Space:
 
 
 def _plan(request: _Request) -> tuple[Plan, Corpus]:
-    _check_protection(request.options)
+    _check_numbers(request.options)
+    last = request.seed + request.profile.budget.confirm_seeds
+    if not 0 <= request.seed <= last < SEEDS:
+        raise ValueError(f"--seed is 0 to {SEEDS - 1 - request.profile.budget.confirm_seeds}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
     from frostline.trainables import _family
     from frostline.trainables.data.corpus import cut_corpus
@@ -280,7 +275,7 @@ _RETRIES, _CHECKPOINT_EVERY = 2, 30.0
 """Defaults of `--retries`, and of `--checkpoint-every` in seconds."""
 
 
-def _check_protection(options: Options) -> None:
+def _check_numbers(options: Options) -> None:
     for label, value in (("--retries", options.retries), ("--checkpoint-every", options.checkpoint_every)):
         if value is not None and not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
@@ -301,6 +296,7 @@ def _resources(request: _Request, sources: Sources) -> Resources:
         need=need,
         slots=places.now,
         most=places.most,
+        concurrent=options.concurrent,
         slots_reason=places.reason,
         cache_limit=int(store.limit() if options.cache_size is None else size(options.cache_size)),
         disk=disk_bound(

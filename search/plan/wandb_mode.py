@@ -36,6 +36,10 @@ class WandbMode:
     asked: bool = False
     """Whether this session was started with `--wandb`."""
 
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"W&B's mode is one of {', '.join(MODES)}, got {self.mode!r}")
+
 
 def choose(asked: str | None, kept: str | None, setting: str, has_key: bool) -> tuple[str, str]:
     """The mode of a search, one of `MODES`, and why.

@@ -64,7 +64,7 @@ def default_name(space: str, now: datetime.datetime) -> str:
 # --- the plan in it ------------------------------------------------------------------------------
 
 _OF_THE_MACHINE = {
-    *("profile_reason", "slots", "slots_reason", "need", "disk", "address", "run", "url", "versions"),
+    *("profile_reason", "slots", "concurrent", "slots_reason", "need", "disk", "address", "run", "url", "versions"),
     *("cache_limit", "wandb", "wandb_reason", "wandb_artifact"),
 }
 """Fields of a plan that do not say what is searched."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.records import earlier
-from frostline.search.records.journal import Journal, read_lines
+from frostline.search.records.journal import Journal, entries
+
+FILES = ("trials.jsonl", "confirm.jsonl")
+"""The records: trainings of trials, and those that confirm them."""
 
 
 class Outcome(StrEnum):
@@ -101,16 +104,63 @@ class Line:
 
     def _check(self) -> None:
         """Refuse a line that is not what it seems: its numbers become folder names."""
-        whole = (self.number, self.seed)
-        measured = (self.epoch, self.samples, self.seconds, self.time, *self.metrics.values(), *self.spent.values())
-        if not all(type(value) is int for value in whole) or self.number < 0:
-            raise ValueError(f"{whole} is no trial")
-        if not all(isinstance(value, int | float) for value in measured):
-            raise TypeError("a measurement is no number")
-        if not isinstance(self.objective, int | float | None):
-            raise TypeError("the objective is no number")
-        if not (isinstance(self.reason, str) and isinstance(self.confirms, bool) and isinstance(self.params, dict)):
-            raise TypeError("a field has another type")
+        if not all(type(value) is int for value in (self.number, self.seed)) or self.number < 0:
+            raise ValueError(f"{(self.number, self.seed)} is no trial")
+        counts = (self.samples, self.step, self.pid, self.micro_batch, self.cached_layers)
+        if not all(type(value) is int and 0 <= value < _MOST for value in counts):
+            raise ValueError("a count is no whole number")
+        check_seconds(self.epoch, self.seconds, self.time)
+        check_metrics(self.metrics)
+        check_metrics(self.spent)
+        check_metrics({} if self.objective is None else {"objective": self.objective})
+        check_params(self.params)
+        if not all(isinstance(text, str) for text in (self.label, self.reason, self.device, self.node)):
+            raise TypeError("a text has another type")
+        if not (isinstance(self.confirms, bool) and isinstance(self.partial, bool)):
+            raise TypeError("a field is neither true nor false")
+
+
+_MOST = 2**63
+"""Bound of a count."""
+
+_LAST = 2.5e11
+"""Bound of a time in seconds since 1970: the calendar ends with the year 9999."""
+
+
+def check_seconds(*values: Any) -> None:
+    """Refuse times and durations that are no numbers or that no calendar has.
+
+    Raises:
+        ValueError: one is.
+    """
+    if not all(_is_number(value) and 0 <= value < _LAST for value in values):
+        raise ValueError("a time is no number of seconds")
+
+
+def check_metrics(values: Any) -> None:
+    """Refuse measurements that are no numbers. They need not be finite.
+
+    Raises:
+        ValueError: one is.
+    """
+    if not (isinstance(values, dict) and all(map(_is_number, values.values()))):
+        raise ValueError("a measurement is no number")
+
+
+def check_params(params: Any) -> None:
+    """Refuse parameters that no recipe has: their values are finite numbers, texts, true, false or null.
+
+    Raises:
+        ValueError: one is not.
+    """
+    values: Iterable[Any] = params.values() if isinstance(params, dict) else [params]
+    plain = (value for value in values if not isinstance(value, str | bool | None))
+    if not isinstance(params, dict) or not all(_is_number(value) and math.isfinite(value) for value in plain):
+        raise ValueError("a parameter is no number and no text")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (type(value) is int and abs(value) < _MOST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,16 +246,27 @@ class Records:
 
 def read(path: Path) -> list[Trial]:
     """All trainings in a `trials.jsonl` or `confirm.jsonl`, by number. Damaged lines are left out."""
-    lines, metric = [], ""
-    for fields in read_lines(path):
-        if earlier.is_earlier(fields):
-            metric = metric or earlier.metric_of(path)
-            fields["confirms"] = path.name == "confirm.jsonl"
-        try:
-            lines.append(Line.of(fields, metric))
-        except (AttributeError, KeyError, TypeError, ValueError):
-            continue
-    return collect(lines)
+    return collect(line for _, line in numbered(path) if isinstance(line, Line))
+
+
+def numbered(path: Path) -> Iterator[tuple[int, Line | str]]:
+    """The number of each line of a record file, and the line; if it is damaged, why.
+
+    Raises:
+        ValueError: the path is no file.
+    """
+    metric = ""
+    for entry in entries(path):
+        fields: Line | str = entry.damage
+        if not entry.damage:
+            if earlier.is_earlier(entry.fields):
+                metric = metric or earlier.metric_of(path)
+                entry.fields["confirms"] = path.name == "confirm.jsonl"
+            try:
+                fields = Line.of(entry.fields, metric)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                fields = f"it is no line of a record: {error}"
+        yield entry.line, fields
 
 
 def collect(lines: Iterable[Line]) -> list[Trial]:

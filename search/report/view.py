@@ -21,8 +21,8 @@ from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
 from frostline.search.records import lease
 from frostline.search.records import trials as trial_records
-from frostline.search.records.journal import read_lines
-from frostline.search.records.log import LOG, Job, seconds_used, started_jobs, unreported
+from frostline.search.records.elapsed import seconds_worked
+from frostline.search.records.log import LOG, Job, read_events, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.words import STOPPED as STOPPED
 from frostline.search.words import UNFIT as UNFIT
@@ -140,7 +140,7 @@ class View:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of the search, over all its sessions."""
-        return seconds_used([event["time"] for event in self.sessions], self.times)
+        return sum(seconds_worked(self.events, self.times, self.now if self.status == RUNNING else None))
 
     @property
     def times(self) -> list[float]:
@@ -182,7 +182,7 @@ def read(run: Path, now: float | None = None) -> View:
     fields = run_folder.read_plan(run)
     plan = of_json(run, fields)
     versions = {str(name): str(version) for name, version in fields.get("versions", {}).items()}
-    events = tuple(event for event in read_lines(run / LOG) if isinstance(event.get("time"), int | float))
+    events = tuple(read_events(run / LOG))
     started = started_jobs(run)
     trials = trial_records.read(run / "trials.jsonl")
     trials += _silent(trials, [job for job in started if not job.confirms])
@@ -212,7 +212,7 @@ def _silent(trainings: Sequence[Trial], jobs: Iterable[Job]) -> list[Trial]:
 def _summary(run: Path, events: tuple[dict[str, Any], ...]) -> dict[str, Any] | None:
     """`summary.json` if the last session wrote it. One of an earlier session is out of date."""
     path = run / "summary.json"
-    since = max((event["time"] for event in events if event.get("event") == "session"), default=0.0)
+    since = next((event["time"] for event in reversed(events) if event["event"] == "session"), 0.0)
     try:
         if path.stat().st_mtime < since:
             return None

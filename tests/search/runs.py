@@ -145,7 +145,7 @@ def write(
     run.mkdir(parents=True)
     (run / "plan.json").write_text(plan.to_json(), encoding="utf-8")
     clock = Clock(BEGAN)
-    with _quick(clock, count), hold(run, "frostline") as log:
+    with _quick(clock, count), hold(run, "frostline", clock) as log:
         search = _Search(plan, Ledger(plan, log, clock), clock, count, end, fails, random.Random(seed))
         search.run()
         search.conclude()

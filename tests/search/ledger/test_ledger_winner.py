@@ -6,7 +6,7 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import Journal
-from frostline.search.records.log import LOG, Job, Log, started_jobs
+from frostline.search.records.log import LOG, Job, started_jobs
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 from tests.search.made import Clock, session, taken, train, with_budget
@@ -135,7 +135,7 @@ def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Pl
     second = session(plan, clock)
     all_of(second, clock, 0.7)
     assert second.seconds == 40
-    again = Ledger(plan, Log(plan.place.run), clock)
+    again = Ledger(plan, second._log, clock)
     assert again.seconds == 40
 
 

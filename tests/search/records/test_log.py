@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from frostline.search.records import log as run_log
-from frostline.search.records.log import LOG, Job, Log, check_free, hold, seconds_used, started_jobs
+from frostline.search.records.elapsed import seconds_used
+from frostline.search.records.log import LOG, Job, Log, check_free, hold, started_jobs
 from tests.search.made import PARAMS
 
 ROOT = Path(run_log.__file__).resolve().parents[2]
@@ -26,7 +27,6 @@ _HOLDER = """
 import sys, time
 from pathlib import Path
 from frostline.search.records.log import hold
-from frostline.search.records.log import Job, LOG, Log, check_free, hold, seconds_used, started_jobs
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -103,8 +103,7 @@ def test_a_trial_without_a_report_is_named_with_its_state(tmp_path: Path) -> Non
         log.write(json.dumps({**start, "confirms": False}) + "\n")
     last = rows_of(shown(tmp_path / "run"))[-1]
     assert "running" in last
-    process = (tmp_path / "run" / "log.jsonl").read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194305')
-    (tmp_path / "run" / "log.jsonl").write_text(process)
+    made.edit(tmp_path / "run" / "log.jsonl", f'"pid": {os.getpid()}', '"pid": 4194305')
     text = shown(tmp_path / "run")
     assert "Broken off:" in text
     assert "interrupted" in rows_of(text)[-1]
@@ -199,8 +198,7 @@ def test_the_old_report_stays_if_the_disk_is_full(tmp_path: Path, capsys: pytest
 
 
 def test_the_typed_command_is_shown(copied: Path) -> None:
-    log = copied / "log.jsonl"
-    log.write_text(log.read_text().replace('"command": "frostline"', '"command": "frostline --space x --name \'a b\'"'))
+    made.edit(copied / "log.jsonl", '"command": "frostline"', '"command": "frostline --space x --name \'a b\'"')
     assert "<code>frostline --space x --name &#39;a b&#39;</code>" in shown(copied)
 
 
