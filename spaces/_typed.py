@@ -131,3 +131,8 @@ def _short(value: Any) -> str:
     """A value in a message of one line."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "a number of many digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def printable(text: object) -> str:
+    """A text as one line: characters that no terminal prints are escaped."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(text))

@@ -18,7 +18,7 @@ from frostline.search.ledger import confirm
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.log import Job
+from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.words import clock, estimate, outcome, recipe_line
 

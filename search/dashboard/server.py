@@ -21,6 +21,7 @@ from frostline.search.dashboard import files
 from frostline.search.dashboard.study_journal import StudyJournal
 from frostline.search.records import folder as run_folder
 from frostline.spaces import Metric
+from frostline.spaces._typed import typed
 
 PORT = 8080
 """The port, unless it is taken."""
@@ -48,19 +49,28 @@ class Dashboard:
             ValueError: it is no run directory, or has no study yet.
         """
         plan = run_folder.read_plan(run)
+        if "metric" not in plan:
+            raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it names no metric")
         try:
-            self._metric = Metric(
-                name=str(plan["metric"]), better=plan.get("better", "higher"), unit=str(plan.get("unit", ""))
+            self._metric = typed(
+                Metric, {"name": plan["metric"], "better": plan.get("better", "higher"), "unit": plan.get("unit", "")}
             )
-        except KeyError:
-            raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it names no metric") from None
+        except ValueError as error:
+            raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
         self._run = run.resolve()
         self._path = self._run / "study.journal"
         if not self._path.is_file():
             raise ValueError(f"{run} has no study.journal yet: the first trial creates it")
         self._opened, self._lock = 0, threading.Lock()
-        storage = self._open()
-        if not storage.get_all_studies():
+        try:
+            storage = self._open()
+            studies = storage.get_all_studies()
+            for study in studies:
+                storage.get_all_trials(study._study_id)
+        except Exception as error:  # Optuna does not say which errors a damaged journal raises
+            name = type(error).__name__
+            raise ValueError(f"{self._path} is damaged ({name}): --resume makes it again from the records") from error
+        if not studies:
             raise ValueError(f"{self._path} holds no study")
         self._files = files.application(self._run, self._metric)
 

@@ -23,7 +23,8 @@ from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.elapsed import seconds_worked
-from frostline.search.records.log import Job, Log, started_jobs, unreported
+from frostline.search.records.events import Job, started_jobs, unreported
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Line, Outcome, Ranking, Records, Trial
 from frostline.trainables import _task
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frostline.search.records.log import Job
+from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome
 from frostline.trainables._task import Measured
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.records import folder as run_folder
 from frostline.search.records import trials as trial_records
-from frostline.search.records.log import Job, Log
+from frostline.search.records.events import Job
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Records, Trial
 from frostline.trainables import _task
 

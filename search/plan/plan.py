@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,9 +20,9 @@ from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, prefix
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
+from frostline.search.records.trials import check_params
 from frostline.spaces import Budget, Metric, Recipe
-from frostline.spaces._typed import typed
-from frostline.trainables._errors import first_line
+from frostline.spaces._typed import printable, typed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -164,6 +165,8 @@ class Plan:
             raise ValueError(f"it has no model {self.search.base.model!r}")
         if missing := set(getattr(self.search.distributions.get("model"), "choices", ())) - set(self.search.models):
             raise ValueError(f"it has no model {missing.pop()!r}")
+        if lacking := {"train", "validation", "test"} - set(self.data.sizes):
+            raise ValueError(f"sizes has no slice {min(lacking)!r}")
         for label, params in self.search.recipes.items():
             parameters.check_recipe(repr(label), params, self.search.distributions)
             self.recipe(params, self.search.seed)
@@ -225,7 +228,7 @@ def of_json(run: Path, fields: Mapping[str, Any]) -> Plan:
     except KeyError as error:
         raise ValueError(f"{run / 'plan.json'} is not a plan of this version: it lacks {error}") from error
     except ValueError as error:
-        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {error}") from error
+        raise ValueError(f"{run / 'plan.json'} is not a plan of this version: {printable(error)}") from error
     return plan
 
 
@@ -235,14 +238,19 @@ def _distributions(given: Any) -> dict[str, BaseDistribution]:
     Raises:
         ValueError: they are none.
     """
-    from optuna.distributions import json_to_distribution
+    from optuna.distributions import CategoricalDistribution, json_to_distribution
 
     distributions = {}
     for name, distribution in given.items() if isinstance(given, dict) else [("distributions", given)]:
         try:
-            distributions[name] = json_to_distribution(json.dumps(distribution))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Optuna corrects some values, with a warning
+                distributions[name] = json_to_distribution(json.dumps(distribution))
         except Exception as error:  # Optuna does not say which errors it raises
-            raise ValueError(f"{name} has no distribution that Optuna knows: {first_line(error)}") from error
+            raise ValueError(f"{name} has no distribution that Optuna knows: {error}") from error
+        made = distributions[name]
+        values = made.choices if isinstance(made, CategoricalDistribution) else (made.low, made.high)  # type: ignore[attr-defined]
+        check_params(dict(enumerate(values)))
     return distributions
 
 

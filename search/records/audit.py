@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from frostline.search.records.events import LOG, Job, fault_of, job_in, job_of
 from frostline.search.records.journal import entries
-from frostline.search.records.log import LOG, Job, fault_of, job_in, job_of
-from frostline.search.records.trials import FILES, collect, numbered
+from frostline.search.records.trials import FILES, Outcome, collect, numbered
+from frostline.spaces._typed import printable
 
 _Key = tuple[bool, int, int]
 """True for a confirmation, number, seed."""
@@ -23,6 +24,8 @@ class Books:
 
     jobs: dict[_Key, Job] = field(default_factory=dict)
     """Each training that has a start in the log, or a line in a record file."""
+    unlogged: list[Job] = field(default_factory=list)
+    """Those without a start, in the order of their first lines."""
     places: dict[_Key, str] = field(default_factory=dict)
     """File and line where each of them begins."""
     trials: dict[int, _Key] = field(default_factory=dict)
@@ -79,7 +82,7 @@ def read(run: Path, shown: str = "") -> Books:
 
 
 def _read_records(path: Path, shown: str, books: Books) -> None:
-    ended: dict[tuple[int, int], str] = {}
+    ended, seen = dict[tuple[int, int], str](), dict[tuple[int, int], int]()
     for number, line in numbered(path):
         place = f"{shown}, line {number}"
         if isinstance(line, str):
@@ -90,6 +93,11 @@ def _read_records(path: Path, shown: str, books: Books) -> None:
             raise ValueError(f"{place}: {_name(job)} belongs in {FILES[line.confirms]}")
         if job.key in ended:
             raise ValueError(f"{place}: {_name(job)} had ended already in {ended[job.key]}")
+        if line.outcome == Outcome.RUNNING and line.samples <= seen.get(job.key, -1):
+            raise ValueError(f"{place}: {_name(job)} had reported at {line.samples} samples already, or at more")
+        seen[job.key] = line.samples
+        if (line.confirms, *job.key) not in books.jobs:
+            books.unlogged.append(job)
         books.add(job, place)
         books.recorded.add((line.confirms, line.number))
         if not trial.open:
@@ -112,7 +120,9 @@ def check_numbers(books: Books) -> None:
 
 
 def _damaged(place: str, damage: str) -> ValueError:
-    return ValueError(f"{place} is damaged: {damage}; put the file back, or remove the line to go on without it")
+    return ValueError(
+        f"{place} is damaged: {printable(damage)}; put the file back, or remove the line to go on without it"
+    )
 
 
 def _name(job: Job) -> str:

@@ -16,7 +16,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from frostline.search.records.journal import is_file
 from frostline.spaces import Recipe
+from frostline.spaces._typed import printable
 from frostline.trainables import _atomic
 
 _LONGEST = 200
@@ -105,7 +107,7 @@ def _searched(text: str) -> dict[str, Any] | None:
         for model in fields.get("models", {}).values():
             del model["prefix"]  # which prefixes are worth caching depends on the machine too
         return fields
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -117,10 +119,12 @@ def read_plan(run: Path) -> dict[str, Any]:
     """
     if not run.is_dir():
         raise ValueError(f"{run} is not a run directory: {'a file' if run.exists() else 'it does not exist'}")
+    if not is_file(run / "plan.json"):
+        raise ValueError(f"{run} is not a run directory: it has no plan.json")
     try:
         fields = json.loads((run / "plan.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{run} is not a run directory: it has no plan.json") from None
+    except RecursionError:
+        raise ValueError(f"{run / 'plan.json'} cannot be read: too many brackets") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{run / 'plan.json'} cannot be read: {error}") from error
     if not isinstance(fields, dict):
@@ -177,7 +181,7 @@ def recipe_of(text: str, origin: str) -> Recipe:
     try:
         return Recipe.from_json(text)
     except ValueError as error:
-        raise ValueError(f"{origin} is not a recipe: {error}") from error
+        raise ValueError(f"{origin} is not a recipe: {printable(error)}") from error
 
 
 # --- files of trainings --------------------------------------------------------------------------

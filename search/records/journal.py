@@ -82,26 +82,31 @@ def entries(path: Path) -> Iterator[Entry]:
     Raises:
         ValueError: the path is no file.
     """
-    if not is_journal(path):
+    if not is_file(path):
         return
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     for number, text in enumerate(data[: whole_length(data)].split(b"\n"), start=1):
         if text.strip():
             fields, damage = _read(text.strip())
             yield Entry(line=number, fields=fields, damage=damage)
 
 
-def is_journal(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """True if there is a file, False if there is nothing.
 
     Raises:
-        ValueError: something else is there, such as a folder or a pipe.
+        ValueError: something else is there, such as a folder, a pipe, or a link to itself.
     """
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return True
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     raise ValueError(f"{path} is not a file")
 
 

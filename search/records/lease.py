@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from frostline.search.records.trials import check_seconds
+from frostline.spaces._typed import typed
 from frostline.trainables._storage import Store
 
 NAME = "lock.json"
@@ -39,6 +41,9 @@ class Holder:
     time: float
     """When the lock was first taken, seconds since 1970."""
 
+    def __post_init__(self) -> None:
+        check_seconds(self.time)
+
     def __str__(self) -> str:
         """For a message, in the same form as for a folder's holder."""
         since = datetime.datetime.fromtimestamp(self.time).strftime("%Y-%m-%d %H:%M:%S")
@@ -59,6 +64,8 @@ def this_process() -> Holder:
 
 def is_alive(pid: int) -> bool:
     """True if this machine has a process of that number."""
+    if pid <= 0:  # several processes, to the system
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):  # a damaged record may hold any number
@@ -166,8 +173,8 @@ class Lease:
         if text is None:
             return None
         try:
-            return Holder(**json.loads(text))
-        except (ValueError, TypeError):
+            return typed(Holder, json.loads(text), more=True)
+        except (ValueError, RecursionError):
             return Holder(id="", pid=0, host="an unknown host", boot="", time=0.0)
 
     def _age(self) -> float | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from frostline.search.records import folder as run_folder
 from frostline.search.records import log as run_log
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import job_of, started_jobs
 from frostline.search.records.lease import Lease
-from frostline.search.records.log import Log, job_of, started_jobs
+from frostline.search.records.log import Log
 from frostline.search.records.mirror import RECIPE, Mirror
 from frostline.search.records.storage import answer_of, check_url, one_line, open_store
 from frostline.search.records.working_copy import Newer, compare, set_aside

@@ -22,7 +22,7 @@ from frostline.search.records import folder as run_folder
 from frostline.search.records import lease
 from frostline.search.records import trials as trial_records
 from frostline.search.records.elapsed import seconds_worked
-from frostline.search.records.log import LOG, Job, read_events, started_jobs, unreported
+from frostline.search.records.events import LOG, Job, read_events, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.words import STOPPED as STOPPED
 from frostline.search.words import UNFIT as UNFIT

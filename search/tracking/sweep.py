@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from frostline.search.plan.plan import Plan
-from frostline.search.records.log import Job
+from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import LOG, Job, job_of
 from frostline.search.records.journal import read_lines
-from frostline.search.records.log import LOG, Job, job_of
 from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
 

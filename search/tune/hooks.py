@@ -21,7 +21,7 @@ from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import TrialNode, Watch
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rules import FAST_FAILURES
-from frostline.search.records.log import Job
+from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.faults import Fault, cause_of, node_in

@@ -12,8 +12,9 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import LOG, Job
 from frostline.search.records.journal import Journal
-from frostline.search.records.log import LOG, Job, Log
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 from frostline.trainables._task import Measured

@@ -22,7 +22,8 @@ from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices
 from frostline.search.plan.wandb_mode import WandbMode
-from frostline.search.records.log import Job, hold
+from frostline.search.records.events import Job
+from frostline.search.records.log import hold
 from frostline.search.report import summary as summaries
 from frostline.search.report.references import Reference, references
 from frostline.search.tune.hooks import end_of

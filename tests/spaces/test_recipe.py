@@ -155,6 +155,54 @@ def test_json_that_is_not_a_recipe_is_refused(text: str) -> None:
         Recipe.from_json(text)
 
 
+NAN, MANY = float("nan"), 10**400
+NO_TEXT: tuple[Any, ...] = (None, 5, 1.5, True, [], {}, ["x"], "a\0b", "\ud800")
+NO_NUMBER: tuple[Any, ...] = (None, "x", "0.1", True, [], {}, [1], NAN, float("inf"), MANY)
+NO_COUNT: tuple[Any, ...] = (*NO_NUMBER, 1.5, -1, 2**70)
+WRONG: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("family", "model", "augmentation", "metric", "cache_dtype"), NO_TEXT),
+    **dict.fromkeys(("learning_rate", "weight_decay", "label_smoothing", "warmup", "clip_norm"), (*NO_NUMBER, -1)),
+    **dict.fromkeys(("dropout", "frozen_fraction"), (*NO_NUMBER[1:], -0.1, 1.5)),
+    **dict.fromkeys(("batch_size", "frozen_layers", "seed", "cached_layers"), NO_COUNT),
+    **dict.fromkeys(("data", "budget"), (None, "x", 5, [], {}, [1], True)),
+    **dict.fromkeys(("data.source", "data.text", "data.label", "data.truncation_side"), NO_TEXT),
+    **dict.fromkeys(("data.train", "data.validation", "data.test", "data.image_size"), (*NO_COUNT[1:], 0)),
+    **dict.fromkeys(("data.max_length", "data.seed", "budget.epochs"), NO_COUNT),
+    **dict.fromkeys(("budget.trials",), (*NO_COUNT[1:], 0)),
+    **dict.fromkeys(("budget.confirm_recipes", "budget.confirm_seeds"), NO_COUNT),
+    **dict.fromkeys(("budget.first_rung", "budget.reduction_factor"), (*NO_NUMBER, 0, -1)),
+    **dict.fromkeys(("budget.seconds",), (*NO_NUMBER[1:], 0, -1)),
+    **dict.fromkeys(("more", "data.more", "budget.more", "self", "__class__", ""), (1,)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_field_of_another_type_is_refused_in_one_line(name: str) -> None:
+    group, _, field = name.rpartition(".")
+    for value in WRONG[name]:
+        fields = json.loads(Recipe(**GOOD).to_json())
+        (fields[group] if group else fields)[field] = value
+        with pytest.raises(ValueError, match=r".") as caught:
+            Recipe.from_json(json.dumps(fields))
+        assert str(caught.value).isprintable()
+        assert field in str(caught.value) or "time budget" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, '{"seed": ' + "9" * 10_000 + "}", "null", "5", '"x"', "NaN", "{}{}", "\0"],
+)
+def test_any_other_text_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        Recipe.from_json(text)
+    assert str(caught.value).isprintable()
+
+
+def test_a_parameter_of_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="learning_rate is a number, got '1e-3'"):
+        Recipe(**GOOD).with_params({"learning_rate": "1e-3"})
+
+
 def test_an_unknown_parameter_is_named() -> None:
     with pytest.raises(ValueError, match="no field learning_rat"):
         Recipe(**GOOD).with_params({"learning_rat": 1.0})

@@ -289,6 +289,11 @@ def test_another_port_is_used_if_the_port_is_taken(tmp_path: Path) -> None:
         assert first.server_address[0] == second.server_address[0] == "127.0.0.1"
 
 
+def _append(run: Path, line: str) -> None:
+    with (run / "study.journal").open("a") as file:
+        file.write(f"{line}\n")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -298,6 +303,9 @@ def test_another_port_is_used_if_the_port_is_taken(tmp_path: Path) -> None:
         (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": "accuracy"}')), "no study.journal yet"),
         (lambda run: (run.mkdir(), (run / "plan.json").write_text("{}")), "names no metric"),
         (lambda run: (Search(run), (run / "study.journal").write_text('x\n[]\n{"a": 1}\n')), "holds no study"),
+        (lambda run: (Search(run), _append(run, '{"op_code": 5, "worker_id": 1, "trial_id": {}}')), "is damaged ("),
+        (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": []}')), "name is text, got []"),
+        (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": "a", "better": 5}')), "better is one of"),
     ],
 )
 def test_a_bad_run_is_one_line(tmp_path: Path, make: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:

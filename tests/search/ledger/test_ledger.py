@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
-from frostline.search.records.log import LOG, Log, started_jobs
+from frostline.search.records.events import LOG, started_jobs
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _task

@@ -14,8 +14,8 @@ from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import LOG, Job, started_jobs
 from frostline.search.records.journal import read_lines
-from frostline.search.records.log import LOG, Job, started_jobs
 from frostline.search.records.trials import Outcome, Trial
 from frostline.search.tune.asha import Rungs
 from frostline.spaces import Recipe

@@ -5,7 +5,8 @@ from pathlib import Path
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
-from frostline.search.records.log import Job, Log
+from frostline.search.records.events import Job
+from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome
 from frostline.trainables import _task
 from tests.search.made import Clock, session, taken, train, with_budget

@@ -5,8 +5,8 @@ import pytest
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import LOG, Job, started_jobs
 from frostline.search.records.journal import Journal
-from frostline.search.records.log import LOG, Job, started_jobs
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
 from tests.search.made import Clock, session, taken, train, with_budget

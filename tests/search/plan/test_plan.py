@@ -16,7 +16,8 @@ from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.remarks import remarks
-from frostline.search.records.log import Job, Log
+from frostline.search.records.events import Job
+from frostline.search.records.log import Log
 from frostline.spaces import Recipe, bert_imdb
 from frostline.trainables import _family
 from frostline.trainables._family import ModelInfo

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from frostline.search.records import audit
-from frostline.search.records.log import LOG, hold, started_jobs
+from frostline.search.records.events import LOG, started_jobs
+from frostline.search.records.log import hold
 from tests.search import made, runs
 from tests.search.made import Clock, session, taken, train, with_budget
 
@@ -118,6 +119,8 @@ def test_starts_that_the_log_has_lost_are_known_from_the_records(run: Path, left
         (LOG, changed(-1, event=None), "is damaged: event is text, got None"),
         ("trials.jsonl", doubled(2), r"trials.jsonl, line 9: trial 0 had ended already in .*trials.jsonl, line 3"),
         ("trials.jsonl", doubled(0), r"trials.jsonl, line 9: trial 0 had ended already in .*trials.jsonl, line 3"),
+        ("trials.jsonl", lambda lines: [lines[0], *lines], "trials.jsonl, line 2: trial 0 had reported at 320 samples"),
+        ("trials.jsonl", changed(1, samples=320), "trials.jsonl, line 2: trial 0 had reported at 320 samples already"),
         ("trials.jsonl", changed(2, params=made.PARAMS), "trials.jsonl, line 3: trial 0 has other parameters in .*log"),
         ("trials.jsonl", changed(2, confirms=True), "trials.jsonl, line 3: trial 0 .* belongs in confirm.jsonl"),
         ("trials.jsonl", changed(2, outcome="won"), "trials.jsonl, line 3 is damaged: .*'won' is not a valid Outcome"),

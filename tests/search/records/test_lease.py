@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,39 @@ def test_a_container_of_the_same_machine_is_another_machine() -> None:
     assert here.strip() == leases.this_process().boot
     assert there.split()[0] == here.split()[0]
     assert there != here
+
+
+GOOD = dataclasses.asdict(OTHER)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"null", b"[]", b"5", b"{}", b"\0" * 20, b"\xff", b"[" * 100_000, b"9" * 5000),
+        *(
+            json.dumps({**GOOD, **change}).encode()
+            for change in (
+                *({"pid": value} for value in (None, "1", 1.5, True, [], 2**70)),
+                *({"time": value} for value in (None, "now", float("nan"), 1e300, -1, [])),
+                *({name: value} for name in ("id", "host", "boot") for value in (None, 5, [])),
+            )
+        ),
+    ],
+    ids=lambda content: repr(content)[:60],
+)
+def test_a_lock_with_odd_values_belongs_to_an_unknown_host(tmp_path: Path, content: bytes) -> None:
+    held = Lease(Store(f"file://{tmp_path}"))
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(ValueError, match=r"is in use by process 0 on an unknown host since .*, last heard of 0 s ago"):
+        held.take()
+
+
+def test_a_lock_of_a_later_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text(json.dumps({**GOOD, "more": 1}))
+    with pytest.raises(ValueError, match="is in use by process 2 on there since"):
+        Lease(Store(f"file://{tmp_path}")).take()
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40])
+def test_a_number_that_no_process_has_is_not_alive(pid: int) -> None:
+    assert not leases.is_alive(pid)

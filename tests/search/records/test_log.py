@@ -15,7 +15,8 @@ import pytest
 
 from frostline.search.records import log as run_log
 from frostline.search.records.elapsed import seconds_used
-from frostline.search.records.log import LOG, Job, Log, check_free, hold, started_jobs
+from frostline.search.records.events import LOG, Job, started_jobs
+from frostline.search.records.log import Log, check_free, hold
 from tests.search.made import PARAMS
 
 ROOT = Path(run_log.__file__).resolve().parents[2]

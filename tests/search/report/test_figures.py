@@ -12,7 +12,7 @@ import pytest
 
 from frostline.search import words
 from frostline.search.records import trials as trial_records
-from frostline.search.records.log import unreported
+from frostline.search.records.events import unreported
 from frostline.search.records.trials import Outcome
 from frostline.search.report import axes, figures, importance, landscape, parallel, style, timeline
 from frostline.search.report import view as views
