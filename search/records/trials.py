@@ -109,7 +109,10 @@ class Line:
         counts = (self.samples, self.step, self.pid, self.micro_batch, self.cached_layers)
         if not all(type(value) is int and 0 <= value < _MOST for value in counts):
             raise ValueError("a count is no whole number")
-        check_seconds(self.epoch, self.seconds, self.time)
+        check_seconds(self.epoch, self.time)
+        # Seconds are below 0 in a record of an earlier version, where a clock was set back.
+        if not (_is_number(self.seconds) and abs(self.seconds) < _LONGEST):
+            raise ValueError("a time is no number of seconds")
         check_metrics(self.metrics)
         check_metrics(self.spent)
         check_metrics({} if self.objective is None else {"objective": self.objective})
@@ -122,6 +125,9 @@ class Line:
 
 _MOST = 2**63
 """Bound of a count."""
+
+_LONGEST = 3e9
+"""Bound of a duration in seconds: a hundred years."""
 
 _LAST = 2.5e11
 """Bound of a time in seconds since 1970: the calendar ends with the year 9999."""

@@ -46,8 +46,8 @@ def line(number: int, outcome: Outcome, score: float | None = None, **more: Any)
     if outcome == Outcome.RUNNING:
         assert last is not None
         return dataclasses.replace(last, **more)
-    since = now if last else now - told["seconds"]
-    return dataclasses.replace(end_line(training, outcome, more.pop("reason", ""), last, since, now), **more)
+    silent = 0.0 if last else told["seconds"]
+    return dataclasses.replace(end_line(training, outcome, more.pop("reason", ""), last, silent, now), **more)
 
 
 def _own(kind: type, fields: dict[str, Any]) -> dict[str, Any]:

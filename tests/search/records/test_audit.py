@@ -126,6 +126,7 @@ def test_starts_that_the_log_has_lost_are_known_from_the_records(run: Path, left
         ("trials.jsonl", changed(2, outcome="won"), "trials.jsonl, line 3 is damaged: .*'won' is not a valid Outcome"),
         ("trials.jsonl", changed(2, time=-5), "trials.jsonl, line 3 is damaged: .*a time is no number of seconds"),
         ("trials.jsonl", changed(2, seconds=float("nan")), "trials.jsonl, line 3 is damaged: .*a time is no number"),
+        ("trials.jsonl", changed(2, seconds=1e11), "trials.jsonl, line 3 is damaged: .*a time is no number"),
         ("trials.jsonl", changed(2, pid=[1]), "trials.jsonl, line 3 is damaged: .*a count is no whole number"),
         ("trials.jsonl", changed(2, more=1), "trials.jsonl, line 3 is damaged: .*'more'"),
         ("trials.jsonl", lambda lines: [], "log.jsonl, line .: trials.jsonl has lost the lines of trial 1"),
