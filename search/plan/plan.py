@@ -20,7 +20,7 @@ from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, prefix
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
-from frostline.search.records.trials import check_params
+from frostline.search.records.checks import check_params
 from frostline.spaces import Budget, Metric, Recipe
 from frostline.spaces._typed import printable, typed
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.records import folder as run_folder
+from frostline.search.records.checks import check_metrics, check_params, check_seconds
 from frostline.search.records.journal import read_lines
-from frostline.search.records.trials import Outcome, Trial, check_metrics, check_params, check_seconds
+from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces._typed import typed
 
 LOG = "log.jsonl"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from frostline.search.records.trials import check_seconds
+from frostline.search.records.checks import check_seconds
 from frostline.spaces._typed import typed
 from frostline.trainables._storage import Store
 

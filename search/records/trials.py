@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.records import earlier
+from frostline.search.records.checks import check_counts, check_duration, check_metrics, check_params, check_seconds
 from frostline.search.records.journal import Journal, entries
 
 FILES = ("trials.jsonl", "confirm.jsonl")
@@ -106,13 +107,9 @@ class Line:
         """Refuse a line that is not what it seems: its numbers become folder names."""
         if not all(type(value) is int for value in (self.number, self.seed)) or self.number < 0:
             raise ValueError(f"{(self.number, self.seed)} is no trial")
-        counts = (self.samples, self.step, self.pid, self.micro_batch, self.cached_layers)
-        if not all(type(value) is int and 0 <= value < _MOST for value in counts):
-            raise ValueError("a count is no whole number")
+        check_counts(self.samples, self.step, self.pid, self.micro_batch, self.cached_layers)
         check_seconds(self.epoch, self.time)
-        # Seconds are below 0 in a record of an earlier version, where a clock was set back.
-        if not (_is_number(self.seconds) and abs(self.seconds) < _LONGEST):
-            raise ValueError("a time is no number of seconds")
+        check_duration(self.seconds)
         check_metrics(self.metrics)
         check_metrics(self.spent)
         check_metrics({} if self.objective is None else {"objective": self.objective})
@@ -121,52 +118,6 @@ class Line:
             raise TypeError("a text has another type")
         if not (isinstance(self.confirms, bool) and isinstance(self.partial, bool)):
             raise TypeError("a field is neither true nor false")
-
-
-_MOST = 2**63
-"""Bound of a count."""
-
-_LONGEST = 3e9
-"""Bound of a duration in seconds: a hundred years."""
-
-_LAST = 2.5e11
-"""Bound of a time in seconds since 1970: the calendar ends with the year 9999."""
-
-
-def check_seconds(*values: Any) -> None:
-    """Refuse times and durations that are no numbers or that no calendar has.
-
-    Raises:
-        ValueError: one is.
-    """
-    if not all(_is_number(value) and 0 <= value < _LAST for value in values):
-        raise ValueError("a time is no number of seconds")
-
-
-def check_metrics(values: Any) -> None:
-    """Refuse measurements that are no numbers. They need not be finite.
-
-    Raises:
-        ValueError: one is.
-    """
-    if not (isinstance(values, dict) and all(map(_is_number, values.values()))):
-        raise ValueError("a measurement is no number")
-
-
-def check_params(params: Any) -> None:
-    """Refuse parameters that no recipe has: their values are finite numbers, texts, true, false or null.
-
-    Raises:
-        ValueError: one is not.
-    """
-    values: Iterable[Any] = params.values() if isinstance(params, dict) else [params]
-    plain = (value for value in values if not isinstance(value, str | bool | None))
-    if not isinstance(params, dict) or not all(_is_number(value) and math.isfinite(value) for value in plain):
-        raise ValueError("a parameter is no number and no text")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or (type(value) is int and abs(value) < _MOST)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
