@@ -19,8 +19,8 @@ from frostline.search import cli
 from frostline.search.plan import options
 from frostline.search.plan.plan import of_json
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import started_jobs
 from frostline.search.records.folder import read_plan, recipe_of
-from frostline.search.records.log import started_jobs
 from frostline.spaces import Budget, Data, Recipe
 from tests import tiny
 from tests.bench.promises import books
