@@ -12,6 +12,7 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from frostline.search.ledger import confirm, rules
@@ -236,11 +237,11 @@ class Ledger:
         trial = self._trial(job)
         if trial and trial.reports and measured.samples <= trial.reports[-1].samples:
             return None
+        self._log.mark()
         line = report_line(job, measured)
         trial = self._records(job).append(line)
         if job.key in self._running:
             self._running[job.key] = (job, self._log.seconds)
-        self._log.mark()
         if not job.confirms:
             self._learn(trial)
             self._study.report(line)
@@ -252,13 +253,13 @@ class Ledger:
         Raises:
             OSError: the disk is full.
         """
+        self._log.mark()  # first: if the disk is full, nothing of this end is recorded
         now, self._worked = self._log.seconds, True
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
         line = end_line(job, outcome, reason, last, silent=now - since, now=self._clock())
         ended = self._records(job).append(line)
-        self._log.mark()
         self._running.pop(job.key, None)
         if not job.confirms:
             self._learn(ended)
@@ -349,7 +350,8 @@ class Ledger:
     def close(self) -> None:
         """Close the records. Nothing can be written afterwards."""
         if self._worked:
-            self._log.mark(every=1.0)
+            with suppress(OSError):  # a full disk, which has been told
+                self._log.mark(every=1.0)
         self.trials.close()
         self.confirmations.close()
         self.tidy()
