@@ -143,13 +143,19 @@ def _load_dataset(source: str) -> Any:
 def _rows(table: Any, data: Data, split: str) -> Rows:
     where = name_of(data, split)
     check_columns(table, data, where)
-    inputs, labels = _values(table, data.text), class_names(table, data.label)
+    try:
+        inputs, labels = _values(table, data.text), class_names(table, data.label)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8: {error.reason}") from None
     if not inputs:
         raise ValueError(f"{where} is empty: it has no rows")
     missing = sum(value is None or label is None for value, label in zip(inputs, labels, strict=True))
     if missing:
         raise ValueError(f"{where} has {missing} rows without a {data.text} or a {data.label}")
-    if isinstance(inputs[0], list | dict):
+    for column, value in ((data.text, inputs[0]), (data.label, labels[0])):
+        if isinstance(value, bytes):  # pyarrow's type of a column with other bytes
+            raise ValueError(f"{where}: column {column!r} is not UTF-8")
+    if not isinstance(inputs[0], str):
         raise ValueError(f"{where}: column {data.text!r} holds a {type(inputs[0]).__name__} in each row, not one text")
     return Rows(inputs=inputs, labels=[str(label) for label in labels])
 

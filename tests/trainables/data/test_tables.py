@@ -64,11 +64,15 @@ def test_class_names_of_the_library_are_used_and_unlabelled_rows_refused(tmp_pat
         ("a.csv", "text,label\na,b,c\n", "cannot be read"),
         ("a.jsonl", '{"text": "a", "label": null}\n{"text": "b", "label": "x"}\n', "1 rows without"),
         ("a.jsonl", '{"text": ["a", "b"], "label": "x"}\n', "column 'text' holds a list in each row, not one text"),
+        ("a.csv", "text,label\ncaf\xe9,x\n", "column 'text' is not UTF-8"),
+        ("a.csv", "text,label\na,n\xe9gatif\n", "column 'label' is not UTF-8"),
+        ("a.jsonl", '{"text": "caf\xe9", "label": "x"}\n', "is not UTF-8"),
+        ("a.csv", "text,label\n1,x\n2,y\n", "column 'text' holds a int in each row, not one text"),
         ("a.xlsx", "?", r"must end in .csv, .parquet, .jsonl"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=message) as caught:
         read_rows(Data(source=str(tmp_path / name)))
     assert "\n" not in str(caught.value)
