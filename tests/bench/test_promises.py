@@ -1,0 +1,25 @@
+"""A small share of `python -m tests.bench.promises`: what takes seconds, with another seed than a person's."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.bench.promises import crashes, full_disks, rows
+from tests.bench.promises.rows import Failure, Row
+
+
+@pytest.mark.parametrize("tried", [crashes.tried, full_disks.tried])
+def test_books_hold(tried: Callable[[int, int], Row]) -> None:
+    row = tried(30, 7)
+    assert row.tried == 30
+    assert not row.failures
+
+
+def test_the_table_names_the_first_failure() -> None:
+    bad = Row(kind="cuts", tried=1200, seconds=2.6, failures=[Failure(name="cut: a|b", problem="lost")])
+    assert rows.table([bad]).splitlines()[-1] == "| cuts | 1,200 | 1 | 3 | cut: a\\|b: lost |"
+
+
+def test_a_row_without_tries_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing was tried"):
+        Row(kind="cuts", tried=0, seconds=0.0)
