@@ -218,11 +218,12 @@ def planned(
 
             run = working_copy.fetch(run, lambda text: print(text, file=sys.stderr))
         elif run is not None and starts:
-            from frostline.search.records.folder import check_writable
+            from frostline.search.records.folder import check_kinds, check_writable
             from frostline.search.records.log import check_free
 
-            check_free(run)  # before torch is imported
+            check_kinds(run)
             check_writable(run)
+            check_free(run)  # before torch is imported
         with quick_imports():
             from frostline.search.plan import resolve as planning
 

@@ -119,6 +119,7 @@ def read_plan(run: Path) -> dict[str, Any]:
     """
     if not run.is_dir():
         raise ValueError(f"{run} is not a run directory: {'a file' if run.exists() else 'it does not exist'}")
+    check_kinds(run)
     if not is_file(run / "plan.json"):
         raise ValueError(f"{run} is not a run directory: it has no plan.json")
     try:
@@ -134,9 +135,28 @@ def read_plan(run: Path) -> dict[str, Any]:
         for path in (Path(folder, name) for name in (*folders, *names)):
             if path.relative_to(run).match("wandb/*/logs/debug-core.log"):
                 continue  # W&B's link to its own log in the user's cache; nothing opens it
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            # Not `Path.resolve`: that raises at a link to itself, which leads nowhere and does no harm.
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                 raise ValueError(f"{path} is a link that leads out of the run directory; remove it")
     return fields
+
+
+_FILES = ("*.json", "*.jsonl", "*.journal", "*.journal.lock", "report.html")
+_FOLDERS = ("trials", "confirm", "best", "wandb")
+
+
+def check_kinds(run: Path) -> None:
+    """Refuse a run directory that has a folder or a pipe where a file belongs, or a file where a folder belongs.
+
+    Raises:
+        ValueError: names it.
+    """
+    for path in (path for pattern in _FILES for path in matching(run, pattern)):
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is not a file; remove it")
+    for name in _FOLDERS:
+        if (run / name).exists() and not (run / name).is_dir():
+            raise ValueError(f"{run / name} is not a folder; remove it")
 
 
 def check_writable(run: Path) -> None:
@@ -213,8 +233,10 @@ def delete_leftovers(run: Path) -> None:
     """Delete what killed processes left half written."""
     for kind in ("trials", "confirm"):
         for torn in matching(run / kind, "*/.*"):
-            remove(torn)
+            if not torn.is_dir():  # a notebook's `.ipynb_checkpoints` is not ours
+                remove(torn)
     for name in ("tune", "best.part"):  # Tune's own records repeat ours
         shutil.rmtree(run / name, ignore_errors=True)
     for part in (*run.glob("*.part"), *run.glob(".*.[0-9]*")):  # the second are those of `_atomic`
-        part.unlink(missing_ok=True)
+        if not part.is_dir():
+            part.unlink(missing_ok=True)

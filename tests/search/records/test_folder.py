@@ -1,7 +1,9 @@
 import datetime
 import json
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,68 @@ def test_a_link_that_stays_inside_the_run_directory_is_accepted(tmp_path: Path) 
     (tmp_path / "plan.json").write_text(plan_text())
     (tmp_path / "latest").symlink_to("plan.json")
     assert run_folder.read_plan(tmp_path)["seed"] == 0
+
+
+def _in_place_of(name: str, kind: str) -> Callable[[Path], None]:
+    def make(run: Path) -> None:
+        path = run / name
+        path.unlink(missing_ok=True)
+        {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "file": lambda: path.write_text("x")}[kind]()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "folder") for name in ("plan.json", "log.jsonl", "trials.jsonl", "confirm.jsonl", "summary.json")),
+        *((name, "folder") for name in ("study.journal", "study.journal.lock", "report.html")),
+        *((name, "pipe") for name in ("plan.json", "log.jsonl", "trials.jsonl", "study.journal", "best")),
+        *((name, "file") for name in ("trials", "confirm", "best", "wandb")),
+    ],
+)
+def test_a_folder_or_a_pipe_in_place_of_a_record_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / "plan.json").write_text(plan_text())
+    _in_place_of(name, kind)(tmp_path)
+    for check in (run_folder.check_kinds, run_folder.read_plan):
+        with pytest.raises(ValueError, match=f"^{tmp_path}/{name} is not a (file|folder); remove it$"):
+            check(tmp_path)
+
+
+def test_what_others_leave_in_a_run_directory_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(plan_text())
+    for folder in ("", "trials", "trials/00000", "trials/strange", "confirm/x-y", "best", "wandb"):
+        notebook = tmp_path / folder / ".ipynb_checkpoints" / "a-checkpoint.ipynb"
+        notebook.parent.mkdir(parents=True)
+        notebook.write_text("{}")
+        (tmp_path / folder / "ring").symlink_to("ring")
+        (tmp_path / folder / "up").symlink_to(".")
+    for folder in ("x.part", ".x.1234", "trials/00000/deep/er", "none"):
+        (tmp_path / folder).mkdir(parents=True)
+    before = {*tmp_path.rglob("*")}
+    assert run_folder.read_plan(tmp_path)["seed"] == 0
+    run_folder.delete_leftovers(tmp_path)
+    run_folder.check_writable(tmp_path)
+    assert run_folder.snapshots(tmp_path) == 0
+    assert {*tmp_path.rglob("*")} == before
+
+
+def test_of_searches_that_claim_one_directory_at_the_same_moment_one_wins(tmp_path: Path) -> None:
+    started = threading.Barrier(8)
+
+    def claim(number: int) -> str:
+        started.wait()
+        try:
+            run_folder.claim(tmp_path / "run", plan_text(seed=number))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(claim, range(8)))
+    assert answers.count("") == 1
+    assert run_folder.read_plan(tmp_path / "run")["seed"] == answers.index("")
+    assert all(answer.startswith(f"{tmp_path}/run ") for answer in answers if answer)
 
 
 # --- files ---------------------------------------------------------------------------------------
