@@ -16,6 +16,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from frostline.search.plan.describe import plan_lines
+from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
 from frostline.search.report import importance, parallel, style
@@ -25,7 +26,7 @@ from frostline.search.report.charts import charts, slices
 from frostline.search.report.command import command
 from frostline.search.report.sentences import sentences
 from frostline.search.report.view import View
-from frostline.search.words import duration, plural, score, short_models, value
+from frostline.search.words import duration, plural, score, short_models, shown, value
 from frostline.trainables import _atomic
 
 NAME = "report.html"
@@ -92,12 +93,19 @@ def contents(view: View) -> dict[str, Any]:
         "sampled": [name for name, space in plan.search.distributions.items() if not space.single()],
         "models": short_models(plan.search.models),
         "folders": {row.number: folder_of(view, row.trial) for row in rows},
-        "plan_lines": plan_lines(plan),
+        "plan_lines": [(label, _without_folders(text, plan)) for label, text in plan_lines(plan)],
         "command": command(plan),
         "commands": [(_minute(event["time"]), str(event.get("command", ""))) for event in view.sessions],
         "made": _minute(view.now),
         "trainings": len(view.trials) + len(view.confirmations),
     }
+
+
+def _without_folders(text: str, plan: Plan) -> str:
+    """A line of the plan without the folders of the machine where the search began: the page may go to another one."""
+    for place in (plan.search.base.data.source, *plan.search.models, str(plan.place)):
+        text = text.replace(place, shown(place))
+    return text
 
 
 def _minute(time: float) -> str:

@@ -217,3 +217,15 @@ def test_a_report_of_a_run_directory_without_permission_is_written_to_the_cache(
     assert {*copied.rglob("*")} == before
     with pytest.raises(ValueError, match=f"^cannot write {copied}: no permission$"):
         run_folder.check_writable(copied)
+
+
+def test_the_plan_in_the_report_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    run, model, table = tmp_path / "a run", "/home/somebody/bert", "/home/somebody/reviews.csv"
+    plan = runs.plan_of(run, models=(model,))
+    base = dataclasses.replace(plan.search.base, data=dataclasses.replace(plan.search.base.data, source=table))
+    runs.write(run, 3, plan=altered(plan, base=base))
+    lines = page.contents(views.read(run))["plan_lines"]
+    told = " ".join(text for _, text in lines)
+    assert not [place for place in ("/home", str(tmp_path)) if place in told]
+    for name in ("bert: ", "reviews.csv: ", "MB in a run"):
+        assert name in told
