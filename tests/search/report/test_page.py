@@ -8,14 +8,12 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frostline.search import api, cli
-from frostline.search.output import Output
 from frostline.search.plan.options import Options
 from frostline.search.records import folder as run_folder
 from frostline.search.report import page
@@ -151,7 +149,7 @@ def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytes
     assert typed[0] == "frostline"
     given: list[Options] = []
 
-    def note(arguments: Any, argv: Sequence[str], output: Output) -> int:
+    def note(arguments: Any, *_: object) -> int:
         given.append(api.options_of(cli._values(arguments)))
         return 0
 
