@@ -1,9 +1,8 @@
 import datetime
 import json
+import multiprocessing
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -205,22 +204,29 @@ def test_what_others_leave_in_a_run_directory_does_no_harm(tmp_path: Path) -> No
     assert {*tmp_path.rglob("*")} == before
 
 
+def _claim(run: Path, number: int, start: Any, answers: Any) -> None:
+    start.wait()
+    try:
+        run_folder.claim(run, plan_text(seed=number))
+    except ValueError as error:
+        answers.put((number, str(error)))
+    else:
+        answers.put((number, ""))
+
+
 def test_of_searches_that_claim_one_directory_at_the_same_moment_one_wins(tmp_path: Path) -> None:
-    started = threading.Barrier(8)
-
-    def claim(number: int) -> str:
-        started.wait()
-        try:
-            run_folder.claim(tmp_path / "run", plan_text(seed=number))
-        except ValueError as error:
-            return str(error)
-        return ""
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(claim, range(8)))
-    assert answers.count("") == 1
-    assert run_folder.read_plan(tmp_path / "run")["seed"] == answers.index("")
-    assert all(answer.startswith(f"{tmp_path}/run ") for answer in answers if answer)
+    context, run = multiprocessing.get_context("fork"), tmp_path / "run"
+    start, queue = context.Barrier(6), context.Queue()
+    searches = [context.Process(target=_claim, args=(run, number, start, queue)) for number in range(6)]
+    for search in searches:
+        search.start()
+    answers = dict(queue.get() for _ in searches)
+    for search in searches:
+        search.join()
+    [won] = [number for number, answer in answers.items() if not answer]
+    assert run_folder.read_plan(run)["seed"] == won
+    assert all(answer.startswith(f"{run} ") for number, answer in answers.items() if number != won)
+    assert [path.name for path in run.iterdir()] == ["plan.json"]
 
 
 # --- files ---------------------------------------------------------------------------------------
