@@ -4,14 +4,20 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bench.promises import crashes, full_disks, rows
+from tests.bench.promises import clocks, crashes, damage, full_disks, fuzz, rows
 from tests.bench.promises.rows import Failure, Row
 
 
-@pytest.mark.parametrize("tried", [crashes.tried, full_disks.tried])
+@pytest.mark.parametrize("tried", [crashes.tried, damage.cuts, damage.lines, full_disks.tried, clocks.tried])
 def test_books_hold(tried: Callable[[int, int], Row]) -> None:
     row = tried(30, 7)
     assert row.tried == 30
+    assert not row.failures
+
+
+def test_a_thousand_fuzzed_inputs_are_refused_or_right() -> None:
+    row = fuzz.tried(1000, seed=7)
+    assert row.tried == 1000
     assert not row.failures
 
 

@@ -142,8 +142,8 @@ def _load_dataset(source: str) -> Any:
 
 def _rows(table: Any, data: Data, split: str) -> Rows:
     where = name_of(data, split)
-    check_columns(table, data, where)
     try:
+        check_columns(table, data, where)
         inputs, labels = _values(table, data.text), class_names(table, data.label)
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8: {error.reason}") from None
