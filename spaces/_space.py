@@ -15,6 +15,9 @@ ALL = "all"
 SEEDS = 2**32
 """Number of seeds, from 0: numpy's random state takes no other."""
 
+MOST_EPOCHS = 10_000
+"""Most epochs of a trial."""
+
 Value = float | int | str | bool
 
 _ALWAYS_SEARCHED = ("learning_rate", "batch_size", "weight_decay")
@@ -104,6 +107,8 @@ class Budget:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if self.epochs > MOST_EPOCHS:  # the plan lists the reports of every epoch
+            raise ValueError(f"epochs must be at most {MOST_EPOCHS}, got {self.epochs}")
         if not 0 < self.first_rung <= self.epochs:
             raise ValueError(f"first_rung must be in (0, {self.epochs}] epochs, got {self.first_rung}")
         if not self.reduction_factor > 1:

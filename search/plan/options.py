@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from frostline.spaces import Budget, Data, Profile, Recipe
+from frostline.spaces import MOST_EPOCHS, Budget, Data, Profile, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,8 @@ class Options:
 
 _MOST: dict[str, float] = {
     **dict.fromkeys(("trials", "retries", "concurrent", "cpus_per_trial", "gpus_per_trial"), 1_000_000),
-    **dict.fromkeys(("epochs", "workers_per_trial"), 10_000),
+    "epochs": MOST_EPOCHS,
+    "workers_per_trial": 10_000,
     **dict.fromkeys(("confirm_recipes", "confirm_seeds"), 1_000),
     "checkpoint_every": 1e9,
     "seed": 2**32 - 1,  # what numpy and Optuna take

@@ -114,6 +114,9 @@ def check_numbers(books: Books) -> None:
         if number != trial:
             place = books.places[books.trials[trial]]
             raise ValueError(f"{place}: trial {trial} comes after trial {number}, and no line tells of trial {number}")
+    for (confirms, number, _), place in books.places.items():
+        if confirms and number not in books.trials:
+            raise ValueError(f"{place}: it confirms trial {number}, and no line tells of that trial")
     for (confirms, number), place in books.needed.items():
         if (confirms, number) not in books.recorded:
             raise ValueError(f"{place}: {FILES[confirms]} has lost the lines of trial {number}; put the file back")

@@ -15,6 +15,7 @@ from typing import Any
 from frostline.search.records import earlier
 from frostline.search.records.checks import check_counts, check_duration, check_metrics, check_params, check_seconds
 from frostline.search.records.journal import Journal, entries
+from frostline.spaces import SEEDS
 
 FILES = ("trials.jsonl", "confirm.jsonl")
 """The records: trainings of trials, and those that confirm them."""
@@ -105,7 +106,8 @@ class Line:
 
     def _check(self) -> None:
         """Refuse a line that is not what it seems: its numbers become folder names."""
-        if not all(type(value) is int for value in (self.number, self.seed)) or self.number < 0:
+        whole = type(self.number) is int and type(self.seed) is int
+        if not whole or self.number < 0 or not 0 <= self.seed < SEEDS:
             raise ValueError(f"{(self.number, self.seed)} is no trial")
         check_counts(self.samples, self.step, self.pid, self.micro_batch, self.cached_layers)
         check_seconds(self.epoch, self.time)
