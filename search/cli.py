@@ -165,7 +165,6 @@ def _report(run: Path | str, argv: Sequence[str]) -> None:
         from frostline.search.records.reading_copy import folder_for
 
         folder = folder_for(str(run.resolve()))
-        folder.mkdir(parents=True, exist_ok=True)
         print(f"Report: {page.write(run, folder)}; there is no permission to write in {run}")
 
 

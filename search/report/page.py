@@ -38,16 +38,17 @@ def write(run: Path, folder: Path | None = None) -> Path:
 
     Args:
         run: the run directory.
-        folder: where to write it; by default in the run directory.
+        folder: where to write it, made if there is none; by default the run directory.
 
     Raises:
         ValueError: the folder holds no search.
         OSError: the disk is full; an older report stays.
     """
     view = views.read(run)
-    path = (folder or view.run) / NAME
-    _atomic.write(path, page(view))
-    return path
+    text, folder = page(view), folder or view.run
+    folder.mkdir(parents=True, exist_ok=True)
+    _atomic.write(folder / NAME, text)
+    return folder / NAME
 
 
 def page(view: View) -> str:
