@@ -1,6 +1,5 @@
 """A search that is broken off and goes on: real Ray, real signals."""
 
-import functools
 import io
 import json
 import os
@@ -16,10 +15,9 @@ from rich.console import Console
 
 from frostline.search import cli
 from frostline.search.ledger import confirm
-from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.study import optuna_state
 from frostline.search.records import trials as trial_records
-from frostline.search.records.log import hold
+from frostline.search.records.log import Log, hold
 from frostline.search.records.trials import Outcome
 from tests import tiny
 from tests.integration.searches import Searches
@@ -125,7 +123,7 @@ def test_a_time_budget_ends_the_trials_and_they_count_with_what_they_have(
         reported = records.exists() and b'"partial": false' in records.read_bytes()
         return time.time() + 3600 * reported
 
-    monkeypatch.setattr("frostline.search.tuner.Ledger", functools.partial(Ledger, clock=clock))
+    monkeypatch.setattr("frostline.search.records.log.Log", lambda run, _: Log(run, clock))
     found = searches.start("timed", time_budget="1h", epochs=10, checkpoint_every=0.0)
     trials = trial_records.read(records)
     late = [trial for trial in trials if trial.outcome == Outcome.OUT_OF_TIME]
