@@ -92,6 +92,6 @@ def test_the_exported_model_scores_the_test_set_as_reported(found: dict[str, Any
     right = sum(a == corpus.classes[label] for a, label in zip(answers, corpus.labels["test"], strict=True))
     assert right / len(answers) == pytest.approx(found["summary"]["test"]["accuracy"])
     card = (best / "README.md").read_text()
-    assert f'load("{best}")' in card
+    assert f'load("{best.parent.name}/best")' in card
     assert "32 x 32 pixels" in card
     assert found["summary"]["load"] == f'frostline.load("{best}")'
