@@ -76,7 +76,7 @@ def test_a_full_disk_is_one_message_and_nothing_is_lost(
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("frostline: ")
     assert "No space left on device" in last
-    assert f"make room, then --resume {disk.at / 'full'}" in last
+    assert f"Free some space, then run: frostline --resume {disk.at / 'full'}" in last
     before = (disk.seen / "full" / "trials.jsonl").read_bytes()
     assert before.endswith(b"\n") or not before, "no half line"
 

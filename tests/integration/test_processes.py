@@ -70,7 +70,7 @@ def test_every_process_of_ray_may_die_and_the_terminal_too(tmp_path: Path, tiny_
     text = printed.read_text()
     for name in _STARTED_AGAIN.values():
         assert f"Ray has died (its process {name} has died); it is started again, and the trials go on.\n" in text
-    assert text.count("its process died; it goes on from its last checkpoint") == 1, "no trial loses a try with Ray"
+    assert text.count("its process died; it goes on from its last snapshot") == 1, "no trial loses a try with Ray"
     assert "(raylet)" not in text, "nothing of Ray's own words"
     assert not any(folder.exists() for folder in folders), "nothing is left behind"
     assert "Interrupted: these are the results so far. No test set was read." in text

@@ -110,7 +110,7 @@ def test_what_a_search_is_cannot_change_when_it_goes_on(
         ({}, "is not a run directory: it has no plan.json"),
         ({"plan.json": "torn {"}, "plan.json cannot be read: "),
         ({"plan.json": "[]"}, "plan.json is not a plan"),
-        ({"plan.json": "{}"}, "plan.json is not a plan of this version: 'base'"),
+        ({"plan.json": "{}"}, "plan.json is not a plan of this version: it lacks 'distributions'"),
     ],
 )
 def test_a_folder_without_a_search_does_not_go_on(

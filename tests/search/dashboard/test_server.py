@@ -303,7 +303,7 @@ def _append(run: Path, line: str) -> None:
         (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": "accuracy"}')), "no study.journal yet"),
         (lambda run: (run.mkdir(), (run / "plan.json").write_text("{}")), "names no metric"),
         (lambda run: (Search(run), (run / "study.journal").write_text('x\n[]\n{"a": 1}\n')), "holds no study"),
-        (lambda run: (Search(run), _append(run, '{"op_code": 5, "worker_id": 1, "trial_id": {}}')), "is damaged ("),
+        (lambda run: (Search(run), _append(run, '{"op_code": 8, "worker_id": "x", "trial_id": []}')), "is damaged ("),
         (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": []}')), "name is text, got []"),
         (lambda run: (run.mkdir(), (run / "plan.json").write_text('{"metric": "a", "better": 5}')), "better is one of"),
     ],

@@ -540,8 +540,8 @@ def test_memory_that_runs_out_is_said_in_one_line_and_the_second_time_fewer_tria
     tune.die(trials[1], NO_MEMORY)
     assert tune.asker.suggest("one more") is None, "two run, and no more may"
     assert [text for text in tune.said if "emory" in text] == [
-        f"trial 0: {line}; it goes on from its last checkpoint",
-        f"trial 1: {line}; it goes on from its last checkpoint",
+        f"trial 0: {line}; it goes on from its last snapshot",
+        f"trial 1: {line}; it goes on from its last snapshot",
         "Memory has run out again: 2 instead of 3 trials at once from now on",
     ]
 
