@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,10 @@ def test_a_signal_from_outside_ends_a_process_wherever_it_is(tmp_path: Path, num
         assert process.stdout
         assert process.stderr
         child = psutil.Process(int(process.stdout.readline()))
+        times = psutil.Process(process.pid).cpu_times
+        before = times().user
+        while busy == _COMPUTES and times().user < before + 0.2:  # until it is inside the library
+            time.sleep(0.01)
         process.send_signal(number)
         if busy == _SLEEPS:
             assert process.stdout.readline() == "interrupted\n"
