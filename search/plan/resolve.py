@@ -18,8 +18,9 @@ from frostline.search.cluster import capacity, limits, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan.began import Began
 from frostline.search.plan.disk import disk_bound
-from frostline.search.plan.models import ModelPlan, Sources
+from frostline.search.plan.models import Sources
 from frostline.search.plan.options import Options, adjusted, changed, place_of, size
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices, of_json
@@ -49,61 +50,8 @@ class _Request:
     offer: capacity.Offer
     wandb: WandbMode
     options: Options
-    began: _Began | None = None
+    began: Began | None = None
     """None for a new search."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Began:
-    """What a search that goes on keeps, whatever its space says today."""
-
-    base: Recipe
-    models: dict[str, ModelPlan]
-    fingerprint: str
-
-    def moved(self, model: str | None, source: str | None) -> _Began:
-        """The same with the model or the data at another place of this machine.
-
-        Args:
-            model: folder or name of the model now; None if it is where it was.
-            source: folder, file or name of the data now; None if they are where they were.
-        """
-        base, models = self.base, self.models
-        if source is not None:
-            base = dataclasses.replace(base, data=dataclasses.replace(base.data, source=source))
-        if model is not None:
-            models = {model: models[base.model]}
-            base = dataclasses.replace(base, model=model)
-        return _Began(base=base, models=models, fingerprint=self.fingerprint)
-
-    def check_places(self) -> None:
-        """Say which option tells where the model and the data are now, if they are not where they were.
-
-        Raises:
-            ValueError: a folder or a file is missing.
-        """
-        for what, place, option in (
-            ("data", self.base.data.source, "--dataset"),
-            *(("model", model, "--model") for model in self.models),
-        ):
-            if Path(place).is_absolute() and not Path(place).exists():
-                again = f"give it with {option}" if what == "data" or len(self.models) == 1 else "put it there again"
-                raise ValueError(f"the {what} of the search is no longer at {place}: {again}")
-
-    def check(self, plan: Plan) -> None:
-        """Refuse data or a model that has changed.
-
-        Raises:
-            ValueError: names what has changed.
-        """
-        models = {name: self.models[name].weights for name in (self.base.model, *self.models)}
-        for what, before, now in (
-            (f"the data {self.base.data.source}", self.fingerprint, plan.data.fingerprint),
-            *((f"the model {name}", weights, plan.search.models[name].weights) for name, weights in models.items()),
-        ):
-            if before != now:
-                run = plan.place.run
-                raise ValueError(f"{what} has changed since the search in {run} began: its scores would not compare")
 
 
 def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
@@ -165,7 +113,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     before = of_json(run, run_folder.read_plan(run))
     books = audit.read(run, options.url)
     search, resources, base, models = before.search, before.resources, before.search.base, before.search.models
-    began = _Began(base=base, models=models, fingerprint=before.data.fingerprint)
+    began = Began(base=base, models=models, fingerprint=before.data.fingerprint)
     searched_models = tuple(models) if "model" in search.distributions else ()
     kept_options: dict[str, Any] = {
         "cpus_per_trial": resources.need.cpus,  # threads decide the last bits of a result

@@ -40,16 +40,21 @@ def test_a_folder_is_never_removed_under_its_users(tmp_path: Path) -> None:
     folder, over = tmp_path / "folders" / "entry", tmp_path / "over"
     users, removers = (
         [
-            subprocess.Popen([sys.executable, "-c", code, str(folder), str(over)], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(folder), str(over)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             for _ in range(count)
         ]
         for code, count in ((_USES, 4), (_REMOVES, 2))
     )
     for process in removers:
-        assert process.communicate()[0] == ""
+        assert process.communicate() == ("", "")
         assert process.returncode == 0
     over.touch()
-    assert [process.communicate()[0] for process in users] == ["0\n"] * len(users), "uses of a folder that was gone"
+    assert [process.communicate() for process in users] == [("0\n", "")] * len(users), "uses of a folder that was gone"
     _locks.remove(folder)
     assert list(folder.parent.iterdir()) == [], "nothing is left of what was removed"
 

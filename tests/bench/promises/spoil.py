@@ -69,7 +69,7 @@ def _walk(value: Any, places: list[tuple[Any, Any]]) -> None:
 
 
 def spoilt_bytes(right: bytes, dice: random.Random) -> bytes:
-    """Bytes of which a few are flipped, removed, repeated, inserted, or cut off."""
+    """Flip, remove, repeat, insert or cut off a few of the bytes."""
     data = bytearray(right)
     for _ in range(dice.choice((1, 1, 2, 5, 20))):
         place, size = dice.randrange(len(data) + 1), dice.choice((1, 1, 1, 2, 8, 64))
