@@ -1,5 +1,6 @@
 """Shared fixtures: a cache folder of the test run's own, a tiny model and data set, one Ray for all."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from frostline.search.cluster import capacity, connection
-from frostline.search.cluster.environment import prepare_environment
+from frostline.search.cluster.environment import environment, prepare_environment
 from frostline.trainables._imports import quick_imports
 from tests import tiny
 from tests.recorder import sitecustomize
@@ -96,11 +97,18 @@ def vanishing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 @pytest.fixture(scope="session")
-def ray_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One private Ray of two CPUs for all tests that need one. It and this process record their fsyncs and renames."""
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file exists, the processes of `ray_here` and this one record their fsyncs and renames in it."""
+    return tmp_path_factory.mktemp("record") / "calls.jsonl"
+
+
+@pytest.fixture(scope="session")
+def ray_here(calls: Path) -> Iterator[None]:
+    """One private Ray of two CPUs for all tests that need one."""
+    sitecustomize.install(str(calls))
     folders = (str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", ""))
-    os.environ[sitecustomize.VARIABLE] = str(tmp_path_factory.mktemp("record") / "calls.jsonl")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
-    sitecustomize.install()
-    with connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)):
+    variables = {sitecustomize.VARIABLE: str(calls), "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    with contextlib.ExitStack() as stack:
+        with environment(variables):  # Ray's processes inherit them, other processes that tests start do not
+            stack.enter_context(connection.connect(None, capacity.Node(cpus=2, gpus=0, memory=8e9)))
         yield

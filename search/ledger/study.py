@@ -74,7 +74,7 @@ class Study:
         self._enqueued = deque(params for params, _ in first)
         _rewrite(path, name, first, self._distributions, metric, known)
         self._asked = len(known)
-        storage = _Storage(_File(str(path)))
+        storage = _Storage(JournalFileBackend(str(path)))
         self._study = optuna.load_study(
             study_name=name,
             storage=storage,
@@ -154,24 +154,6 @@ def optuna_state(trial: Trial) -> TrialState:
         Outcome.INFEASIBLE: TrialState.PRUNED,
         Outcome.FAILED: TrialState.FAIL,
     }[trial.outcome]
-
-
-class _File(JournalFileBackend):
-    """A journal whose full disk is an `OSError`: Optuna's lock hides it behind a `RuntimeError` where it fails too."""
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries.
-
-        Raises:
-            OSError: the disk is full.
-        """
-        try:
-            super().append_logs(logs)
-        except RuntimeError as error:
-            cause: BaseException = error
-            while cause.__context__ is not None:
-                cause = cause.__context__
-            raise cause from None
 
 
 def _rewrite(

@@ -12,8 +12,11 @@ __all__ = ["browser"]
 
 
 @pytest.fixture(scope="session")
-def searches(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Searches:
+def searches(
+    ray_here: None, calls: Path, tiny_model: Path, tiny_csv: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Searches:
     """Starts searches on the Ray that all tests share."""
+    calls.touch()  # before anything is cached, until `finished` has ended
     return Searches(tmp_path_factory.mktemp("runs"), tiny_model, tiny_csv)
 
 
@@ -24,6 +27,14 @@ def asked() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def finished(searches: Searches, asked: dict[str, Any]) -> dict[str, Any]:
+def recorded(finished: dict[str, Any], calls: Path) -> Path:
+    """The fsyncs and renames of `finished`, and of the searches before it."""
+    return calls.with_name("finished.jsonl")
+
+
+@pytest.fixture(scope="session")
+def finished(searches: Searches, asked: dict[str, Any], calls: Path) -> dict[str, Any]:
     """One finished search, one trial at a time. Tests look at it; a test that changes a run directory takes a copy."""
-    return searches.start("finished", **asked)
+    summary = searches.start("finished", **asked)
+    calls.rename(calls.with_name("finished.jsonl"))
+    return summary

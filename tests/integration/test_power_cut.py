@@ -1,13 +1,12 @@
 """A power cut loses what was not synced: in a whole search nothing has its name before its bytes are on disk."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.recorder.sitecustomize import VARIABLE, state_of
+from tests.recorder.sitecustomize import state_of
 
 JOURNALS = {"trials.jsonl", "confirm.jsonl", "log.jsonl", "study.journal"}
 """Files that are synced line by line."""
@@ -17,9 +16,9 @@ DERIVED = {"in-use"}
 
 
 @pytest.fixture
-def events(finished: dict[str, Any], cache: Path) -> list[dict[str, Any]]:
+def events(finished: dict[str, Any], recorded: Path, cache: Path) -> list[dict[str, Any]]:
     """All calls about the search's own run directory and about the cache, in order."""
-    lines = Path(os.environ[VARIABLE]).read_text(encoding="utf-8").splitlines()
+    lines = recorded.read_text(encoding="utf-8").splitlines()
     places, above = (finished["run"], str(cache)), str(Path(finished["run"]).parent)
     return [
         event

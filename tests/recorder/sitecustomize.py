@@ -1,4 +1,4 @@
-"""Appends each fsync, rename, link and new folder to the file `$FROSTLINE_RECORD`, one JSON line each.
+"""Appends each fsync, rename, link and new folder to the file `$FROSTLINE_RECORD` while it exists, one JSON line each.
 
 Python imports a module of this name in each process whose PYTHONPATH holds its folder: also in Ray's workers.
 """
@@ -12,8 +12,8 @@ from typing import Any
 VARIABLE = "FROSTLINE_RECORD"
 
 
-def install() -> None:
-    """Record the calls of this process from now on."""
+def install(place: str) -> None:
+    """Record the calls of this process from now on, in the file `place` while it exists."""
     fsync, mkdir = os.fsync, os.mkdir
     before = {name: getattr(os, name) for name in ("replace", "rename", "link")}
 
@@ -21,15 +21,15 @@ def install() -> None:
         fsync(descriptor)
         # Taken after the call: if a byte was written meanwhile, the file is counted as synced with it. No part of the
         # program writes to a file in one thread while another one syncs it.
-        _append("fsync", f"/proc/self/fd/{descriptor}", "")
+        _append(place, "fsync", f"/proc/self/fd/{descriptor}", "")
 
     def record_mkdir(path: Any, *more: Any, **words: Any) -> None:
         mkdir(path, *more, **words)
-        _append("mkdir", path, path)
+        _append(place, "mkdir", path, path)
 
     def recorder(name: str) -> Any:
         def record(source: Any, target: Any, **words: Any) -> None:
-            _append("rename", source, target)
+            _append(place, "rename", source, target)
             before[name](source, target, **words)
 
         return record
@@ -39,11 +39,12 @@ def install() -> None:
     os.fsync, os.mkdir = record_fsync, record_mkdir
 
 
-def _append(call: str, source: Any, target: Any) -> None:
-    place = os.environ.get(VARIABLE)
-    if not place:
+def _append(place: str, call: str, source: Any, target: Any) -> None:
+    try:
+        record = os.open(place, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:
         return
-    named = [Path(source)]
+    named = [] if call == "mkdir" else [Path(source)]
     if call == "rename" and named[0].is_dir():
         named = [Path(folder, name) for folder, _, names in os.walk(source) for name in ("", *names)]
     fields = {
@@ -53,8 +54,8 @@ def _append(call: str, source: Any, target: Any) -> None:
         "target": os.path.abspath(os.fspath(target)) if target else "",  # noqa: PTH100
         "states": [state_of(path) for path in named],
     }
-    with open(place, "ab", buffering=0) as file:  # noqa: PTH123
-        file.write(json.dumps(fields).encode() + b"\n")
+    os.write(record, json.dumps(fields).encode() + b"\n")
+    os.close(record)
 
 
 def state_of(path: str | Path) -> list[int]:
@@ -64,4 +65,4 @@ def state_of(path: str | Path) -> list[int]:
 
 
 if os.environ.get(VARIABLE) and "pytest" not in sys.modules:
-    install()
+    install(os.environ[VARIABLE])
