@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
 from frostline.search.mistakes import one_line_each
-from frostline.search.plan.options import Options, check_ranges, path_or_url
+from frostline.search.plan.options import Options, check_ranges, path_or_url, typed_as
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
@@ -38,7 +38,7 @@ CHOICES = {
 }
 """Values of the options that have only a few."""
 
-_OF_THE_SEARCH = (*("space", "profile", "columns", "epochs", "seed", "storage", "name", "retrain", "prefix_cache"),)
+_OF_THE_SEARCH = ("space", "profile", "columns", "epochs", "seed", "storage", "name", "retrain", "prefix_cache")
 """Options that say what is searched and where. A search that goes on cannot change them. `model` and `dataset` say
 where the same model and the same data are now."""
 
@@ -115,15 +115,14 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
         raise ValueError(f"there is no option {name!r}: {hint}options are {', '.join(OPTIONS)}")
     for name in OPTIONS:
         if values.get(name) == "":
-            raise ValueError(f"--{name.replace('_', '-')} is empty")
+            raise ValueError(f"{typed_as(name)} is empty")
     for name, choices in CHOICES.items():
         if name in given and values[name] not in choices:
-            raise ValueError(f"--{name.replace('_', '-')} is {', '.join(choices)}, got {values[name]!r}")
+            raise ValueError(f"{typed_as(name)} is {', '.join(choices)}, got {values[name]!r}")
     if run is not None:
         for name in _OF_THE_SEARCH:
             if name in given and not (name == "profile" and values[name] == "auto"):
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} cannot be changed with --resume: {run} keeps its own")
+                raise ValueError(f"{typed_as(name)} cannot be changed with --resume: {run} keeps its own")
     elif "retrain" in given:
         if "space" in given:
             raise ValueError("--space cannot be combined with --retrain")
@@ -192,7 +191,7 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     if fits:
         return
     words = " or ".join(one.__name__ for one in kinds if one is not type(None))
-    raise ValueError(f"--{name.replace('_', '-')} must be {words}, got {value!r}")
+    raise ValueError(f"{typed_as(name)} must be {words}, got {value!r}")
 
 
 def planned(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from frostline.spaces import MOST_EPOCHS, Budget, Data, Profile, Recipe
+from frostline.spaces import MOST_EPOCHS, SEEDS, Budget, Data, Profile, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ _MOST: dict[str, float] = {
     "workers_per_trial": 10_000,
     **dict.fromkeys(("confirm_recipes", "confirm_seeds"), 1_000),
     "checkpoint_every": 1e9,
-    "seed": 2**32 - 1,  # what numpy and Optuna take
+    "seed": SEEDS - 1,
 }
 """The largest value of each number. A larger one is a slip, and some would fill the memory of the driver."""
 
@@ -78,15 +78,15 @@ def check_ranges(values: Mapping[str, Any]) -> None:
         value = values.get(name)
         if not isinstance(value, int | float):
             continue
-        option = _typed(name)
+        option = typed_as(name)
         if not value <= most:
             raise ValueError(f"{option} is at most {most:,.0f}, got {value}")
         if name == "seed" and value < 0:
             raise ValueError(f"{option} is 0 to {most:,.0f}, got {value}")
 
 
-def _typed(name: str) -> str:
-    """An option as it is typed."""
+def typed_as(name: str) -> str:
+    """The name of an option on the command line: `--confirm` for `confirm_recipes`."""
     return "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
 
 
@@ -169,7 +169,7 @@ def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:
     for name in ("confirm_recipes", "confirm_seeds"):
         if (count := getattr(options, name)) is not None:
             if count < 0:
-                raise ValueError(f"{_typed(name)} must not be negative, got {count}")
+                raise ValueError(f"{typed_as(name)} must not be negative, got {count}")
             changes[name] = count
     return dataclasses.replace(budget, **changes)
 

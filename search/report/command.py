@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from frostline import spaces
+from frostline.search.plan.options import typed_as
 from frostline.search.plan.plan import Plan
 from frostline.spaces import RETRAIN
 
@@ -39,8 +40,7 @@ def command(plan: Plan) -> str:
         return "\n    ".join(call) + "\n)"
     lines, line = [], "frostline"
     for name, value in {"space": plan.search.space, **options}.items():
-        option = "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
-        part = f"{option} {shlex.quote(str(value))}"
+        part = f"{typed_as(name)} {shlex.quote(str(value))}"
         if len(line) + len(part) > _WIDTH:
             lines.append(f"{line} \\")
             line = f"    {part}"
