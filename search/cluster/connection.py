@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -121,7 +121,7 @@ _GRACE = 15.0
 
 
 @contextmanager
-def _ending_without(processes: Mapping[str, int], folder: Path, advice: str) -> Iterator[None]:
+def _ending_without(processes: Sequence[tuple[str, int]], folder: Path, advice: str) -> Iterator[None]:
     """End this process with one line if one of Ray's dies during the `with` block, and the block does not end then.
 
     It ends where `Watch` notices. But a call of Ray that is under way would not return.

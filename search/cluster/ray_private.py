@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,21 +81,24 @@ def groups_made_by_actors() -> list[MadeGroup]:
 # --- Ray's processes -----------------------------------------------------------------------------
 
 
-def processes_it_needs() -> dict[str, int]:
-    """Ids, by name, of the processes without which a private Ray instance is lost: children of its driver.
+def processes_it_needs() -> list[tuple[str, int]]:
+    """Names and ids of the processes without which a private Ray instance is lost: children of its driver.
 
     They are the node (`raylet`) and the server of the cluster's state. The node ends with its agents. The others (the
     autoscaler's monitor, the log monitor, the dashboard) are not needed here.
     """
     import psutil
 
-    children = [(child.name(), child.pid) for child in psutil.Process().children()]
-    return {name: id_ for name, id_ in children if name in {"raylet", "gcs_server"}}
+    return [
+        (child.name(), child.pid)
+        for child in psutil.Process().children()
+        if child.name() in {"raylet", "gcs_server"} and child.status() != psutil.STATUS_ZOMBIE  # of an earlier instance
+    ]
 
 
-def dead(processes: Mapping[str, int]) -> str:
+def dead(processes: Iterable[tuple[str, int]]) -> str:
     """The name of one of these children that has died; empty if all live. It takes a microsecond."""
-    for name, id_ in processes.items():
+    for name, id_ in processes:
         try:
             if os.waitid(os.P_PID, id_, os.WEXITED | os.WNOHANG | os.WNOWAIT):  # it stays for Ray to be reaped
                 return name

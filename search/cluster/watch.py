@@ -33,7 +33,7 @@ class Watch:
         """Ids of the nodes that the cloud has announced to take away."""
         self.offer = machines.connected() if changes else None
         """The machines at the last poll; None where they stay as planned."""
-        self._needed = {} if changes else ray_private.processes_it_needs()
+        self._needed = [] if changes else ray_private.processes_it_needs()
 
     def poll(self) -> None:
         """Look for Ray's processes, and ask it again; this at most every 2 s.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.recorder.sitecustomize import state_of
+from tests.integration.conftest import Recorded
 
 JOURNALS = {"trials.jsonl", "confirm.jsonl", "log.jsonl", "study.journal"}
 """Files that are synced line by line."""
@@ -16,10 +16,11 @@ DERIVED = {"in-use"}
 
 
 @pytest.fixture
-def events(finished: dict[str, Any], recorded: Path, cache: Path) -> list[dict[str, Any]]:
+def events(recorded: Recorded, cache: Path) -> list[dict[str, Any]]:
     """All calls about the search's own run directory and about the cache, in order."""
-    lines = recorded.read_text(encoding="utf-8").splitlines()
-    places, above = (finished["run"], str(cache)), str(Path(finished["run"]).parent)
+    lines = recorded.record.read_text(encoding="utf-8").splitlines()
+    run = recorded.summary["run"]
+    places, above = (run, str(cache)), str(Path(run).parent)
     return [
         event
         for event in map(json.loads, lines)
@@ -61,18 +62,11 @@ def test_each_new_name_is_synced_at_once(events: list[dict[str, Any]]) -> None:
 
 
 def test_every_file_of_a_finished_search_got_its_name_this_way(
-    events: list[dict[str, Any]], finished: dict[str, Any], cache: Path
+    events: list[dict[str, Any]], recorded: Recorded
 ) -> None:
     renamed = {state[0] for event in events if event["call"] == "rename" for state in event["states"]}
     synced = {state[0] for event in events if event["call"] == "fsync" for state in event["states"]}
-    files = [
-        path
-        for top in (Path(finished["run"]), cache / "data", cache / "features")
-        for path in top.rglob("*")
-        if path.is_file() and path.stat().st_size
-    ]
-    assert len(files) > 20
-    for path in files:
-        inode = state_of(path)[0]
+    assert len(recorded.inodes) > 20
+    for path, inode in recorded.inodes.items():
         if path.name not in DERIVED and not path.name.startswith("."):
             assert inode in (synced if path.name in JOURNALS else renamed), f"{path} was written under its own name"

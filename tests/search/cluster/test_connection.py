@@ -70,7 +70,7 @@ from pathlib import Path
 from frostline.search.cluster import connection
 connection._GRACE = float(sys.argv[1])
 with connection.scratch() as folder, subprocess.Popen(["sleep", "600"]) as child:
-    with connection._ending_without({"gcs_server": child.pid}, folder, "This is what to do."):
+    with connection._ending_without([("gcs_server", child.pid)], folder, "This is what to do."):
         child.kill()
         if len(sys.argv) > 2:
             time.sleep(600)  # a question to Ray that nobody answers
