@@ -81,6 +81,38 @@ class Switchboard:
         for follower in self.followers:
             follower.note(text)
 
+    def look(self) -> None:
+        """Look at Ray and its machines; end the search here if there is a reason, since no record is half written now.
+
+        Raises:
+            KeyboardInterrupt: a user asked for the end.
+            SearchFailedError: all trials fail.
+            RayGone: with the `ClusterLostError` as its cause.
+            TakenOverError: another process works in the run directory.
+            Exception: the error that a hook raised.
+        """
+        try:
+            self.watch.poll()
+            if isinstance(self.error, ClusterLostError):
+                raise self.error
+        except ClusterLostError as error:
+            raise RayGone from error
+        for text in self.ledger.news():
+            self.note(text)
+        if self.reaper:
+            self.reaper.poll()
+        if self.error is not None:
+            raise self.error
+        if self.stop:
+            raise KeyboardInterrupt
+        if self.ledger.failure:
+            raise SearchFailedError(
+                f"{FAST_FAILURES} trials in a row failed before their first report. The last one: {self.ledger.failure}"
+            )
+        if self.watch.offer and (since := self.waiting.poll(bool(self.nodes) or self.ledger.finished)):
+            why = capacity.lacking(self.watch.offer, self.ledger.plan.resources.need)
+            self.note(f"No trial has run since {since}. {why}")
+
     @property
     def places(self) -> int:
         """Limit of the trials that were asked for and have not ended: see `capacity.asked_for`."""
@@ -127,9 +159,20 @@ class Asker(Searcher):
         super().__init__(metric="objective", mode="max")
         self._board = board
 
-    @_guarded()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Configuration of the next trial; None while there is no job, FINISHED when there will be none."""
+        """Configuration of the next trial; None while there is no job, FINISHED when there will be none.
+
+        While no trial is alive, Tune begins no step: for up to 600 s it asks here again each second. So a machine that
+        joins, Ctrl-C and a hook's error are noticed here too.
+
+        Raises:
+            BaseException: see `Switchboard.look`.
+        """
+        self._board.look()
+        return self._suggest(trial_id)
+
+    @_guarded()
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         board, ledger = self._board, self._board.ledger
         if len(board.jobs) >= board.places:
             return None
@@ -200,38 +243,9 @@ class Recorder(Callback):
         self._board = board
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End the search here if there is a reason: between two of Tune's steps no record is half written.
-
-        Raises:
-            KeyboardInterrupt: a user asked for the end.
-            SearchFailedError: all trials fail.
-            RayGone: with the `ClusterLostError` as its cause.
-            TakenOverError: another process works in the run directory.
-            Exception: the error that a hook raised.
-        """
+        """Look around, see `Switchboard.look`; and remove what the ledger needs no longer."""
         board = self._board
-        try:
-            board.watch.poll()
-            if isinstance(board.error, ClusterLostError):
-                raise board.error
-        except ClusterLostError as error:
-            raise RayGone from error
-        for text in board.ledger.news():
-            board.note(text)
-        if board.reaper:
-            board.reaper.poll()
-        if board.error is not None:
-            raise board.error
-        if board.stop:
-            raise KeyboardInterrupt
-        if board.ledger.failure:
-            raise SearchFailedError(
-                f"{FAST_FAILURES} trials in a row failed before their first report. "
-                f"The last one: {board.ledger.failure}"
-            )
-        if board.watch.offer and (since := board.waiting.poll(bool(board.nodes) or board.ledger.finished)):
-            why = capacity.lacking(board.watch.offer, board.ledger.plan.resources.need)
-            board.note(f"No trial has run since {since}. {why}")
+        board.look()
         # Files are removed one step after a slot became free, when it has its next trial (91 MB take 45 ms).
         if iteration > board.freed + 1:
             board.ledger.tidy()

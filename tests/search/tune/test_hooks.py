@@ -420,11 +420,12 @@ def test_an_error_in_a_hook_ends_the_search_at_the_next_step_and_nothing_is_reco
     tune.over(trial)
     assert not tune.report(other, 2, 0.9)
     tune.die(other)
-    assert tune.asker.suggest("next") is None
     assert ((tune.plan.place.run / "trials.jsonl").read_bytes(), tune.text.getvalue()) == before
     for _ in range(2):
         with pytest.raises(TypeError, match="samples"):
             tune.step()
+        with pytest.raises(TypeError, match="samples"):
+            tune.asker.suggest("next")
 
 
 @pytest.mark.parametrize(
@@ -463,7 +464,6 @@ def test_trials_that_only_fail_end_the_search(tune: Tune) -> None:
         trial = tune.start()
         tune.tell(trial, failed("no such file"))
         tune.over(trial)
-    assert tune.asker.suggest("next") is None
     with pytest.raises(SearchFailedError, match="no such file"):
         tune.step()
 
@@ -475,6 +475,22 @@ def test_a_stop_request_ends_the_search_between_two_steps(tune: Tune) -> None:
     with pytest.raises(KeyboardInterrupt):
         tune.step()
     assert [line.outcome for line in tune.ledger.abandon()] == [Outcome.INTERRUPTED]
+
+
+def test_where_no_trial_is_alive_tune_begins_no_step_and_what_it_asks_looks_around(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = tune.start()
+    tune.report(trial, 1, 0.5)
+    watch, there = tune.board.watch, [Offer(nodes=(), changes=True)]
+    monkeypatch.setattr(watch, "poll", lambda: setattr(watch, "offer", there[-1]))
+    tune.die(trial)
+    assert tune.asker.suggest("none can run it") is None
+    there.append(_Calm.offer)
+    assert isinstance(tune.asker.suggest("a machine has joined"), dict)
+    tune.stop.append(2)
+    with pytest.raises(KeyboardInterrupt):
+        tune.asker.suggest("Ctrl-C")
 
 
 def test_a_failure_of_ours_is_said_before_a_stop_request(tune: Tune) -> None:
