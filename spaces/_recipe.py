@@ -16,6 +16,9 @@ from frostline.spaces._space import SEEDS, Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
 
+_LATER = ("validation_source", "test_source", "group")
+"""Fields of the data that came after version 0.1.0."""
+
 _AUGMENTATION = re.compile(r"none|light|randaugment-([0-9]|[12][0-9]|30)")
 
 
@@ -97,13 +100,19 @@ class Recipe:
 
     def to_json(self) -> str:
         """One JSON object, keys sorted, numbers exact."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(self._fields(), sort_keys=True)
 
     def training(self) -> str:
         """JSON of everything that decides its training: all fields but the parts of the budget for other recipes."""
-        fields = dataclasses.asdict(self)
+        fields = self._fields()
         fields["budget"] = {"epochs": self.budget.epochs}
         return json.dumps(fields, sort_keys=True)
+
+    def _fields(self) -> dict[str, Any]:
+        """All fields. Those that version 0.1.0 does not have are left out where they have no value: its JSON stays."""
+        fields = dataclasses.asdict(self)
+        fields["data"] = {k: v for k, v in fields["data"].items() if v is not None or k not in _LATER}
+        return fields
 
     def trains_as(self, other: str) -> bool:
         """Whether `other`, a JSON of `training`, is the same training. Files of model and data may have moved."""

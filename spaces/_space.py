@@ -60,6 +60,12 @@ class Data:
     """Pixels of each side of a picture as the model sees it; None takes the size that its weights were trained with."""
     seed: int = 0
     """Seed of the shuffle before the cut; not the seed of the search."""
+    validation_source: str | None = None
+    """A file or folder with the validation rows; None takes those of `source`, or cuts them from its rows."""
+    test_source: str | None = None
+    """A file or folder with the test rows; None takes those of `source`, or cuts them from its rows."""
+    group: str | None = None
+    """Name of a column; rows with one value in it (a user, a document, a patient) are in one slice."""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frostline.spaces import Data
-from frostline.trainables.data.corpus import Corpus, Rows, cut_corpus
+from frostline.trainables.data.corpus import Corpus, cut_corpus
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.tables import read_rows
 
 _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")

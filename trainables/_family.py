@@ -17,7 +17,8 @@ from frostline.trainables._freezing import Block
 from frostline.trainables._imports import quick_imports
 from frostline.trainables._modules import is_batch_norm
 from frostline.trainables.data import model_files, tables
-from frostline.trainables.data.corpus import SPLITS, Array, Corpus, Rows
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus
+from frostline.trainables.data.rows import Rows
 
 Batch = dict[str, Tensor]
 

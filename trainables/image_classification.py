@@ -21,7 +21,8 @@ from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
-from frostline.trainables.data.corpus import Array, Corpus, Rows
+from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.vision import network, picture_rows, picture_store, zoo
 from frostline.trainables.vision.blocks import CODE as BLOCKS_CODE
 from frostline.trainables.vision.blocks import blocks_of, draw_again, head_of

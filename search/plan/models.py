@@ -17,7 +17,8 @@ from frostline.spaces import Budget, Data
 if TYPE_CHECKING:
     from frostline.trainables._family import Family, ModelInfo
     from frostline.trainables._task import Boundary
-    from frostline.trainables.data.corpus import Corpus, Rows
+    from frostline.trainables.data.corpus import Corpus
+    from frostline.trainables.data.rows import Rows
 
 _SURVEYED = 32
 """Examples that a model is tried with; their lengths stand for those of all."""

