@@ -1,4 +1,4 @@
-"""Image classification with any classifier of timm or torchvision."""
+"""Image classification with any classifier of timm, torchvision or transformers."""
 
 import dataclasses
 import functools
@@ -118,6 +118,7 @@ class ImageClassification(Family):
         for name in ("mean", "std"):
             values = torch.tensor(getattr(transform, name)).view(1, -1, 1, 1)
             model.register_buffer(f"pixel_{name}", values, persistent=False)
+        model.pixel_is_reversed = transform.is_reversed  # type: ignore[assignment]
         _take_over_dropout(model)
         return model
 
@@ -133,7 +134,10 @@ class ImageClassification(Family):
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         pixels = batch["pixels"].float() / 255
-        logits: Tensor = model((pixels - model.pixel_mean) / model.pixel_std)
+        if model.pixel_is_reversed:
+            pixels = pixels.flip(1)
+        output = model((pixels - model.pixel_mean) / model.pixel_std)
+        logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
 
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
@@ -170,8 +174,7 @@ class Classifier:
     """An exported model with its transform."""
 
     def __init__(self, folder: Path) -> None:
-        config = network.config_of(folder)
-        self.classes = tuple(config["label_names"])
+        self.classes = network.class_names(folder)
         self.transform = network.transform_of(folder)
         self._model = FAMILY.build(folder, len(self.classes)).eval()
 

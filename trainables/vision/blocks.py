@@ -44,12 +44,15 @@ def _draws(module: nn.Module) -> bool:
 
 
 def blocks_of(model: nn.Module) -> list[Block]:
-    """The blocks from the input on: timm's groups of layers (stages), else modules in their order.
+    """The blocks from the input on: timm's groups of layers, transformers' layers or stages, else modules in order.
 
     Raises:
         ValueError: fewer than two.
     """
-    blocks = _timm_blocks(model) if hasattr(model, "group_matcher") else _blocks_in_order(model)
+    if hasattr(model, "group_matcher"):
+        blocks = _timm_blocks(model)
+    else:
+        blocks = _blocks_of_layers(model) if hasattr(model, "base_model") else _blocks_in_order(model)
     weights = [id(p) for block in blocks for part in block for p in weights_of(part)]
     if len(blocks) < 2 or len(set(weights)) < len(weights):
         raise ValueError(f"cannot tell the blocks of a {type(model).__name__}")
@@ -106,6 +109,38 @@ def _blocks_in_order(model: nn.Module) -> list[Block]:
     return _joined([[unit] for unit in units(model)])
 
 
+def _blocks_of_layers(model: nn.Module) -> list[Block]:
+    """The layers, or stages, of a model of transformers: the list of modules that holds the most parameters.
+
+    A module before or after the list is a block of its own. Lists of one length that lie side by side run side by
+    side: in PVT the first patch embedding, the first blocks, the second patch embedding, and so on.
+
+    Raises:
+        ValueError: it has no such list.
+    """
+    head = head_of(model)[1]
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) > 1 and _size(m, head)]
+    if not lists:
+        raise ValueError(f"cannot tell the blocks of a {type(model).__name__}: no list of layers in it")
+    layers = max(lists, key=lambda module: _size(module, head))  # the outermost, since the first of equal ones is taken
+    around = {id(module) for module in model.modules() if any(part in (layers, head) for part in module.modules())}
+
+    def units(module: nn.Module) -> Iterator[Block]:
+        yield from ([parameter] for parameter in module.parameters(recurse=False))
+        children = [child for child in module.children() if child is not head and _size(child, head)]
+        beside = [child for child in children if isinstance(child, nn.ModuleList) and len(child) == len(layers)]
+        for child in children:
+            if layers in children and child in beside:
+                for parts in zip(*beside, strict=True) if child is beside[0] else ():
+                    yield [module for part in parts for module in (part if isinstance(part, nn.ModuleList) else [part])]
+            elif id(child) in around:
+                yield from units(child)
+            else:
+                yield [child]
+
+    return _joined(list(units(model)))
+
+
 def _size(module: nn.Module, head: nn.Module) -> int:
     """Parameters of a module that are not the head's."""
     skip = {id(parameter) for parameter in head.parameters()}
@@ -131,5 +166,5 @@ def _is_norm(module: nn.Module) -> bool:
     return all(parameter.ndim <= 1 for parameter in module.parameters())
 
 
-CODE = (blocks_of, _timm_blocks, _blocks_in_order, _joined)
+CODE = (blocks_of, _timm_blocks, _blocks_in_order, _blocks_of_layers, _joined)
 """The functions that decide where a block ends."""

@@ -1,7 +1,7 @@
-"""Image classifiers of timm and torchvision as folders: their weights and their transform.
+"""Image classifiers of timm, torchvision and transformers as folders: their weights and their transform.
 
-A folder has `config.json` and `model.safetensors`. timm's is as timm itself writes and loads it; a torchvision
-model's gives the name by which torchvision builds it.
+A folder has `config.json` and `model.safetensors`. timm's and transformers' are as these libraries write and load them;
+a torchvision model's gives the name by which torchvision builds it.
 """
 
 import json
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from frostline.trainables._modules import size_limit
 from frostline.trainables.data import model_files
 from frostline.trainables.data.model_files import Weights
+from frostline.trainables.vision import transformers_network
 from frostline.trainables.vision.blocks import head_of
 from frostline.trainables.vision.transform import Transform
 
@@ -31,13 +32,30 @@ def config_of(folder: Path) -> dict[str, Any]:
     """A model folder's `config.json`.
 
     Raises:
-        ValueError: not an image classifier of timm or torchvision.
+        ValueError: not an image classifier of timm, torchvision or transformers.
     """
     with model_files.loading(folder, "has no readable config.json"):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise ValueError(f"{folder} is not an image classifier of timm or torchvision: config.json has no architecture")
+    config = config if isinstance(config, dict) else {}
+    if not ("architecture" in config or transformers_network.describes(config)):
+        raise ValueError(
+            f"{folder} is not an image classifier of timm, torchvision or transformers: config.json has no architecture"
+            + (f", and its model_type is {config['model_type']!r}" if "model_type" in config else "")
+        )
     return cast(dict[str, Any], config)
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The classes of an export, in the order of the scores.
+
+    Raises:
+        ValueError: the folder holds no export.
+    """
+    config = config_of(folder)
+    with model_files.loading(folder, "does not name its classes"):
+        if transformers_network.describes(config):
+            return tuple(transformers_network.class_names(config))
+        return tuple(config["label_names"])
 
 
 def transform_of(folder: Path) -> Transform:
@@ -47,6 +65,9 @@ def transform_of(folder: Path) -> Transform:
         ValueError: not an image classifier, or a crop mode that is not known here.
     """
     config = config_of(folder)
+    if transformers_network.describes(config):
+        with model_files.loading(folder, "has no image processor that can be used here"):
+            return transformers_network.transform_of(folder, int(config.get("num_channels") or 3))
     with model_files.loading(folder, "has no readable transform in its config.json"):
         if config.get("library") == "torchvision":
             return Transform.of(config["transform"])
@@ -75,7 +96,9 @@ def build(folder: Path, classes: int) -> nn.Module:
     config, weights = config_of(folder), model_files.weights_in(folder, problem)
     with model_files.loading(folder, problem), size_limit(weights.tensors, weights.values):
         model_files.check_depth(folder, weights)
-        if config.get("library") == "torchvision":
+        if transformers_network.describes(config):
+            model = transformers_network.build(folder, weights, classes)
+        elif config.get("library") == "torchvision":
             model = _build_torchvision(weights, config["architecture"], classes)
         else:
             model = _build_timm(folder, weights, classes)
@@ -106,7 +129,8 @@ def check_weights(folder: Path) -> None:
     Raises:
         ValueError: some are missing, or are not this model's.
     """
-    if config_of(folder).get("library") != "torchvision":
+    config = config_of(folder)
+    if config.get("library") != "torchvision" and not transformers_network.describes(config):
         weights = model_files.weights_in(folder)
         with model_files.loading(folder, "does not load as an image classifier"):
             _build_timm(folder, weights, None)
@@ -152,6 +176,10 @@ def save(model: nn.Module, folder: Path, transform: Transform, classes: tuple[st
         write_torchvision(out, config["architecture"], model.state_dict(), transform, list(classes))
         return
     model.to(memory_format=torch.contiguous_format)  # files hold no other
+    if transformers_network.describes(config):
+        transformers_network.save(model, folder, transform, classes, out)
+        model.to(memory_format=torch.channels_last)
+        return
     timm.models.save_for_hf(
         model,
         out,

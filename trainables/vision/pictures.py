@@ -67,5 +67,9 @@ def resized(image: Image.Image, transform: Transform) -> Image.Image:
 
 
 def cropped(pixels: torch.Tensor, transform: Transform) -> torch.Tensor:
-    """The middle of a resized picture, uint8 [3, crop, crop]."""
-    return v2.functional.center_crop(pixels, [transform.crop, transform.crop])
+    """The middle of a resized picture, uint8 [channels, crop, crop]."""
+    crop = transform.crop
+    if not transform.rounds_down:
+        return v2.functional.center_crop(pixels, [crop, crop])
+    top, left = ((side - crop) // 2 for side in pixels.shape[-2:])
+    return pixels[..., top : top + crop, left : left + crop]

@@ -9,6 +9,10 @@ _LARGEST = 4096
 """Pixels of a side. The largest pretrained classifiers take some 900."""
 
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels of a model -> Pillow's mode of the pictures that it takes: grey, colours, colours with transparency."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transform:
     """How a picture becomes what a model was trained on. The record of the model's weights gives the values."""
@@ -25,6 +29,10 @@ class Transform:
     """A value of torchvision's `InterpolationMode`."""
     squash: bool = False
     """True if both sides are resized to `resize`, whatever their ratio was."""
+    is_reversed: bool = False
+    """True if the model takes blue before green and red."""
+    rounds_down: bool = False
+    """True if the middle is cut at the pixel above and to the left where it lies between two, as transformers does."""
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
@@ -33,12 +41,19 @@ class Transform:
                 raise ValueError(f"{name} is 1 to {_LARGEST} pixels, got {size!r}")
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if len(values) != 3 or not all(isinstance(value, float | int) and math.isfinite(value) for value in values):
-                raise ValueError(f"{name} is three numbers, got {values!r}")
+            if not all(isinstance(value, float | int) and math.isfinite(value) for value in values):
+                raise ValueError(f"{name} is a number for each channel, got {values!r}")
+        if len(self.mean) != len(self.std) or len(self.mean) not in MODES:
+            raise ValueError(f"mean and std are for 1, 3 or 4 channels, got {len(self.mean)} and {len(self.std)}")
         if not all(self.std):
             raise ValueError(f"std must not be 0, got {self.std}")
         if self.interpolation not in _FILTERS:
             raise ValueError(f"interpolation is one of {', '.join(sorted(_FILTERS))}, got {self.interpolation!r}")
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode of the pictures that the model takes."""
+        return MODES[len(self.mean)]
 
     def at(self, size: int | None) -> "Transform":
         """The same transform for a crop of `size` pixels; None leaves it."""
