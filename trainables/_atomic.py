@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,9 +88,13 @@ def writing(path: Path, aside: Path | None = None) -> Iterator[IO[bytes]]:
         aside.unlink(missing_ok=True)
 
 
+ASIDES = ".*." + 8 * "[0-9a-f]"
+"""Pattern of the names that `aside_of` gives."""
+
+
 def aside_of(path: Path) -> Path:
-    """A hidden name beside `path` that no other process writes to."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    """A hidden name beside `path` that nobody else writes to: containers that share a cache share process ids too."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def place(aside: Path, path: Path) -> None:
@@ -117,7 +121,7 @@ def place(aside: Path, path: Path) -> None:
 def _usual_mode(folder: Path) -> int:
     """The permissions that a new file gets in a folder. Libraries that write with a temporary file of their own give
     its owner alone permission to read it."""
-    probe = folder / f".mode.{os.getpid()}.{threading.get_ident()}"
+    probe = aside_of(folder / "mode")
     try:
         with probe.open("wb") as file:
             return stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -161,6 +161,8 @@ class Plan:
         Raises:
             ValueError: names the parts that do not.
         """
+        if self.search.profile not in {"full", "small"}:
+            raise ValueError(f"profile is full or small, got {self.search.profile!r}")
         if self.search.base.model not in self.search.models:
             raise ValueError(f"it has no model {self.search.base.model!r}")
         if missing := set(getattr(self.search.distributions.get("model"), "choices", ())) - set(self.search.models):

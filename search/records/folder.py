@@ -16,7 +16,6 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from frostline.search.records.journal import is_file
 from frostline.spaces import Recipe
 from frostline.spaces._typed import printable
 from frostline.trainables import _atomic
@@ -120,7 +119,7 @@ def read_plan(run: Path) -> dict[str, Any]:
     if not run.is_dir():
         raise ValueError(f"{run} is not a run directory: {'a file' if run.exists() else 'it does not exist'}")
     check_kinds(run)
-    if not is_file(run / "plan.json"):
+    if not (run / "plan.json").is_file():
         raise ValueError(f"{run} is not a run directory: it has no plan.json")
     try:
         fields = json.loads((run / "plan.json").read_text(encoding="utf-8"))
@@ -146,16 +145,16 @@ _FOLDERS = ("trials", "confirm", "best", "wandb")
 
 
 def check_kinds(run: Path) -> None:
-    """Refuse a run directory that has a folder or a pipe where a file belongs, or a file where a folder belongs.
+    """Refuse a run directory with a folder, a pipe or a link to nothing in place of a file, or the like of a folder.
 
     Raises:
         ValueError: names it.
     """
     for path in (path for pattern in _FILES for path in matching(run, pattern)):
-        if path.exists() and not path.is_file():
+        if not path.is_file() and os.path.lexists(path):  # a search may have removed it meanwhile
             raise ValueError(f"{path} is not a file; remove it")
     for name in _FOLDERS:
-        if (run / name).exists() and not (run / name).is_dir():
+        if not (run / name).is_dir() and os.path.lexists(run / name):
             raise ValueError(f"{run / name} is not a folder; remove it")
 
 
@@ -237,6 +236,6 @@ def delete_leftovers(run: Path) -> None:
                 remove(torn)
     for name in ("tune", "best.part"):  # Tune's own records repeat ours
         shutil.rmtree(run / name, ignore_errors=True)
-    for part in (*run.glob("*.part"), *run.glob(".*.[0-9]*")):  # the second are those of `_atomic`
+    for part in (*run.glob("*.part"), *run.glob(".*.[0-9]*"), *run.glob(_atomic.ASIDES)):  # the second are of 0.2.0
         if not part.is_dir():
             part.unlink(missing_ok=True)

@@ -169,7 +169,8 @@ class Asker(Searcher):
             BaseException: see `Switchboard.look`.
         """
         self._board.look()
-        return self._suggest(trial_id)
+        suggested: dict[str, Any] | str | None = self._suggest(trial_id)
+        return suggested
 
     @_guarded()
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:

@@ -1,10 +1,11 @@
 """A small share of `python -m tests.bench.promises`: what takes seconds, with another seed than a person's."""
 
+import random
 from collections.abc import Callable
 
 import pytest
 
-from tests.bench.promises import clocks, crashes, damage, full_disks, fuzz, rows
+from tests.bench.promises import clocks, crashes, damage, full_disks, fuzz, rows, wrong_inputs
 from tests.bench.promises.rows import Failure, Row
 
 
@@ -18,6 +19,14 @@ def test_books_hold(tried: Callable[[int, int], Row]) -> None:
 def test_a_thousand_fuzzed_inputs_are_refused_or_right() -> None:
     row = fuzz.tried(1000, seed=7)
     assert row.tried == 1000
+    assert not row.failures
+
+
+def test_a_wrong_input_gets_one_line_and_leaves_nothing_behind() -> None:
+    every = wrong_inputs.cases()
+    assert len(every) > 1500
+    row = wrong_inputs.tried(random.Random(7).sample(every, 100))
+    assert row.tried == 100
     assert not row.failures
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     fsync, replace = os.fsync, os.replace
 
     def relative(path: str | Path) -> str:
-        return str(Path(path).relative_to(tmp_path)).replace(str(os.getpid()), "PID")
+        return re.sub(r"\.[0-9a-f]{8}$", ".ASIDE", str(Path(path).relative_to(tmp_path)))
 
     def record_fsync(descriptor: int) -> None:
         recorded.append(f"fsync {relative(Path(f'/proc/self/fd/{descriptor}').readlink())}")
@@ -57,7 +58,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_folder_after(
     (tmp_path / "plan.json").write_text("older")
     write(tmp_path / "plan.json")
     assert (tmp_path / "plan.json").read_text() == "whole"
-    assert calls == ["fsync .plan.json.PID", "rename .plan.json.PID plan.json", "fsync ."]
+    assert calls == ["fsync .plan.json.ASIDE", "rename .plan.json.ASIDE plan.json", "fsync ."]
     assert names(tmp_path) == ["plan.json"]
 
 
@@ -151,7 +152,7 @@ def test_only_a_file_system_that_cannot_sync_folders_is_forgiven(
 def test_a_new_file_is_synced_before_it_has_its_name(calls: list[str], tmp_path: Path) -> None:
     _atomic.create(tmp_path / "plan.json", "whole")
     assert (tmp_path / "plan.json").read_text() == "whole"
-    assert calls == ["fsync .plan.json.PID", "fsync ."]  # its name is a link to the synced file
+    assert calls == ["fsync .plan.json.ASIDE", "fsync ."]  # its name is a link to the synced file
     assert names(tmp_path) == ["plan.json"]
 
 
@@ -194,3 +195,8 @@ def test_the_umask_decides_who_may_read(umask: int, mode: int, tmp_path: Path) -
     files = ("best/model.safetensors", "best/config.json", "weights", "plan.json")
     assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in files} == dict.fromkeys(files, mode)
     assert names(tmp_path) == ["best", "plan.json", "weights"]
+
+
+def test_two_writers_with_one_process_id_write_aside_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    assert _atomic.aside_of(path) != _atomic.aside_of(path)

@@ -7,6 +7,7 @@ these files. No pickle is opened, and no index leads to another place.
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,9 @@ def loading(folder: Path, problem: str) -> Iterator[None]:
         ValueError: anything went wrong.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of odd sizes, before the error that names them
+            yield
     except BaseException as error:
         is_panic = type(error).__name__ == "PanicException"  # of tokenizers; it is no `Exception`
         if not (isinstance(error, Exception) or is_panic) or getattr(error, "errno", None) in DISK_FULL:

@@ -164,7 +164,14 @@ def _in_place_of(name: str, kind: str) -> Callable[[Path], None]:
     def make(run: Path) -> None:
         path = run / name
         path.unlink(missing_ok=True)
-        {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "file": lambda: path.write_text("x")}[kind]()
+        makers: dict[str, Callable[[], object]] = {
+            "folder": path.mkdir,
+            "pipe": lambda: os.mkfifo(path),
+            "file": lambda: path.write_text("x"),
+            "ring": lambda: path.symlink_to(path.name),
+            "link to nothing": lambda: path.symlink_to("none"),
+        }
+        makers[kind]()
 
     return make
 
@@ -176,9 +183,11 @@ def _in_place_of(name: str, kind: str) -> Callable[[Path], None]:
         *((name, "folder") for name in ("study.journal", "study.journal.lock", "report.html")),
         *((name, "pipe") for name in ("plan.json", "log.jsonl", "trials.jsonl", "study.journal", "best")),
         *((name, "file") for name in ("trials", "confirm", "best", "wandb")),
+        *((name, "ring") for name in ("trials", "confirm", "best", "wandb")),
+        *((name, "link to nothing") for name in ("trials.jsonl", "trials", "confirm", "best")),
     ],
 )
-def test_a_folder_or_a_pipe_in_place_of_a_record_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+def test_what_is_in_place_of_a_record_or_a_folder_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / "plan.json").write_text(plan_text())
     _in_place_of(name, kind)(tmp_path)
     for check in (run_folder.check_kinds, run_folder.read_plan):
@@ -265,6 +274,7 @@ def test_half_written_files_of_killed_processes_are_deleted(tmp_path: Path) -> N
         "plan.json.part",
         ".plan.json.1234",
         ".summary.json.99",
+        ".summary.json.ab12cd34",
         "study.journal.part",
     ]
     for name in (*kept, *torn):
