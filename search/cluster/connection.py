@@ -69,7 +69,7 @@ def connect(address: str | None, node: Node | None = None, advice: str = "") -> 
         try:
             yield
         finally:
-            ray.shutdown()
+            ray_private.shut_down()
 
 
 _QUIET = {"logging_level": "ERROR", "log_to_driver": False}
@@ -111,9 +111,9 @@ def _private_instance(node: Node, advice: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    ray.shutdown()
+                    ray_private.shut_down()
         finally:
-            ray.shutdown()  # also what has begun to start
+            ray_private.shut_down()  # also what has begun to start
 
 
 _GRACE = 15.0

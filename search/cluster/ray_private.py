@@ -10,6 +10,8 @@ import logging
 import math
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +138,16 @@ def without_its_handler() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = setting
+
+
+def shut_down() -> None:
+    """`ray.shutdown`, after which SIGTERM is handled as before: Ray's C++ core sets it back to ending the process."""
+    import ray
+
+    ray.shutdown()
+    handler = signal.getsignal(signal.SIGTERM)  # as Python knows it; None if Python did not set it
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def node_ids_here() -> list[str]:

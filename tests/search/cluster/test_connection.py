@@ -92,3 +92,30 @@ def test_a_process_that_waits_for_a_dead_ray_ends_with_one_line(tmp_path: Path) 
         )
         assert (run.returncode, run.stderr) == expected
         assert list(tmp_path.iterdir()) == []
+
+
+_OUTLIVES_RAY = """
+import signal, time
+from frostline.search import stop
+from frostline.search.cluster import connection
+with stop.in_time():
+    with connection.connect(None):
+        pass
+    try:
+        signal.raise_signal(signal.SIGTERM)  # as `docker stop` sends it while the test set is read
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_after_the_end_of_ray_sigterm_still_interrupts_a_search(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _OUTLIVES_RAY],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
