@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
 from frostline.search.mistakes import one_line_each
-from frostline.search.plan.options import Options, check_ranges, path_or_url, typed_as
+from frostline.search.plan.options import SPLITS_BESIDE, Options, check_ranges, path_or_url, typed_as
 from frostline.spaces import Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
@@ -38,9 +38,20 @@ CHOICES = {
 }
 """Values of the options that have only a few."""
 
-_OF_THE_SEARCH = ("space", "profile", "columns", "epochs", "seed", "storage", "name", "retrain", "prefix_cache")
-"""Options that say what is searched and where. A search that goes on cannot change them. `model` and `dataset` say
-where the same model and the same data are now."""
+_OF_THE_SEARCH = (
+    "space",
+    "profile",
+    "columns",
+    "group",
+    "epochs",
+    "seed",
+    "storage",
+    "name",
+    "retrain",
+    "prefix_cache",
+)
+"""Options that say what is searched and where. A search that goes on cannot change them. `model`, `dataset`,
+`validation` and `test` say where the same model and the same data are now."""
 
 
 def search(space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
@@ -123,7 +134,11 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
         for name in _OF_THE_SEARCH:
             if name in given and not (name == "profile" and values[name] == "auto"):
                 raise ValueError(f"{typed_as(name)} cannot be changed with --resume: {run} keeps its own")
-    elif "retrain" in given:
+        return
+    for name in SPLITS_BESIDE:
+        if name in given and "dataset" not in given:
+            raise ValueError(f"{typed_as(name)} needs --dataset: it gives the {name} rows of your own data")
+    if "retrain" in given:
         if "space" in given:
             raise ValueError("--space cannot be combined with --retrain")
     elif "space" not in given:
@@ -143,7 +158,7 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
         ValueError: a value of another type, columns that are not two names, or no recipe where one is named.
     """
     fields = {name: value for name, value in values.items() if value is not None}
-    for name in ("model", "dataset"):  # a folder may be given as a path
+    for name in ("model", "dataset", *SPLITS_BESIDE):  # a folder may be given as a path
         if isinstance(fields.get(name), Path):
             fields[name] = str(fields[name])
     if "columns" in fields:
@@ -246,12 +261,13 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         ValueError, OSError, ClusterLostError, TakenOverError: as `search` does.
     """
     from frostline.search.plan import resolve as planning
-    from frostline.search.plan.describe import limit
+    from frostline.search.plan.describe import limit, rows_line
 
     if not goes_on:
         planning.claim(plan)
     lines = [
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
+        f"Data: {rows_line(plan)}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),
         f"W&B: {plan.wandb.mode} ({plan.wandb.reason}).",
         f"Trials: {limit(plan.budget)}; {plan.resources.slots} at once; "

@@ -150,8 +150,9 @@ class Recipe:
 
 def _without_places(training: str) -> dict[str, object]:
     fields: dict[str, Any] = json.loads(training)
-    for group, name in ((fields, "model"), (fields["data"], "source")):
-        if PurePath(group[name]).is_absolute():
+    data = fields["data"]
+    for group, name in ((fields, "model"), *((data, name) for name in ("source", "validation_source", "test_source"))):
+        if name in group and PurePath(group[name]).is_absolute():
             group[name] = "files of this machine"
     return fields
 

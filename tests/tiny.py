@@ -118,6 +118,6 @@ def make_image_classification(folder: Path) -> tuple[Path, Data]:
     )
 
 
-def corpus(data: Data, largest_batch: int = 8, read: Callable[[Data], dict[str, Rows]] = read_rows) -> Corpus:
+def corpus(data: Data, smallest_batch: int = 8, read: Callable[[Data], dict[str, Rows]] = read_rows) -> Corpus:
     """The slices of a source, read now."""
-    return cut_corpus(data, read(data), largest_batch)
+    return cut_corpus(data, read(data), smallest_batch)

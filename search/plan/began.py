@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.plan import Plan
 from frostline.spaces import Recipe
+
+SOURCES = {"source": "--dataset", "validation_source": "--validation", "test_source": "--test"}
+"""Field of `Data` that names a place -> the option that gives it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,16 +25,21 @@ class Began:
     fingerprint: str
     """Hash of the data."""
 
-    def moved(self, model: str | None, source: str | None) -> Began:
+    def moved(self, model: str | None, sources: Mapping[str, str]) -> Began:
         """The same with the model or the data at another place of this machine.
 
         Args:
             model: folder or name of the model now; None if it is where it was.
-            source: folder, file or name of the data now; None if they are where they were.
+            sources: folder, file or name of the data now, by field of `Data`; those that have not moved are missing.
+
+        Raises:
+            ValueError: the search has no such data.
         """
         base, models = self.base, self.models
-        if source is not None:
-            base = dataclasses.replace(base, data=dataclasses.replace(base.data, source=source))
+        for field, option in SOURCES.items():
+            if field in sources and getattr(base.data, field) is None:
+                raise ValueError(f"{option} cannot be changed with --resume: the search began without it")
+        base = dataclasses.replace(base, data=dataclasses.replace(base.data, **dict[str, Any](sources)))
         if model is not None:
             models = {model: models[base.model]}
             base = dataclasses.replace(base, model=model)
@@ -42,10 +52,10 @@ class Began:
             ValueError: a folder or a file is missing.
         """
         for what, place, option in (
-            ("data", self.base.data.source, "--dataset"),
+            *(("data", getattr(self.base.data, field), option) for field, option in SOURCES.items()),
             *(("model", model, "--model") for model in self.models),
         ):
-            if Path(place).is_absolute() and not Path(place).exists():
+            if place is not None and Path(place).is_absolute() and not Path(place).exists():
                 again = f"give it with {option}" if what == "data" or len(self.models) == 1 else "put it there again"
                 raise ValueError(f"the {what} of the search is no longer at {place}: {again}")
 

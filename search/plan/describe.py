@@ -36,11 +36,26 @@ def _searched(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _data(plan: Plan) -> list[tuple[str, str]]:
-    data, source = plan.data, plan.search.base.data.source
-    sizes = ", ".join(f"{size} {split}" for split, size in data.sizes.items())
-    facts = f"{len(data.classes)} classes; {data.duplicates} duplicate rows left out"
-    line = f"{source}: {sizes}; {facts}; fingerprint {data.fingerprint[:12]}"
+    data, given = plan.data, plan.search.base.data
+    beside = {"validation": given.validation_source, "test": given.test_source}
+    source = given.source + "".join(f", {split} {place}" for split, place in beside.items() if place is not None)
+    groups = f"; rows of one {given.group!r} in one slice" if given.group else ""
+    line = f"{source}: {rows_line(plan)}; {len(data.classes)} classes{groups}; fingerprint {data.fingerprint[:12]}"
     return [("data", line), *(("data", remark) for remark in data.remarks)]
+
+
+def rows_line(plan: Plan) -> str:
+    """Rows that were read, left out and why, in each slice, and not used."""
+    data = plan.data
+    left_out = data.rows_left_out if data.rows_read else {"duplicates": data.duplicates}
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+    parts = [
+        f"{data.rows_read:,} rows read" if data.rows_read else "",
+        f"{sum(left_out.values()):,} left out ({reasons})" if left_out else "",
+        ", ".join(f"{size:,} {split}" for split, size in data.sizes.items()),
+        f"{data.rows_unused:,} not used by the profile {plan.search.profile}" if data.rows_unused else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _parameters(plan: Plan) -> list[tuple[str, str]]:

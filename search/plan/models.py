@@ -136,6 +136,7 @@ def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, 
     Raises:
         ValueError: as `family.model_folder` and `family.read_rows`.
     """
+    from frostline.trainables.data.beside import read_all
     from frostline.trainables.data.sources import NotCachedError
 
     missing: list[str] = []
@@ -146,7 +147,7 @@ def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, 
         except NotCachedError as error:
             missing += error.what
     try:
-        rows = family.read_rows(data)
+        rows = read_all(family.read_rows, data)
     except NotCachedError as error:
         missing += error.what
     if missing:

@@ -22,6 +22,12 @@ class Options:
     model: str | None = None
     dataset: str | None = None
     columns: tuple[str, str] | None = None
+    validation: str | None = None
+    """A file or folder with the validation rows of `dataset`."""
+    test: str | None = None
+    """A file or folder with the test rows of `dataset`."""
+    group: str | None = None
+    """A column; rows with one value in it are in one slice."""
     trials: str | int | None = None
     """A number, or `+N` more than a resumed search has."""
     time_budget: str | None = None
@@ -53,6 +59,9 @@ class Options:
     retrain: Recipe | None = None
     """Instead of a space: the one recipe to train."""
 
+
+SPLITS_BESIDE = ("validation", "test")
+"""Options that give a split in a file beside the data set."""
 
 _MOST: dict[str, float] = {
     **dict.fromkeys(("trials", "retries", "concurrent", "cpus_per_trial", "gpus_per_trial"), 1_000_000),
@@ -126,17 +135,39 @@ def adjusted(profile: Profile, options: Options) -> Profile:
             raise ValueError(f"{option} is empty; it names a folder, a file or something of the hub")
     changes: dict[str, Any] = {}
     if options.dataset is not None:
-        changes["source"] = place_of(options.dataset)
+        changes |= {"source": place_of(options.dataset), "validation_source": None, "test_source": None}
+        changes |= _beside(options.dataset, options)
         if options.retrain is not None:  # the sizes belonged to the old data; new data is used whole
             changes |= {"train": None, "validation": None, "test": None}
     if options.columns is not None:
         changes["text"], changes["label"] = options.columns
+    if options.group is not None:
+        changes["group"] = options.group
     model = place_of(profile.model if options.model is None else options.model)
     models = tuple(place_of(name) for name in profile.models)
     if models and options.model is not None:
         models = (model,)
     data: Data = dataclasses.replace(profile.data, **changes)
     return Profile(model=model, data=data, budget=changed(profile.budget, options), models=models)
+
+
+def _beside(dataset: str, options: Options) -> dict[str, str]:
+    """The fields of `Data` for files beside the data set.
+
+    Raises:
+        ValueError: the data set, or what is given beside it, is neither a file nor a folder.
+    """
+    fields = {}
+    for split in SPLITS_BESIDE:
+        given = getattr(options, split)
+        if given is None:
+            continue
+        if not Path(dataset).exists():
+            raise ValueError(f"--{split} stands beside a file or a folder, and --dataset {dataset} is neither of them")
+        if not Path(given).exists():
+            raise ValueError(f"--{split} {given}: there is no such file or folder")
+        fields[f"{split}_source"] = place_of(given)
+    return fields
 
 
 def place_of(name: str) -> str:

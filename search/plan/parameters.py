@@ -122,7 +122,36 @@ def sampled(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in follows}
 
 
-def largest(distribution: BaseDistribution) -> int:
-    """Largest value of a numeric or categorical distribution."""
+def smallest(distribution: BaseDistribution) -> int:
+    """Smallest value of a numeric or categorical distribution."""
     choices = getattr(distribution, "choices", None)
-    return int(max(choices) if choices else distribution.high)  # type: ignore[attr-defined]
+    return int(min(choices) if choices else distribution.low)  # type: ignore[attr-defined]
+
+
+def fitting(searched: Searched, examples: int) -> tuple[Searched, list[str]]:
+    """The parameters without batches larger than the training slice, and a sentence where there were some.
+
+    A recipe with a larger batch takes the largest one that is left. At least one size must fit.
+    """
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    sizes = searched.distributions["batch_size"]
+    fit: BaseDistribution
+    if isinstance(sizes, CategoricalDistribution):
+        fit = CategoricalDistribution(tuple(size for size in sizes.choices if int(size or 0) <= examples))
+        most = max(int(size or 0) for size in fit.choices)
+    elif isinstance(sizes, IntDistribution) and sizes.high > examples:
+        most = sizes.low + (examples - sizes.low) // sizes.step * sizes.step
+        fit = IntDistribution(sizes.low, most, log=sizes.log, step=sizes.step)
+    else:
+        return searched, []
+    if fit == sizes:
+        return searched, []
+    smaller = [label for label, recipe in searched.recipes.items() if recipe["batch_size"] > most]
+    recipes = {
+        label: {**recipe, "batch_size": min(recipe["batch_size"], most)} for label, recipe in searched.recipes.items()
+    }
+    verb = "takes" if len(smaller) == 1 else "take"
+    take = f"; {' and '.join(map(repr, smaller))} {verb} {most}" if smaller else ""
+    sentence = f"batches of more than the {examples} training examples are not tried{take}"
+    return Searched(distributions={**searched.distributions, "batch_size": fit}, recipes=recipes), [sentence]

@@ -10,7 +10,7 @@ import json
 import platform
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,14 @@ class Slices:
     """What a user should know of the data, a sentence each."""
     fingerprint: str
     """Hash of all slices."""
+    rows_read: int = 0
+    """Rows of the source, each in a slice, left out or unused; 0 in a plan that was written before this was told."""
+    rows_left_out: dict[str, int] = field(default_factory=dict)
+    """Rows that are in no slice, by reason."""
+    rows_unused: int = 0
+    """Rows that the sizes of the slices leave over."""
+    imbalance: float = 1.0
+    """Training examples of the largest class for each one of the smallest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ _NAMED = 3
 """Unreadable inputs that are named."""
 _IMBALANCED = 1.5
 """Times by which the largest class may exceed the smallest before a user is told."""
+FAR_OUT = 5.0
+"""Times from which on accuracy says little, and macro F1 is shown beside it."""
 
 
 def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
@@ -21,10 +24,21 @@ def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
         more = ", ..." if len(corpus.skipped) > _NAMED else ""
         inputs = "input" if len(corpus.skipped) == 1 else "inputs"
         sentences.append(f"{len(corpus.skipped)} {inputs} cannot be read: {', '.join(corpus.skipped[:_NAMED])}{more}")
-    labels = corpus.labels["train"].tolist()
-    counts = sorted((labels.count(number), name) for number, name in enumerate(corpus.classes))
-    (fewest, rare), (most, common) = counts[0], counts[-1]
+    (fewest, rare), *_, (most, common) = _counts(corpus)
     if most > _IMBALANCED * fewest:
         ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
-        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}")
+        advice = "; macro_f1 counts each class alike, accuracy does not" if most > FAR_OUT * fewest else ""
+        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}{advice}")
     return tuple(dict.fromkeys([*sentences, *family_remarks]))
+
+
+def imbalance(corpus: Corpus) -> float:
+    """Training examples of the largest class for each one of the smallest, which counts as one if it has none."""
+    (fewest, _), *_, (most, _) = _counts(corpus)
+    return most / max(fewest, 1)
+
+
+def _counts(corpus: Corpus) -> list[tuple[int, str]]:
+    """Training examples and name of each class, the smallest first."""
+    counts = Counter(corpus.labels["train"].tolist())
+    return sorted((counts[number], name) for number, name in enumerate(corpus.classes))

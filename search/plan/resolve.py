@@ -18,23 +18,24 @@ from frostline.search.cluster import capacity, limits, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
-from frostline.search.plan.began import Began
+from frostline.search.plan.began import SOURCES, Began
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import Sources
 from frostline.search.plan.options import Options, adjusted, changed, place_of, size
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices, of_json
 from frostline.search.plan.prefix import Caching
-from frostline.search.plan.remarks import remarks
+from frostline.search.plan.remarks import imbalance, remarks
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
 from frostline.search.records.working_copy import copy_of
-from frostline.spaces import SEEDS, Metric, Profile, Recipe, Space
+from frostline.spaces import SEEDS, Data, Metric, Profile, Recipe, Space
 
 if TYPE_CHECKING:
-    from frostline.trainables._family import ModelInfo
+    from frostline.trainables._family import Family, ModelInfo
     from frostline.trainables.data.corpus import Corpus
+    from frostline.trainables.data.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +132,11 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         raise ValueError(f"--model: the search in {run} is over the models {', '.join(models)}; they cannot change")
     began = began.moved(
         None if options.model is None else place_of(options.model),
-        None if options.dataset is None else place_of(options.dataset),
+        {
+            field: place_of(place)
+            for field, option in SOURCES.items()
+            if (place := getattr(options, option.removeprefix("--"))) is not None
+        },
     )
     began.check_places()
     base = began.base
@@ -185,16 +190,19 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         raise ValueError(f"--seed is 0 to {SEEDS - 1 - request.profile.budget.confirm_seeds}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
     from frostline.trainables import _family
-    from frostline.trainables.data.corpus import cut_corpus
 
     family, began, profile = _family.load(request.space.family), request.began, request.profile
     metric = family.metric((began.base.metric if began else request.space.metric) or family.metrics[0].name)
+    _check_table(family, profile.data)
     folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
     profile = fitted(profile, infos.values())
-    request = dataclasses.replace(request, profile=profile)
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
-    corpus = cut_corpus(profile.data, rows, parameters.largest(searched.distributions["batch_size"]))
+    smallest = parameters.smallest(searched.distributions["batch_size"])
+    data, corpus = _cut(profile.data, rows, smallest, own=request.options.dataset is not None)
+    searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
+    profile = dataclasses.replace(profile, data=data)
+    request = dataclasses.replace(request, profile=profile)
     sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
     resources = _resources(request, sources)
     search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
@@ -204,8 +212,12 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             sizes=sizes,
             classes=corpus.classes,
             duplicates=corpus.duplicates,
-            remarks=remarks(corpus, sources.remarks(name_models=bool(profile.models))),
+            remarks=remarks(corpus, [*corpus.notes, *too_large, *sources.remarks(name_models=bool(profile.models))]),
             fingerprint=corpus.fingerprint,
+            rows_read=corpus.read,
+            rows_left_out=dict(corpus.left_out),
+            rows_unused=corpus.unused,
+            imbalance=imbalance(corpus),
         ),
         schedule=Schedule(
             rungs=budgets.rungs(profile.budget),
@@ -217,6 +229,44 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         wandb=request.wandb,
     )
     return plan, corpus
+
+
+def _check_table(family: Family, data: Data) -> None:
+    """Refuse files and columns that a family has no use for.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for field, option in {**SOURCES, "group": "--group"}.items():
+        value = getattr(data, field)
+        if field != "source" and value is not None and not family.reads_tables:
+            advice = "put them into folders train, validation and test" if field != "group" else "they have none"
+            raise ValueError(f"{option} {value} is for tables; the data are pictures: {advice}")
+
+
+def _cut(data: Data, rows: Mapping[str, Rows], smallest_batch: int, own: bool) -> tuple[Data, Corpus]:
+    """The slices, and the data with their sizes.
+
+    Args:
+        data: the data.
+        rows: rows of each split.
+        smallest_batch: examples of the smallest batch that may be tried.
+        own: whether they are a user's own. Then the profile's sizes are limits: where rows are fewer, all are used.
+
+    Raises:
+        ValueError: as `cut_corpus`.
+    """
+    from frostline.trainables.data.corpus import cut_corpus
+    from frostline.trainables.data.slices import TooFewRowsError
+
+    while True:
+        try:
+            return data, cut_corpus(data, rows, smallest_batch)
+        except TooFewRowsError as error:
+            if not own or all(getattr(data, split) is None for split in error.sizes):
+                raise
+            opened: dict[str, Any] = dict.fromkeys(error.sizes)
+            data = dataclasses.replace(data, **opened)
 
 
 _RETRIES, _CHECKPOINT_EVERY = 2, 30.0

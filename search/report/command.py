@@ -21,6 +21,7 @@ def command(plan: Plan) -> str:
     base, budget, data = plan.search.base, plan.budget, plan.search.base.data
     if plan.search.space == RETRAIN:
         return f"frostline --retrain {shlex.quote(str(plan.place))} --seed {plan.search.seed}"
+    beside = {"validation": data.validation_source, "test": data.test_source, "group": data.group}
     keeps_prefix = any(model.prefix.kept for model in plan.search.models.values())
     options: dict[str, str | int] = {
         "profile": plan.search.profile,
@@ -28,6 +29,7 @@ def command(plan: Plan) -> str:
         **({} if "model" in plan.search.distributions else {"model": base.model}),
         "dataset": data.source,
         "columns": f"{data.text},{data.label}",
+        **{name: value for name, value in beside.items() if value is not None},
         **({} if budget.trials is None else {"trials": budget.trials}),
         **({} if budget.seconds is None else {"time_budget": f"{budget.seconds:g}s"}),
         "epochs": budget.epochs,

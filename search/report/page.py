@@ -104,8 +104,15 @@ def contents(view: View) -> dict[str, Any]:
 
 def _without_folders(text: str, plan: Plan) -> str:
     """A line of the plan without the folders of the machine where the search began: the page may go to another one."""
-    for place in (plan.search.base.data.source, *plan.search.models, str(plan.place)):
-        text = text.replace(place, shown(place))
+    data = plan.search.base.data
+    for place in (
+        data.source,
+        data.validation_source or "",
+        data.test_source or "",
+        *plan.search.models,
+        str(plan.place),
+    ):
+        text = text.replace(place, shown(place)) if place else text
     return text
 
 

@@ -16,6 +16,7 @@ from frostline.spaces import Data, Recipe
 from frostline.trainables import _storage
 from frostline.trainables._family import Family
 from frostline.trainables._task import NodeError, Setup
+from frostline.trainables.data.beside import read_all
 from frostline.trainables.data.cache import is_whole
 from frostline.trainables.data.corpus import cut_corpus
 from frostline.trainables.data.model_files import digest
@@ -84,7 +85,7 @@ def _entry(drivers: Path, model: str, weights: str, data: Data, family: Family) 
         if digest(family.model_folder(model)) != weights:  # a hub's newest may be newer than the driver's
             raise ValueError(f"{model} is another version here than at the driver")
         if not is_whole(here):
-            corpus = cut_corpus(data, family.read_rows(data), largest_batch=1)
+            corpus = cut_corpus(data, read_all(family.read_rows, data), smallest_batch=1)
             made = family.prepare(family.model_folder(model), data, corpus)
             if made != here:
                 raise ValueError(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -25,9 +27,38 @@ def test_a_recipe_outside_the_space() -> None:
         parameters.check_recipe("odd", {"learning_rate": 1e-4, "batch_size": 9}, distributions)
 
 
-def test_largest() -> None:
-    assert parameters.largest(CategoricalDistribution((8, 32, 16))) == 32
-    assert parameters.largest(IntDistribution(4, 64)) == 64
+def test_smallest() -> None:
+    assert parameters.smallest(CategoricalDistribution((16, 8, 32))) == 8
+    assert parameters.smallest(IntDistribution(4, 64)) == 4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "examples", "fit", "batch", "sentence"),
+    [
+        (CategoricalDistribution((8, 16, 32)), 32, CategoricalDistribution((8, 16, 32)), 16, ""),
+        (
+            CategoricalDistribution((8, 16, 32)),
+            31,
+            CategoricalDistribution((8, 16)),
+            16,
+            "31 training examples are not tried",
+        ),
+        (CategoricalDistribution((8, 16, 32)), 14, CategoricalDistribution((8,)), 8, "not tried; 'default' takes 8"),
+        (IntDistribution(4, 64), 64, IntDistribution(4, 64), 16, ""),
+        (IntDistribution(4, 64), 14, IntDistribution(4, 14), 14, "not tried; 'default' takes 14"),
+        (IntDistribution(4, 64, step=4), 15, IntDistribution(4, 12, step=4), 12, "not tried; 'default' takes 12"),
+        (IntDistribution(4, 64, log=True), 15, IntDistribution(4, 15, log=True), 15, "not tried; 'default' takes 15"),
+    ],
+)
+def test_batches_larger_than_the_training_slice_leave_the_space(
+    sizes: Any, examples: int, fit: Any, batch: int, sentence: str
+) -> None:
+    given = parameters.Searched(distributions={"batch_size": sizes}, recipes={"default": {"batch_size": 16}})
+    made, sentences = parameters.fitting(given, examples)
+    assert made.distributions == {"batch_size": fit}
+    assert made.recipes == {"default": {"batch_size": batch}}
+    assert sentence in "".join(sentences)
+    assert bool(sentences) == bool(sentence)
 
 
 @pytest.mark.parametrize(

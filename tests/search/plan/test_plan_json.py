@@ -103,7 +103,8 @@ def test_what_is_wrong_is_named(
 def test_a_plan_of_another_version_is_read_or_refused_in_one_line(plan: Plan, fields: dict[str, Any]) -> None:
     later = {**fields, "more": 1, "": [], "search": {}}
     assert of_json(plan.place.run, later) == plan, "a field that a later version may have"
-    derived = {"better", "unit", "is_share", "url", "address", "concurrent", "wandb_artifact", "run", "versions"}
+    rows = {"rows_read", "rows_left_out", "rows_unused", "imbalance"}
+    derived = {*rows, "better", "unit", "is_share", "url", "address", "concurrent", "wandb_artifact", "run", "versions"}
     for name in fields:
         message = refused(plan.place.run, {key: value for key, value in fields.items() if key != name})
         assert (name in message) is (name not in derived), name

@@ -7,7 +7,7 @@ import pytest
 
 from frostline.trainables.data.batches import batches
 from frostline.trainables.data.cache import cached, code_version, open_array
-from frostline.trainables.data.corpus import cut
+from frostline.trainables.data.slices import cut
 
 
 def _build(key: int, start: "multiprocessing.synchronize.Barrier", out: "multiprocessing.Queue[str]") -> None:

