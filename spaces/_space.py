@@ -78,6 +78,10 @@ class Data:
             raise ValueError(f"image_size must be at least 8 pixels, got {self.image_size}")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"the seed of the data must be 0 to {SEEDS - 1}, got {self.seed}")
+        if "" in (self.validation_source, self.test_source, self.group):
+            raise ValueError("validation_source, test_source and group are not empty; None leaves them away")
+        if self.group in (self.text, self.label):
+            raise ValueError(f"rows are grouped by another column than {self.text!r} and {self.label!r}")
         if self.truncation_side not in {"left", "right"}:
             raise ValueError(f"truncation_side is 'left' or 'right', got {self.truncation_side!r}")
 

@@ -25,6 +25,7 @@ from frostline.search.report.analysis import analyse
 from frostline.search.report.charts import charts, slices
 from frostline.search.report.command import command
 from frostline.search.report.sentences import sentences
+from frostline.search.report.summary import beside
 from frostline.search.report.view import View
 from frostline.search.words import duration, plural, score, short_models, shown, value
 from frostline.trainables import _atomic
@@ -81,6 +82,7 @@ def contents(view: View) -> dict[str, Any]:
         "clipped": lambda interval: style.clipped(interval, view),
         "references": analysis.references,
         "test": view.test,
+        "beside": beside(view.metric.name, plan.data.imbalance),
         "status": status_line(view),
         "sentences": sentences(analysis),
         "charts": {chart.name: chart for chart in charts(analysis)},

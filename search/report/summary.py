@@ -11,6 +11,7 @@ from rich.table import Table
 
 from frostline.search.ledger import confirm
 from frostline.search.plan.plan import Plan, versions
+from frostline.search.plan.remarks import FAR_OUT
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
 from frostline.search.report.references import Reference
@@ -125,6 +126,9 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     seed = f", seed {best['seed']}" if confirmed else ""
     label = "" if best["recipe"] == "sampled" else f" ({best['recipe']})"
     rows = [(f"winner: trial {best['number']}{seed}{label}", score(best["validation"]), test)]
+    if name := beside(summary["metric"], summary.get("data", {}).get("imbalance", 1.0)):
+        of_best, of_test = best.get("metrics", {}).get(name), (summary["test"] or {}).get(name)
+        rows.append((f"  its {name}", score(of_best), score(of_test)))
     if summary["test_interval"]:
         rows.append(("  95 % interval", "", interval(summary["test_interval"])))
     if confirmed:
@@ -134,6 +138,16 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             rows.append(("  95 % interval", interval(first["interval"]), ""))
         rows.append(("  as first found", score(best["found"]), ""))
     return rows
+
+
+def beside(metric: str, imbalance: float) -> str | None:
+    """The metric that is shown beside the one that decides; None where that one is enough.
+
+    Args:
+        metric: metric that decides.
+        imbalance: training examples of the largest class for each one of the smallest.
+    """
+    return "macro_f1" if metric == "accuracy" and imbalance > FAR_OUT else None
 
 
 def dump(summary: Mapping[str, Any]) -> str:

