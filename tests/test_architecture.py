@@ -31,7 +31,7 @@ ARROWS = {
     "data": "_atomic _errors _sizes _storage spaces",
     "_family": "_freezing _imports _modules data spaces",
     "training": "_atomic _errors _family _freezing _modules _task data spaces",
-    "vision": "_atomic _freezing _modules _storage data spaces",
+    "vision": "_atomic _errors _freezing _modules _storage data spaces",
     "prefix": "_atomic _family _freezing _locks _modules _storage _task data training",
     "slot": "_atomic _errors _family _freezing _storage _task data prefix spaces training",
     "families": "_family _freezing _modules _sizes data spaces text vision",

@@ -223,6 +223,9 @@ class Family(ABC):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         """Write the files that the field's own loader reads: weights, configuration and preprocessing."""
 
+    def complete_export(self, entry: Path, out: Path) -> None:  # noqa: B027 - nothing to add by default
+        """Add to the export in `out` what the prepared data in `entry` decide of the preprocessing."""
+
     @abstractmethod
     def usage(self) -> str:
         """Python that loads an export from `MODEL_FOLDER` and predicts one example."""

@@ -27,8 +27,12 @@ from frostline.trainables.vision import network, picture_rows, picture_store, zo
 from frostline.trainables.vision.blocks import CODE as BLOCKS_CODE
 from frostline.trainables.vision.blocks import blocks_of, draw_again, head_of
 from frostline.trainables.vision.picture_store import Stored
-from frostline.trainables.vision.pictures import cropped, resized, rgb
+from frostline.trainables.vision.pictures import channels_first, cropped, resized
+from frostline.trainables.vision.reading import PLAIN, Reading, converted
 from frostline.trainables.vision.transform import Transform
+
+_READING = "reading.json"
+"""The file of an export that says how its data set's pictures were read, where that is not the usual way."""
 
 _ON_TENSORS = {InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC}
 """Filters with which torchvision can resize tensors."""
@@ -40,13 +44,13 @@ class Pictures(Examples):
     def __init__(
         self, stored: Stored, labels: Array, transform: Transform, view: Callable[[Tensor], Tensor] | None = None
     ) -> None:
-        """`view`: makes the model's input of a resized picture, uint8 [3, crop, crop]; by default its middle."""
+        """`view`: makes the model's input of a resized picture, uint8 [channels, crop, crop]; by default its middle."""
         self.labels, self.stored, self.transform = labels, stored, transform
         self.lengths = np.ones_like(labels)
         self._view = view or functools.partial(cropped, transform=transform)
 
     def batch(self, indices: Array) -> Batch:
-        """`pixels`, uint8 [examples, 3, crop, crop], channels last, and `labels`, int64 [examples]."""
+        """`pixels`, uint8 [examples, channels, crop, crop], channels last, and `labels`, int64 [examples]."""
         pixels = torch.stack([self._view(picture) for picture in self.stored(indices)])
         return {
             "pixels": pixels.contiguous(memory_format=torch.channels_last),
@@ -76,7 +80,10 @@ class ImageClassification(Family):
         advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
         problem = f"does not take pictures of {transform.crop} pixels{advice}"
         with model_files.loading(folder, problem), torch.inference_mode():
-            self.logits(model, {"pixels": torch.zeros(1, 3, transform.crop, transform.crop, dtype=torch.uint8)})
+            self.logits(
+                model,
+                {"pixels": torch.zeros(1, len(transform.mean), transform.crop, transform.crop, dtype=torch.uint8)},
+            )
         return f"{transform.crop} x {transform.crop} pixels"
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
@@ -144,6 +151,11 @@ class ImageClassification(Family):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         network.save(model, folder, network.transform_of(folder).at(data.image_size), classes, out)
 
+    def complete_export(self, entry: Path, out: Path) -> None:
+        record = (entry / "reading.json").read_text(encoding="utf-8")
+        if Reading(**json.loads(record)) != PLAIN:
+            (out / _READING).write_text(record + "\n", encoding="utf-8")
+
     def load_export(self, folder: Path) -> "Classifier":
         return load(folder)
 
@@ -166,9 +178,18 @@ def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:
         "family": "image_classification",
         "data": corpus.fingerprint,
         "transform": dataclasses.asdict(transform),
+        "reading": dataclasses.asdict(picture_store.reading_of(corpus)),
         "library": [version("pillow")],
         "code": code_version(*picture_store.CODE),
     }
+
+
+def _reading_in(folder: Path) -> Reading:
+    path = folder / _READING
+    if not path.is_file():
+        return PLAIN
+    with model_files.loading(folder, f"has an unreadable {_READING}"):
+        return Reading(**json.loads(path.read_text(encoding="utf-8")))
 
 
 class Classifier:
@@ -177,13 +198,16 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self.classes = network.class_names(folder)
         self.transform = network.transform_of(folder)
+        self.reading = _reading_in(folder)
         self._model = FAMILY.build(folder, len(self.classes)).eval()
 
     @torch.inference_mode()
     def logits(self, image: Image.Image) -> Tensor:
         """Score of each class, float32 [classes]."""
-        pixels = torch.from_numpy(np.array(resized(rgb(image), self.transform))).permute(2, 0, 1)
-        view = cropped(pixels, self.transform)[None].contiguous(memory_format=torch.channels_last)
+        image = converted(image, self.reading, self.transform.mode)
+        view = cropped(channels_first(np.array(resized(image, self.transform))), self.transform)[None].contiguous(
+            memory_format=torch.channels_last
+        )
         return FAMILY.logits(self._model, {"pixels": view})[0]
 
     def __call__(self, image: Image.Image) -> dict[str, float]:

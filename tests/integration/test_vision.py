@@ -13,7 +13,7 @@ from frostline.search.plan.options import Options
 from frostline.spaces import Recipe
 from frostline.trainables.image_classification import load
 from frostline.trainables.vision.picture_rows import read_rows
-from frostline.trainables.vision.pictures import decode
+from frostline.trainables.vision.reading import decode
 from tests import tiny
 
 

@@ -15,7 +15,8 @@ from frostline.trainables import _family, _freezing
 from frostline.trainables.data.batches import by_length
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation, loop, training
-from frostline.trainables.vision.pictures import Picture, decode
+from frostline.trainables.vision.pictures import Picture
+from frostline.trainables.vision.reading import decode
 from tests import tiny
 from tests.trainables.points import grouped
 

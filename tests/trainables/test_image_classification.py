@@ -15,7 +15,7 @@ from frostline.trainables.data.corpus import Corpus
 from frostline.trainables.image_classification import FAMILY, load
 from frostline.trainables.training import loop, training
 from frostline.trainables.vision.blocks import head_of
-from frostline.trainables.vision.pictures import decode
+from frostline.trainables.vision.reading import decode
 from tests import tiny
 from tests.trainables.points import grouped
 

@@ -45,6 +45,7 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
         entry = entry_of(setup, recipe, family)
         scores = predict(model, family, family.open(entry, "test"), device) if reads_test else None
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
+        family.complete_export(entry, home.path(Path(out)))
         home.put(Path(out))
     if scores is None:
         return {}

@@ -4,9 +4,12 @@ Encoded pictures are decoded each time they are read.
 """
 
 import functools
+import json
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,10 @@ import torch
 from frostline.trainables._storage import cache_root
 from frostline.trainables.data.cache import is_whole, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.vision.picture_rows import workers
-from frostline.trainables.vision.pictures import Picture, decode, resized, rgb
+from frostline.trainables.vision.picture_files import workers
+from frostline.trainables.vision.pictures import Picture, channels_first, resized
+from frostline.trainables.vision.reading import CODE as READING_CODE
+from frostline.trainables.vision.reading import PLAIN, Reading, decode, quiet
 from frostline.trainables.vision.transform import Transform
 
 _AT_ONCE = 256
@@ -36,7 +41,7 @@ def pixels_fit(pictures: Iterable[Picture], transform: Transform, disk: float, m
     needed = 0
     for picture in pictures:
         width, height = transform.resized(picture.size)
-        needed += 3 * width * height
+        needed += len(transform.mean) * width * height
     return needed <= min(0.2 * disk, 0.5 * memory), needed
 
 
@@ -64,9 +69,10 @@ def arrays(corpus: Corpus, transform: Transform, as_pixels: bool, folder: Path) 
     """
     result: dict[str, Array] = {}
     convert = functools.partial(_pixels, transform=transform) if as_pixels else _encoded
+    (folder / "reading.json").write_text(json.dumps(asdict(reading_of(corpus))), encoding="utf-8")
     for split in SPLITS:
         pictures, offsets, shapes = corpus.inputs[split], [0], []
-        with ThreadPoolExecutor(workers()) as pool, (folder / f"{split}.bin").open("wb") as file:
+        with quiet(), ThreadPoolExecutor(workers()) as pool, (folder / f"{split}.bin").open("wb") as file:
             for start in range(0, len(pictures), _AT_ONCE):
                 for array in pool.map(convert, pictures[start : start + _AT_ONCE]):
                     file.write(array.tobytes())
@@ -81,14 +87,19 @@ def arrays(corpus: Corpus, transform: Transform, as_pixels: bool, folder: Path) 
 
 
 def _pixels(picture: Picture, transform: Transform) -> Array:
-    return np.asarray(resized(decode(picture.read()), transform))
+    return np.asarray(resized(picture.image(transform.mode), transform))
 
 
 def _encoded(picture: Picture) -> Array:
     return np.frombuffer(picture.read(), dtype=np.uint8)
 
 
-CODE = (arrays, decode, rgb, resized, Transform.resized, _pixels, _encoded)
+def reading_of(corpus: Corpus) -> Reading:
+    """How the pictures of a corpus are read."""
+    return next((picture.reading for pictures in corpus.inputs.values() for picture in pictures), PLAIN)
+
+
+CODE = (arrays, *READING_CODE, resized, Transform.resized, _pixels, _encoded)
 """The functions that decide the bytes of an entry."""
 
 
@@ -100,16 +111,17 @@ class Stored:
         self._offsets = open_array(entry, f"{split}-offsets")
         self._shapes = open_array(entry, f"{split}-shapes")
         self._transform = transform
+        self._reading = Reading(**json.loads((entry / "reading.json").read_text(encoding="utf-8")))
         self._pool = ThreadPoolExecutor(torch.get_num_threads()) if not self._shapes.any() else None
 
     def __call__(self, indices: Array) -> list[torch.Tensor]:
-        """Pictures as uint8 [3, height, width], each a copy in memory."""
-        return list(self._pool.map(self._one, indices) if self._pool else map(self._one, indices))
+        """Pictures as uint8 [channels, height, width], each a copy in memory."""
+        with quiet() if self._pool else nullcontext():
+            return list(self._pool.map(self._one, indices) if self._pool else map(self._one, indices))
 
     def _one(self, index: int) -> torch.Tensor:
         raw = self._bytes[self._offsets[index] : self._offsets[index + 1]]
         if self._pool:
-            pixels = np.array(resized(decode(raw.tobytes()), self._transform))
-        else:
-            pixels = np.array(raw.reshape(*self._shapes[index], 3))
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+            image = decode(raw.tobytes(), self._reading, self._transform.mode)
+            return channels_first(np.array(resized(image, self._transform)))
+        return channels_first(np.array(raw.reshape(*self._shapes[index], len(self._transform.mean))))

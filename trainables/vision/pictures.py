@@ -1,17 +1,17 @@
-"""A picture: its encoded bytes, decoded to RGB, resized and cut.
+"""A picture: its encoded bytes, decoded, resized and cut.
 
 A file or a row stays encoded until it is needed, so that a data set of any size fits memory.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
+from frostline.trainables.data.corpus import Array
+from frostline.trainables.vision.reading import PLAIN, Reading, decode
 from frostline.trainables.vision.transform import Transform
 
 _PIL_MODES = {
@@ -32,38 +32,33 @@ class Picture:
     """Reads its bytes; raises OSError if they cannot be read."""
     size: tuple[int, int] = field(default=(0, 0), compare=False)
     """Width and height in pixels, once it has been checked."""
+    reading: Reading = field(default=PLAIN, compare=False)
+    """Of its data set."""
+
+    def image(self, mode: str = "RGB") -> Image.Image:
+        """The picture, decoded.
+
+        Args:
+            mode: Pillow's mode.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return decode(self.read(), self.reading, mode)
 
     def __str__(self) -> str:
         return self.digest
-
-
-def decode(encoded: bytes) -> Image.Image:
-    """A picture in RGB. Grey, palette and 16-bit pictures are converted; transparency is dropped.
-
-    Raises:
-        OSError: it cannot be read to its end.
-    """
-    try:
-        return rgb(Image.open(io.BytesIO(encoded)))
-    except OSError:
-        raise
-    except Exception as error:  # Pillow's readers raise syntax, value, type and other errors on damaged bytes
-        raise OSError(str(error)) from error
-
-
-def rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB, 8 bits a channel."""
-    if image.mode.startswith(("I", "F")):  # Pillow would clip values above 255
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if image.mode.startswith("I") else max(1.0, float(values.max(initial=0.0)))
-        image = Image.fromarray((values * (255.0 / top)).clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def resized(image: Image.Image, transform: Transform) -> Image.Image:
     """The first half of the transform for evaluation. The second half is `cropped`."""
     size = transform.resized(image.size)
     return image if image.size == size else image.resize(size, _PIL_MODES[transform.interpolation])
+
+
+def channels_first(pixels: Array) -> torch.Tensor:
+    """A picture as a tensor, uint8 [channels, height, width], from an array [height, width] or [..., channels]."""
+    return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None]).permute(2, 0, 1)
 
 
 def cropped(pixels: torch.Tensor, transform: Transform) -> torch.Tensor:

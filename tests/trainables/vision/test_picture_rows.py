@@ -11,7 +11,7 @@ from frostline.spaces import Data
 from frostline.trainables.data import sources
 from frostline.trainables.data.corpus import cut_corpus
 from frostline.trainables.vision.picture_rows import DIGITS, read_rows
-from frostline.trainables.vision.pictures import decode
+from frostline.trainables.vision.reading import decode
 from tests import tiny
 
 
@@ -55,8 +55,11 @@ def test_a_folder_without_classes_and_a_file_are_refused(tmp_path: Path) -> None
     (tmp_path / "empty" / "val").mkdir()
     with pytest.raises(ValueError, match="has validation but no train folder"):
         read_rows(Data(source=str(tmp_path / "empty")))
-    (tmp_path / "a.csv").write_text("x")
+    (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ValueError, match="is a file; pictures are a folder"):
+        read_rows(Data(source=str(tmp_path / "a.txt")))
+    (tmp_path / "a.csv").write_text("x")
+    with pytest.raises(ValueError, match=r"does not list pictures: none of its columns \(x\) names pictures in "):
         read_rows(Data(source=str(tmp_path / "a.csv")))
 
 
@@ -97,8 +100,9 @@ def test_a_data_set_with_a_column_of_pictures(tmp_path: Path) -> None:
     assert np.asarray(decode(rows.inputs[4].read()))[0, 0].tolist() == [4, 0, 0]
     with pytest.raises(ValueError, match="column 'labels' holds no pictures"):
         read_rows(Data(source=str(tmp_path / "saved"), text="labels", label="labels"))
-    with pytest.raises(ValueError, match="no column 'text'; it has image, labels"):
-        read_rows(Data(source=str(tmp_path / "saved")))
+    rows = read_rows(Data(source=str(tmp_path / "saved")))["train"]
+    assert rows.labels == ["cat", "dog"] * 3
+    assert "pictures are read from column 'image', classes from 'labels'" in rows.notes[0]
 
 
 def test_a_hub_data_set_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
-from frostline.trainables.vision.pictures import cropped, decode, resized
+from frostline.trainables.vision.pictures import cropped, resized
+from frostline.trainables.vision.reading import decode
 from frostline.trainables.vision.transform import Transform
 
 _SQUARE = Transform(resize=36, crop=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")

@@ -1,0 +1,250 @@
+"""Pictures that a table lists with their classes: Kaggle's `train.csv`, or the `metadata.csv` of an image folder."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frostline.spaces import Data
+from frostline.trainables._errors import first_line
+from frostline.trainables.data import folders
+from frostline.trainables.data.corpus import Rows
+from frostline.trainables.data.folders import printable
+from frostline.trainables.data.splits import split_of
+from frostline.trainables.vision.columns import class_column, named_class_column, said
+from frostline.trainables.vision.picture_files import pictures_of
+from frostline.trainables.vision.picture_tree import Tree
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Endings of a list."""
+
+_TRIED = 50
+"""Rows whose cells are looked up to see which column names files."""
+
+_SPLIT_COLUMNS = {"split", "subset", "set", "data_set", "dataset", "partition"}
+"""Names, in small letters, of columns that tell the split of a row."""
+
+_Table = Mapping[str, Sequence[str | None]]
+"""Column -> cells; None for an empty one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """A table whose rows name pictures."""
+
+    path: Path
+    table: _Table
+    files: str
+    """Its column of pictures."""
+    split: str | None
+    """The split that its name tells, or the name of its folder."""
+    is_named: bool
+    """Whether the name of a column says that it holds the classes."""
+
+
+class Files:
+    """The pictures below a folder, by the ways in which a table may name them."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.base = base = tree.place
+        self._by_path: dict[str, Path] = {}
+        self._by_name, self._by_stem = defaultdict[str, list[Path]](list), defaultdict[str, list[Path]](list)
+        for path in [*tree.direct, *(path for paths in tree.below.values() for path in paths)]:
+            self._by_path[path.relative_to(base).as_posix()] = path
+            self._by_name[path.name].append(path)
+            self._by_stem[path.stem].append(path)
+
+    def find(self, cell: str, split: str | None, where: str) -> Path | None:
+        """The picture that a cell names: by its way from the folder, by its name, or by its name without ending.
+
+        Args:
+            cell: of the table.
+            split: of the table; of pictures with one name, the one in a folder of this split is meant.
+            where: name of the table in messages.
+
+        Raises:
+            ValueError: several pictures have this name.
+        """
+        found, last = self._like(cell), cell.rpartition("/")[2]
+        if len(found) > 1:
+            own = [path for path in found if split in map(split_of, path.relative_to(self.base).parent.parts)]
+            found = own if split and own else found
+        if len(found) > 1:
+            names = " and ".join(printable(path.relative_to(self.base).as_posix()) for path in found[:2])
+            raise ValueError(f"{where} names {last!r}, which may be {names}; write the folder before it")
+        return found[0] if found else None
+
+    def names(self, cell: str) -> bool:
+        """Whether a cell names a picture, or several."""
+        return bool(self._like(cell))
+
+    def _like(self, cell: str) -> list[Path]:
+        name = cell.strip().replace("\\", "/").removeprefix("./")
+        if name in self._by_path:
+            return [self._by_path[name]]
+        last = name.rpartition("/")[2]
+        if not last:
+            return []
+        if "/" in name and (self.base / name).is_file():  # outside of the folder
+            return [self.base / name]
+        return self._by_name.get(last) or self._by_stem.get(last) or []
+
+
+def listing(path: Path, files: Files, data: Data) -> Listing | None:
+    """A table as a list of pictures; None if it cannot be read or no column names half of its pictures."""
+    try:
+        table = _read(path)
+        column, split = _file_column(table, files, data), _split_of(path, files.base)
+    except (OSError, ValueError, csv.Error):
+        return None
+    if column is None:
+        return None
+    rest = [name for name in table if name != column]
+    return Listing(path=path, table=table, files=column, split=split, is_named=bool(named_class_column(rest, data)))
+
+
+def read_folder(tree: Tree, data: Data) -> dict[str, Rows]:
+    """The pictures that the lists of a folder name, by split; empty if there are none, or the folders say more.
+
+    A list is a table in the folder, or a `metadata` file of a folder in it; also one folder further down. It counts
+    beside class folders only if its name or a column's says that it tells the classes.
+
+    Raises:
+        ValueError: as `read_lists`.
+    """
+    for place in (tree, tree.inner(tree.full[0])) if len(tree.full) == 1 else (tree,):
+        inside = folders.files_in(place.place)
+        below = [path for each in folders.folders_in(place.place) for path in folders.files_in(each)]
+        candidates = [*inside, *(path for path in below if path.stem.lower() == "metadata")]
+        candidates = [p for p in candidates if p.suffix.lower() in ENDINGS and "submission" not in p.name.lower()]
+        if not candidates:
+            continue
+        files = Files(place)
+        found = [each for path in candidates if (each := listing(path, files, data))]
+        is_class_tree = place.splits_classes or len([name for name in place.full if not split_of(name)]) > 1
+        wins = any(each.path.stem.lower() == "metadata" for each in found) or (
+            any(each.is_named for each in found) and not place.splits_classes
+        )
+        if found and (wins or not is_class_tree):
+            return read_lists(found, files, data)
+    return {}
+
+
+def read_lists(found: Sequence[Listing], files: Files, data: Data) -> dict[str, Rows]:
+    """The pictures that some lists name, by split.
+
+    Raises:
+        ValueError: two lists for one split, none for `train`, or a column that cannot be told.
+    """
+    by_split: dict[str, Listing] = {}
+    named = [each for each in found if each.split]
+    usable = named if any(each.split == "train" for each in named) else [*named, *(f for f in found if not f.split)]
+    for each in usable:
+        split = each.split or "train"
+        if split in by_split:
+            names = " and ".join(_name(other, files) for other in (by_split[split], each))
+            raise ValueError(f"data set {data.source} has two lists of pictures, {names}: give one as --dataset")
+        by_split[split] = each
+    if "train" not in by_split:
+        raise ValueError(f"data set {data.source} has a list of pictures for {min(by_split)} but none for train")
+    unused = [_name(each, files) for each in found if each not in usable]
+    notes = [f"{', '.join(unused)} is not used"] if unused else []
+    rows: dict[str, Rows] = {}
+    for split in (split for split in ("train", "validation", "test") if split in by_split):
+        each = by_split[split]
+        rest = [name for name in each.table if name != each.files]
+        if split == "test" and not each.is_named and not (len(rest) == 1 and len(by_split["train"].table) == 2):
+            count = len(each.table[each.files])
+            notes.append(f"{_name(each, files)} has no classes: its {count:,} pictures are not used")
+            continue
+        rows |= _rows(each, files, data, split)
+    train = rows["train"]
+    return {**rows, "train": Rows(inputs=train.inputs, labels=train.labels, notes=(*train.notes, *notes))}
+
+
+def _rows(each: Listing, files: Files, data: Data, split: str) -> dict[str, Rows]:
+    where = f"data set {each.path}"
+    label = class_column([name for name in each.table if name != each.files], data, where)
+    cells, labels = each.table[each.files], each.table[label]
+    paths = [
+        (files.find(cell, each.split, where) or files.base / cell) if cell else files.base / "(an empty cell)"
+        for cell in cells
+    ]
+    notes = [f"pictures and classes are listed in {_name(each, files)}", *said(each.files, label, data, where)]
+    whole = Rows(inputs=pictures_of(paths, files.base), labels=list(labels), notes=tuple(notes))
+    return _by_column(each, whole) if split == "train" else {split: whole}
+
+
+def _by_column(each: Listing, rows: Rows) -> dict[str, Rows]:
+    """The rows by split, if a column tells the split of each row."""
+    for column, cells in each.table.items():
+        splits = [split_of(cell) if cell else None for cell in cells]
+        if column.lower().replace(" ", "_") in _SPLIT_COLUMNS and None not in splits and "train" in splits:
+            notes = (*rows.notes, f"the splits are told by column {column!r}")
+            kept = {split: [i for i, own in enumerate(splits) if own == split] for split in dict.fromkeys(splits)}
+            return {
+                str(split): Rows(
+                    inputs=[rows.inputs[i] for i in indices],
+                    labels=[rows.labels[i] for i in indices],
+                    notes=notes if split == "train" else (),
+                )
+                for split, indices in kept.items()
+            }
+    return {"train": rows}
+
+
+def _name(each: Listing, files: Files) -> str:
+    return printable(each.path.relative_to(files.base).as_posix())
+
+
+def _split_of(path: Path, base: Path) -> str | None:
+    names = [path.stem, *reversed(path.relative_to(base).parent.parts)]
+    return next(filter(None, map(split_of, names)), None)
+
+
+def _file_column(table: _Table, files: Files, data: Data) -> str | None:
+    """The column whose cells name pictures that are there: the space's, else the first one."""
+    for column in sorted(table, key=lambda name: name != data.text):
+        cells = [cell for cell in table[column][:_TRIED] if cell]
+        there = sum(files.names(cell) for cell in cells)
+        if cells and 2 * there >= len(cells):
+            return column
+    return None
+
+
+def _read(path: Path) -> _Table:
+    """The cells of a table as they are written.
+
+    Raises:
+        ValueError: it is no such table.
+    """
+    folders.check_file(path)
+    text = _text(path)
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is no object")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return {name: [None if row.get(name) is None else str(row[name]) for row in rows] for name in names}
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=text.partition("\n")[0].count)
+    header, *lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    lines = [line for line in lines if line]
+    return {name: [line[i] or None if i < len(line) else None for line in lines] for i, name in enumerate(header)}
+
+
+def _text(path: Path) -> str:
+    encoded = path.read_bytes()
+    try:
+        return encoded.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return encoded.decode("latin-1")
+
+
+def reading_failed(path: Path) -> str:
+    """Why a table is no list of pictures, in words."""
+    try:
+        return f"none of its columns ({', '.join(_read(path))}) names pictures in {path.parent}"
+    except (OSError, ValueError, csv.Error) as error:
+        return f"it cannot be read: {first_line(error)}"

@@ -1,0 +1,228 @@
+"""How an encoded picture becomes 8 bits a channel: turned upright, scaled, put on a ground, in the model's channels."""
+
+import functools
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+_FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM"),
+    *("PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+"""Pillow's formats that are pictures of pixels. It starts another program for EPS."""
+
+MOST_PIXELS = 89_478_485
+"""Pixels of the largest picture that is read, from where on Pillow warns. Three copies of it take 1 GB."""
+
+_ORIENTATION = 0x0112
+"""EXIF's tag for how the camera was held."""
+
+_FAINT = 16
+"""Mean difference between what can be seen and its ground, of 255, below which a picture counts as lost on it."""
+
+
+class TooLargeError(OSError):
+    """A picture with more pixels than are read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What all pictures of a data set share in becoming 8 bits a channel."""
+
+    low: float | None = None
+    """Value that becomes 0 in pictures of more than 8 bits; None scales them by the largest value of their type."""
+    high: float | None = None
+    """Value that becomes 255 in such pictures."""
+    ground: int = 255
+    """Grey behind transparent parts, 0 (black) to 255 (white)."""
+
+
+PLAIN = Reading()
+"""For a picture of which nothing else is known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the pixels of one picture tell."""
+
+    size: tuple[int, int]
+    """Width and height, upright."""
+    low: float = math.nan
+    """Its smallest value, if it has more than 8 bits a channel."""
+    high: float = math.nan
+    """Its largest value, likewise."""
+    visible: float = math.nan
+    """Mean grey of what can be seen, 0 to 255, if parts of it are transparent."""
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """The formats of `_FORMATS` that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """Endings of the files that are read as pictures, in small letters, with their dot."""
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings about large or odd pictures, which do not name the file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+def decode(encoded: bytes, reading: Reading = PLAIN, mode: str = "RGB") -> Image.Image:
+    """A picture in 8 bits a channel.
+
+    Args:
+        encoded: the bytes of its file.
+        reading: of its data set.
+        mode: Pillow's mode: `RGB`, `L` or `RGBA`.
+
+    Raises:
+        OSError: it cannot be read to its end, or is too large.
+    """
+    with _one_kind_of_error():
+        return converted(_opened(encoded), reading, mode)
+
+
+def facts(encoded: bytes) -> Facts:
+    """What a picture's pixels tell.
+
+    Raises:
+        OSError: it cannot be read to its end, or is too large.
+    """
+    with _one_kind_of_error():
+        image = upright(_opened(encoded))
+        size = converted(image).size
+        if _is_deep(image):
+            values = np.asarray(image)
+            values = values[np.isfinite(values)]
+            low, high = (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
+            return Facts(size=size, low=low, high=high)
+        return Facts(size=size, visible=_visible(image) if image.has_transparency_data else math.nan)
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(encoded), formats=formats())
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS and hasattr(image, "draft"):  # a JPEG can be read at a half, a quarter or an eighth
+        part = math.ceil(math.sqrt(pixels / MOST_PIXELS))
+        image.draft(None, (image.width // part, image.height // part))
+    if image.width * image.height > MOST_PIXELS:
+        raise TooLargeError(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read")
+    return image
+
+
+@contextmanager
+def _one_kind_of_error() -> Iterator[None]:
+    """Pillow's readers raise syntax, value, type and other errors on damaged bytes; each becomes an `OSError`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"over {2 * MOST_PIXELS:,} pixels; at most {MOST_PIXELS:,} are read") from error
+    except Exception as error:
+        raise OSError(str(error)) from error
+
+
+def converted(image: Image.Image, reading: Reading = PLAIN, mode: str = "RGB") -> Image.Image:
+    """A picture upright, in 8 bits a channel. Transparent parts get the ground, or stay where `mode` has an alpha."""
+    image = upright(image)
+    if _is_deep(image):
+        image = _scaled(image, reading)
+    if image.has_transparency_data and mode != "RGBA":
+        image = _on(image, reading.ground)
+    return image.convert(mode)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as the camera saw it. A damaged tag is ignored."""
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+    except (OSError, MemoryError):
+        raise  # its pixels cannot be read
+    except Exception:  # whatever Pillow raises at a damaged tag
+        return image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether its values are whole or real numbers of 16 bits and more. Pillow's conversion clips them at 255."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _scaled(image: Image.Image, reading: Reading) -> Image.Image:
+    values = np.array(image, dtype=np.float32)
+    low, high = reading.low, reading.high
+    if low is None or high is None:
+        low = 0.0
+        high = 65535.0 if image.mode.startswith("I") else max(1.0, float(np.nan_to_num(values).max(initial=0.0)))
+    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    values -= low
+    values *= 255.0 / (high - low)
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+
+
+def _on(image: Image.Image, ground: int) -> Image.Image:
+    image = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, (ground,) * 3)
+    canvas.paste(image, mask=image.getchannel("A"))
+    return canvas
+
+
+def _visible(image: Image.Image) -> float:
+    """Mean grey of a picture, each pixel weighted by how much of it can be seen; NaN if all of it can, or nothing."""
+    image = image.convert("RGBA")
+    alpha = np.asarray(image.getchannel("A"))
+    if alpha.min() == 255 or alpha.max() == 0:
+        return math.nan
+    return float(np.average(np.asarray(image.convert("L")), weights=alpha))
+
+
+def shared(all_facts: Sequence[Facts]) -> Reading:
+    """The reading of a data set: values from the smallest to the largest that occur, a ground on which none is lost.
+
+    The ground is white; black where a picture would be lost on white, and grey where others would be lost on black.
+    """
+    lows = [each.low for each in all_facts if not math.isnan(each.low)]
+    highs = [each.high for each in all_facts if not math.isnan(each.high)]
+    visible = [each.visible for each in all_facts if not math.isnan(each.visible)]
+    ground = 255
+    if any(grey > 255 - _FAINT for grey in visible):
+        ground = 128 if any(grey < _FAINT for grey in visible) else 0
+    if not lows or not max(highs) > min(lows):
+        return Reading(ground=ground)
+    return Reading(low=min(lows), high=max(highs), ground=ground)
+
+
+def said(all_facts: Sequence[Facts], reading: Reading) -> tuple[str, ...]:
+    """Sentences about how the pictures of a data set are read, where that is not the usual way."""
+    notes = []
+    if reading.low is not None:
+        deep = sum(not math.isnan(each.low) for each in all_facts)
+        notes.append(
+            f"{deep:,} pictures have 16 bits or more: {reading.low:g} to {reading.high:g} become black to white"
+        )
+    if clear := sum(not math.isnan(each.visible) for each in all_facts):
+        ground = {255: "white", 0: "black"}.get(reading.ground, "grey")
+        notes.append(
+            f"{clear:,} pictures are transparent in part and are put on {ground} (unless the model takes 4 channels)"
+        )
+    return tuple(notes)
+
+
+CODE = (decode, converted, upright, _opened, _scaled, _on, Reading)
+"""The functions and settings that decide the pixels of a picture."""
