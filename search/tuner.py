@@ -61,34 +61,39 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
     """
     with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
         _atomic.write(plan.place.run / "plan.json", plan.to_json())
-        family = load(plan.search.base.family)
-        setup = Setup(
-            models={
-                name: ModelSetup(
-                    entry=str(family.prepare(family.model_folder(name), plan.search.base.data, corpus)),
-                    weights=model.weights,
-                    boundaries=model.prefix.kept,
-                    first_only=model.prefix.first_only,
-                )
-                for name, model in plan.search.models.items()
-            },
-            classes=plan.data.classes,
-            run=str(plan.place.run),
-            url=plan.place.url,
-            report_at=plan.schedule.report_at,
-            validate_on=plan.schedule.validate_on,
-            metric=plan.search.metric,
-            device=plan.resources.device,
-            threads=plan.resources.threads,
-            gpu_share=plan.resources.need.gpus,
-            checkpoint_every=plan.resources.checkpoint_every,
-            nodes_may_go=plan.place.address is not None,
-            cache_limit=plan.resources.cache_limit,
-            workers=plan.resources.need.workers,
-        )
+        setup = setup_of(plan, corpus)
         with Tracker(plan, console) as tracker:
             summary = _run(plan, corpus, setup, log, console, tracker)
     return {**summary, "unsent": log.unsent} if log.unsent else summary
+
+
+def setup_of(plan: Plan, corpus: Corpus) -> Setup:
+    """What all trials of a search share, with the data prepared for each model."""
+    family = load(plan.search.base.family)
+    return Setup(
+        models={
+            name: ModelSetup(
+                entry=str(family.prepare(family.model_folder(name), plan.search.base.data, corpus)),
+                weights=model.weights,
+                boundaries=model.prefix.kept,
+                first_only=model.prefix.first_only,
+            )
+            for name, model in plan.search.models.items()
+        },
+        classes=plan.data.classes,
+        run=str(plan.place.run),
+        url=plan.place.url,
+        report_at=plan.schedule.report_at,
+        validate_on=plan.schedule.validate_on,
+        metric=plan.search.metric,
+        device=plan.resources.device,
+        threads=plan.resources.threads,
+        gpu_share=plan.resources.need.gpus,
+        checkpoint_every=plan.resources.checkpoint_every,
+        nodes_may_go=plan.place.address is not None,
+        cache_limit=plan.resources.cache_limit,
+        workers=plan.resources.need.workers,
+    )
 
 
 def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
