@@ -174,7 +174,11 @@ class Recorder:
                 yield True
 
     def _train(self, training: Training) -> list[dict[str, Any]]:
-        """The rows of one training: one for each report; a training that fails ends with a row of NaN."""
+        """The rows of one training: one for each report; a training that fails ends with a row of NaN.
+
+        `cpu_seconds` are those of this process since the last report, with the load of the model before the first one.
+        Unlike the seconds by kind they do not depend on what else the machine does.
+        """
         recipe = self.plan.recipe(training.params, training.seed)
         setup: Setup = self._setup
         rows: list[dict[str, Any]] = []
@@ -188,7 +192,8 @@ class Recorder:
         }
 
         def note(report: Report) -> None:
-            began = time.monotonic()
+            nonlocal cpu
+            used = time.process_time() - cpu
             some = evaluate(model, started, First(splits["validation"], _FIRST), device)
             whole = float(report.epoch).is_integer()
             test = _without_stand_ins(model, functools.partial(evaluate, model, family, examples, device))
@@ -203,13 +208,14 @@ class Recorder:
                     **{f"first_{name}": some[name] for name in ("accuracy", "loss")},
                     **{f"test_{name}": tested.get(name) for name in ("accuracy", "loss")},
                     **{f"{kind}_seconds": report.spent.get(kind, 0.0) for kind in ("training", "evaluation", "data")},
-                    "recorder_seconds": time.monotonic() - began,
+                    "cpu_seconds": used,
                     "cached": cached,
                     "failed": "",
                 }
             )
+            cpu = time.process_time()  # what the recorder measures besides is not the training's
 
-        entry = Path(setup.models[recipe.model].entry)
+        entry, cpu = Path(setup.models[recipe.model].entry), time.process_time()
         with self._slot.trial(setup, recipe) as (family, model, device):
             examples = family.open(entry, "test")
             with _examples(setup, recipe, family, model, entry) as (started, splits, cached):
