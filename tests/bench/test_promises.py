@@ -30,6 +30,12 @@ def test_a_wrong_input_gets_one_line_and_leaves_nothing_behind() -> None:
     assert not row.failures
 
 
+def test_500_fuzzed_tables_are_refused_or_right() -> None:
+    row = fuzz.tried(500, seed=7, kinds=("CSV", "JSONL", "Parquet"))
+    assert row.tried == 500
+    assert not row.failures
+
+
 def test_the_table_names_the_first_failure() -> None:
     bad = Row(kind="cuts", tried=1200, seconds=2.6, failures=[Failure(name="cut: a|b", problem="lost")])
     assert rows.table([bad]).splitlines()[-1] == "| cuts | 1,200 | 1 | 3 | cut: a\\|b: lost |"

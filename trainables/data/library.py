@@ -68,7 +68,7 @@ def _load_hub_dataset(name: str, config: str | None, offline: bool) -> Any:
     if offline:
         datasets.config.HF_HUB_OFFLINE = True
     try:
-        builder = datasets.load_dataset_builder(name, config)
+        builder = datasets.load_dataset_builder(name, **({"name": config} if config else {}))
     except ValueError as error:
         if configs := re.search(r"among the available configs: \[(.*)\]", str(error)):
             names = configs[1].replace("'", "").split(", ")

@@ -3,6 +3,7 @@
 import dataclasses
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from frostline.trainables._errors import reason
@@ -177,7 +178,7 @@ def _read_texts(trees: Mapping[str | None, dict[str, list[Entry]]], source: str)
             f"{split}/{name} is not used ({len(classes.pop(name)):,} texts): it is no class" for name in unlabelled
         ]
         if classes:
-            rows[split] = _guarded(lambda classes=classes: texts.read(classes), f"data set {source}")
+            rows[split] = _guarded(partial(texts.read, classes), f"data set {source}")
     return {**rows, "train": _noted(rows["train"], notes)}
 
 
@@ -198,7 +199,7 @@ def _read(entry: Entry, wanted: Wanted) -> Rows:
     if entry.path.stat().st_size == 0:
         raise ValueError(f"{entry.where} is empty")
     limits.check_holes(entry.path)
-    rows = _guarded(lambda: reader(entry, wanted), entry.where)
+    rows = _guarded(partial(reader, entry, wanted), entry.where)
     if not rows.labels:
         raise ValueError(f"{entry.where} is empty: it has no rows")
     return rows

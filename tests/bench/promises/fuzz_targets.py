@@ -58,6 +58,7 @@ def made(folder: Path) -> list[Target]:
         Target(name="command lines", attempt=_command_line, share=15),
         Target(name="CSV", attempt=_of_table(folder / "csv", "t.csv", _csv()), share=7),
         Target(name="JSONL", attempt=_of_table(folder / "jsonl", "t.jsonl", _jsonl()), share=7),
+        Target(name="Parquet", attempt=_of_table(folder / "parquet", "t.parquet", _parquet()), share=7),
         Target(name="config.json", attempt=_of_model(folder / "model"), share=1),
     ]
 
@@ -191,6 +192,17 @@ def _jsonl() -> bytes:
     return "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in tiny.rows(30)).encode()
 
 
+def _parquet() -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    made, rows = io.BytesIO(), tiny.rows(30)
+    parquet.write_table(
+        pyarrow.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]}), made
+    )
+    return made.getvalue()
+
+
 def _of_table(folder: Path, name: str, right: bytes) -> Callable[[random.Random], None]:
     folder.mkdir()
 
@@ -198,10 +210,16 @@ def _of_table(folder: Path, name: str, right: bytes) -> Callable[[random.Random]
         from frostline.trainables.data.tables import read_rows
 
         (folder / name).write_bytes(spoilt_bytes(right, dice))
-        for rows in read_rows(Data(source=str(folder / name))).values():
-            assert len(rows.inputs) == len(rows.labels), "rows without a label"
-            assert all(isinstance(text, str) for text in rows.inputs), "an input that is no text"
-            assert all(isinstance(label, str) for label in rows.labels), "a label that is no text"
+        source = folder if dice.random() < 0.2 else folder / name
+        try:
+            splits = read_rows(Data(source=str(source)))
+        except ValueError as error:
+            assert len(str(error).splitlines()) == 1, f"several lines: {str(error)!r}"
+            raise
+        for rows in splits.values():
+            assert len(rows.inputs) == len(rows.labels), "other rows than labels"
+            assert all(text is None or isinstance(text, str) for text in rows.inputs), "an input that is no text"
+            assert all(label is None or isinstance(label, str) for label in rows.labels), "a label that is no text"
 
     return attempt
 

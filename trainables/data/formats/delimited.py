@@ -26,6 +26,7 @@ _SURE = 1000
 """Rows whose labels are enough to tell a row from other text."""
 _REREAD = 20
 """How many times the lines of a file may be read again before its quotes are given up."""
+_NUMBER = r"-?\d+([.,]\d+)?"
 _LONGEST_NAME = 60
 """Characters that a column's name has at most in the first line of a table."""
 
@@ -193,13 +194,10 @@ class _Table:
     def _is_headless(self) -> bool:
         """True if the first line is a row: long or empty cells, numbers, or cells that stand below themselves."""
         rows = csv.reader(itertools.islice(self.lines, 200), **self.dialect)
-        below = [set(column) for column in itertools.zip_longest(*itertools.islice(rows, 100))]
+        below = {cell for row in itertools.islice(rows, 100) for cell in enumerate(row)}
         return len(self.columns) > 1 and any(
-            len(name) > _LONGEST_NAME
-            or len(name.split()) > 6
-            or re.fullmatch(r"-?\d+([.,]\d+)?", name)
-            or name in cells
-            for name, cells in itertools.zip_longest(self.columns, below[: len(self.columns)], fillvalue=set())
+            len(name) > _LONGEST_NAME or len(name.split()) > 6 or re.fullmatch(_NUMBER, name) or (place, name) in below
+            for place, name in enumerate(self.columns)
         )
 
     def _mended(self, cells: list[str] | None) -> list[str] | None:

@@ -12,7 +12,6 @@ from frostline.trainables.data.rows import Rows
 
 _TOO_DEEP = "nests lists and objects more than 200 times"
 """Python's reader gives up at some 1,000, and never crashes."""
-_KINDS = {dict: "an object", list: "a list"}
 
 
 def read(entry: Entry, wanted: Wanted) -> Rows:
@@ -143,7 +142,8 @@ class _Columns:
             elif isinstance(value, bool):
                 values.append("true" if value else "false")
             else:
-                raise self.wanted.refusal(name, _KINDS[type(value)], f"{self.where}: row {number}")
+                kind = "a list" if isinstance(value, list) else "an object"
+                raise self.wanted.refusal(name, kind, f"{self.where}: row {number}")
 
     def rows(self, notes: tuple[str, ...]) -> Rows:
         """All of them.
