@@ -59,7 +59,11 @@ def entry_of(setup: Setup, recipe: Recipe, family: Family) -> Path:
         raise _error(f"no run directory {setup.run} here; --storage must be a folder that all machines share")
     try:
         own = setup.models[recipe.model]
-        return _entry(Path(own.entry), recipe.model, own.weights, recipe.data, family)
+        prepared = functools.partial(_entry, Path(own.entry), recipe.model, own.weights, recipe.data, family)
+        if is_whole(entry := prepared(), thorough=False):
+            return entry
+        _entry.cache_clear()  # a file of it was cut short since another trial of this process opened it
+        return prepared()
     except ValueError as error:
         raise _error(error) from error
 

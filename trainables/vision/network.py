@@ -8,6 +8,7 @@ import json
 import math
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -74,15 +75,29 @@ def transform_of(folder: Path) -> Transform:
         data_config = timm.data.resolve_data_config({}, pretrained_cfg=config.get("pretrained_cfg", {}))
         if data_config["crop_mode"] not in {"center", "squash"}:
             raise ValueError(f"crop mode {data_config['crop_mode']!r} is not known here, only center and squash")
-        crop = int(data_config["input_size"][1])
+        crop, channels = int(data_config["input_size"][1]), _channels(config)
         return Transform(
             resize=math.floor(crop / data_config["crop_pct"]),
             crop=crop,
-            mean=tuple(data_config["mean"]),
-            std=tuple(data_config["std"]),
+            mean=_for_each(channels, data_config["mean"]),
+            std=_for_each(channels, data_config["std"]),
             interpolation=data_config["interpolation"],
             squash=data_config["crop_mode"] == "squash",
         )
+
+
+def _channels(config: dict[str, Any]) -> int:
+    """Channels of a picture as a model of timm takes it."""
+    in_chans = (config.get("model_args") or {}).get("in_chans")
+    return int(in_chans or (config.get("pretrained_cfg") or {}).get("input_size", (3,))[0])
+
+
+def _for_each(channels: int, values: Sequence[float]) -> tuple[float, ...]:
+    """Means or deviations for a model of `channels` channels; timm's record has those of three, and is kept then."""
+    if len(values) == channels:
+        return tuple(values)
+    middle = sum(values) / len(values)
+    return (middle,) if channels == 1 else (*values, *[middle] * (channels - len(values)))
 
 
 def build(folder: Path, classes: int) -> nn.Module:
@@ -180,13 +195,15 @@ def save(model: nn.Module, folder: Path, transform: Transform, classes: tuple[st
         transformers_network.save(model, folder, transform, classes, out)
         model.to(memory_format=torch.channels_last)
         return
+    args = {name: value for name, value in (config.get("model_args") or {}).items() if name != "num_classes"}
     timm.models.save_for_hf(
         model,
         out,
         safe_serialization=True,
         model_config={"num_classes": len(classes), "label_names": list(classes)},
+        model_args=args,
         data_config={
-            "input_size": (3, transform.crop, transform.crop),
+            "input_size": (len(transform.mean), transform.crop, transform.crop),
             "mean": transform.mean,
             "std": transform.std,
             "interpolation": transform.interpolation,

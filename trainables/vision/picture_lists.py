@@ -157,7 +157,7 @@ def read_lists(found: Sequence[Listing], files: Files, data: Data) -> dict[str, 
         rest = [name for name in each.table if name != each.files]
         if split == "test" and not each.is_named and not (len(rest) == 1 and len(by_split["train"].table) == 2):
             count = len(each.table[each.files])
-            notes.append(f"{_name(each, files)} has no classes: its {count:,} pictures are not used")
+            notes.append(f"{_name(each, files)} has no classes: its pictures are not used ({count:,})")
             continue
         rows |= _rows(each, files, data, split)
     train = rows["train"]

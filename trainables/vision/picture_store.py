@@ -68,8 +68,9 @@ def arrays(corpus: Corpus, transform: Transform, as_pixels: bool, folder: Path) 
         width in pixels (0 if it is encoded), and its label.
     """
     result: dict[str, Array] = {}
-    convert = functools.partial(_pixels, transform=transform) if as_pixels else _encoded
-    (folder / "reading.json").write_text(json.dumps(asdict(reading_of(corpus))), encoding="utf-8")
+    reading = reading_of(corpus)
+    convert = functools.partial(_pixels, transform=transform, reading=reading) if as_pixels else _encoded
+    (folder / "reading.json").write_text(json.dumps(asdict(reading)), encoding="utf-8")
     for split in SPLITS:
         pictures, offsets, shapes = corpus.inputs[split], [0], []
         with quiet(), ThreadPoolExecutor(workers()) as pool, (folder / f"{split}.bin").open("wb") as file:
@@ -86,8 +87,8 @@ def arrays(corpus: Corpus, transform: Transform, as_pixels: bool, folder: Path) 
     return result
 
 
-def _pixels(picture: Picture, transform: Transform) -> Array:
-    return np.asarray(resized(picture.image(transform.mode), transform))
+def _pixels(picture: Picture, transform: Transform, reading: Reading) -> Array:
+    return np.asarray(resized(decode(picture.read(), reading, transform.mode), transform))
 
 
 def _encoded(picture: Picture) -> Array:
@@ -95,8 +96,8 @@ def _encoded(picture: Picture) -> Array:
 
 
 def reading_of(corpus: Corpus) -> Reading:
-    """How the pictures of a corpus are read."""
-    return next((picture.reading for pictures in corpus.inputs.values() for picture in pictures), PLAIN)
+    """How the pictures of a corpus are read: as those of its train slice, also in slices from another source."""
+    return next((picture.reading for picture in corpus.inputs["train"]), PLAIN)
 
 
 CODE = (arrays, *READING_CODE, resized, Transform.resized, _pixels, _encoded)

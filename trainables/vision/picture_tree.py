@@ -81,7 +81,7 @@ def read_tree(tree: Tree) -> dict[str, Rows]:
     if not splits:
         rows = {"train": _classes(tree)}
         if tree.direct:
-            notes.append(f"{len(tree.direct):,} pictures lie outside of the class folders and are not used")
+            notes.append(f"pictures outside of the class folders are not used: {len(tree.direct):,}")
         return {"train": _with(rows["train"], [*notes, *_left_out(tree)])}
     if unused := sorted(set(tree.full) - set(splits.values())):
         notes.append(f"{', '.join(map(printable, unused))} beside {splits['train']} is not used")
@@ -89,11 +89,11 @@ def read_tree(tree: Tree) -> dict[str, Rows]:
     for split, name in splits.items():
         inner = descended(tree.inner(name))
         if split == "test" and not _is_labelled(inner, rows["train"]):
-            notes.append(f"{name} has no class folders: its {len(tree.below[name]):,} pictures are not used")
+            notes.append(f"{name} has no class folders: its pictures are not used ({len(tree.below[name]):,})")
             continue
         rows[split] = _classes(inner)
         if inner.direct:
-            notes.append(f"{len(inner.direct):,} pictures in {name} lie outside of the class folders and are not used")
+            notes.append(f"pictures in {name} outside of the class folders are not used: {len(inner.direct):,}")
     return {**rows, "train": _with(rows["train"], [*notes, *_left_out(tree)])}
 
 
@@ -134,8 +134,8 @@ def _is_labelled(test: Tree, train: Rows) -> bool:
 def _classes(tree: Tree) -> Rows:
     if not tree.full and tree.direct:
         raise ValueError(
-            f"data set {tree.root}: couldn't find any class folder in {tree.place}, only {len(tree.direct):,} pictures "
-            "without a class; a CSV file that lists pictures and classes is read, too"
+            f"data set {tree.root}: couldn't find any class folder in {tree.place}, only pictures without a class "
+            f"({len(tree.direct):,}); a CSV file that lists pictures and classes is read, too"
         )
     if not tree.below:
         raise ValueError(f"data set {tree.root}: couldn't find any class folder in {tree.place}")
@@ -166,7 +166,7 @@ def _left_out(tree: Tree) -> list[str]:
     counts = ", ".join(f"{ending or 'without an ending'} {count:,}" for ending, count in ranked[:_SHOWN])
     more = ", ..." if len(ranked) > _SHOWN else ""
     advice = "; convert HEIC to JPEG" if {".heic", ".heif"} & set(tree.others) else ""
-    return [f"{sum(tree.others.values()):,} files are no pictures that can be read here: {counts}{more}{advice}"]
+    return [f"files that are no pictures that can be read here: {sum(tree.others.values()):,} ({counts}{more}{advice})"]
 
 
 def _shown(place: Path, root: Path) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.trainables.data.corpus import Array
-from frostline.trainables.vision.reading import PLAIN, Reading, decode
+from frostline.trainables.vision.reading import PLAIN, Reading
 from frostline.trainables.vision.transform import Transform
 
 _PIL_MODES = {
@@ -34,17 +34,6 @@ class Picture:
     """Width and height in pixels, once it has been checked."""
     reading: Reading = field(default=PLAIN, compare=False)
     """Of its data set."""
-
-    def image(self, mode: str = "RGB") -> Image.Image:
-        """The picture, decoded.
-
-        Args:
-            mode: Pillow's mode.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        return decode(self.read(), self.reading, mode)
 
     def __str__(self) -> str:
         return self.digest

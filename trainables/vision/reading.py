@@ -213,13 +213,12 @@ def said(all_facts: Sequence[Facts], reading: Reading) -> tuple[str, ...]:
     notes = []
     if reading.low is not None:
         deep = sum(not math.isnan(each.low) for each in all_facts)
-        notes.append(
-            f"{deep:,} pictures have 16 bits or more: {reading.low:g} to {reading.high:g} become black to white"
-        )
+        scale = f"{reading.low:g} to {reading.high:g} become black to white in all of them"
+        notes.append(f"pictures with more than 8 bits a channel: {deep:,}; {scale}")
     if clear := sum(not math.isnan(each.visible) for each in all_facts):
         ground = {255: "white", 0: "black"}.get(reading.ground, "grey")
         notes.append(
-            f"{clear:,} pictures are transparent in part and are put on {ground} (unless the model takes 4 channels)"
+            f"pictures that are transparent in part: {clear:,}; they are put on {ground}, except for 4 channels"
         )
     return tuple(notes)
 

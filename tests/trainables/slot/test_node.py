@@ -1,6 +1,7 @@
 """A machine that has not what the driver's has."""
 
 import dataclasses
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,20 @@ def test_the_data_is_prepared_once_by_the_first_slot_that_needs_it(
     assert (len(entries), len(made)) == (1, 1)
     (own,) = prepared[0].models.values()
     assert contents(entries.pop()) == contents(Path(own.entry))
+
+
+@pytest.mark.parametrize("size", [None, 0, 200])
+@pytest.mark.parametrize("name", ["test-tokens.npy", "train-offsets.npy"])
+def test_a_file_that_is_cut_short_between_two_trials_is_made_again(
+    elsewhere: Slot, name: str, size: int | None
+) -> None:
+    before = contents(entry(elsewhere))
+    file = entry(elsewhere) / name
+    if size is None:
+        file.unlink()
+    else:
+        os.truncate(file, size)
+    assert contents(entry(elsewhere)) == before
 
 
 def test_a_trial_reports_there_as_on_the_drivers_machine(slot: Slot, elsewhere: Slot) -> None:

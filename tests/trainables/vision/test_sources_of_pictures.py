@@ -226,7 +226,7 @@ _READ = {
     "Kaggle with test and sample_submission": Read(
         make=_kaggle_with_test,
         rows=_TWO,
-        said=(*_LISTED, "test.csv has no classes: its 6 pictures are not used", "column 'id', classes from 'breed'"),
+        said=(*_LISTED, "test.csv has no classes: its pictures are not used .6.", "column 'id', classes from 'breed'"),
     ),
     "a list for each split": Read(make=_lists_by_split, rows=_THREE_SPLITS, said=(*_LISTED, "listed in val.csv")),
     "a column of splits": Read(
@@ -279,16 +279,16 @@ _READ = {
         make=lambda root: _by_split(root, "train/pets", "val/pets", "test/pets"), rows=_THREE_SPLITS
     ),
     "a folder of annotations beside": Read(
-        make=_beside, rows=_TWO, said=("the classes are read from images", r"1 files are no pictures .*: \.xml 1")
+        make=_beside, rows=_TWO, said=("the classes are read from images", r"no pictures .*: 1 \(\.xml 1\)")
     ),
     "from a Mac, Windows and a notebook": Read(make=_from_a_mac, rows=_TWO),
     "test without class folders": Read(
-        make=_test_without_classes, rows=_TWO, said=("test has no class folders: its 6 pictures are not used",)
+        make=_test_without_classes, rows=_TWO, said=("test has no class folders: its pictures are not used .6.",)
     ),
     "test with one folder for all": Read(
         make=lambda root: _test_without_classes(root, "unknown"),
         rows=_TWO,
-        said=("test has no class folders: its 6 pictures are not used",),
+        said=("test has no class folders: its pictures are not used .6.",),
     ),
     "a class called train": Read(
         make=lambda root: _classes(root, train=2, lorry=2, ship=2), rows={"train": {"train": 2, "lorry": 2, "ship": 2}}
@@ -308,7 +308,7 @@ _READ = {
     "all formats": Read(
         make=_formats,
         rows={"train": {"cat": 9, "dog": 3}},
-        said=(r"11 files are no pictures that can be read here: \.heic 5, \.txt 5, without an ending 1; convert HEIC",),
+        said=(r"no pictures that can be read here: 11 \(\.heic 5, \.txt 5, without an ending 1; convert HEIC",),
     ),
 }
 
@@ -330,15 +330,15 @@ def _check_said(rows: Mapping[str, Rows], said: tuple[str, ...]) -> None:
 _REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "pictures without classes": (
         lambda root: (_flat(root / "train", _NAMES), root)[1],
-        "couldn't find any class folder in .*train, only 6 pictures without a class; a CSV file",
+        "couldn't find any class folder in .*train, only pictures without a class .6.; a CSV file",
     ),
     "pictures alone": (
         lambda root: (_flat(root, _NAMES), root)[1],
-        "couldn't find any class folder in .*, only 6 pictures without a class",
+        "couldn't find any class folder in .*, only pictures without a class .6.",
     ),
     "a class of files that cannot be read": (
         lambda root: (_formats(root), [p.unlink() for p in (root / "dog").glob("*.*")], root)[2],
-        r"no valid file for the classes dog \(11 files are no pictures .*convert HEIC to JPEG",
+        r"no valid file for the classes dog \(files that are no pictures .*: 11 \(.*convert HEIC to JPEG",
     ),
     "a list that names other files": (
         lambda root: (_kaggle(root), _csv(root / "train.csv", "file,label", ["x.png,cat"]), root / "train.csv")[2],
