@@ -15,6 +15,8 @@ _POSITIVE = ("good", "great", "fine", "lovely", "warm", "bright")
 _NEGATIVE = ("bad", "dull", "poor", "cold", "flat", "weak")
 _FILLER = ("the", "a", "film", "plot", "actor", "scene", "and", "was", "is", "with", "of", "it")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = (*_POSITIVE, *_NEGATIVE, *_FILLER)
+"""The words of all texts."""
 
 
 def make_model(folder: Path, layers: int = 2) -> Path:
@@ -23,7 +25,7 @@ def make_model(folder: Path, layers: int = 2) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    words = [*_SPECIAL, *_POSITIVE, *_NEGATIVE, *_FILLER]
+    words = [*_SPECIAL, *WORDS]
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -37,6 +37,8 @@ class ModelInfo:
     """Longest input that it takes, in tokens; None if there is no limit."""
     batch_norm: bool = False
     """True if it has batch norm, so that in training the output for an example depends on the rest of its batch."""
+    remarks: tuple[str, ...] = ()
+    """What a user should know of it, a sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +134,8 @@ class Family(ABC):
             ValueError: the family cannot train this model.
         """
         model = self.build(folder, 2)
-        self.try_out(folder, model)
+        _check_finite(folder, model)
+        remarks = self.try_out(folder, model)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
@@ -143,14 +146,19 @@ class Family(ABC):
             trainable_at=tuple(trainable),
             max_length=self.max_length(folder, model),
             batch_norm=any(map(is_batch_norm, model.modules())),
+            remarks=remarks,
         )
 
-    def try_out(self, folder: Path, model: nn.Module) -> None:  # noqa: B027 - nothing to check by default
+    def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
         """Check a newly built model in ways that take too long for every trial: some build and do not run.
+
+        Returns:
+            What a user should know of it, a sentence each.
 
         Raises:
             ValueError: it is not usable.
         """
+        return ()
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         """Longest input that the model in `folder` takes, in tokens; None if there is no limit."""
@@ -317,6 +325,17 @@ def load(name: str) -> Family:
 def names() -> list[str]:
     """Names of all families: the files of this folder whose names do not start with `_`."""
     return names_in(Path(__file__).parent)
+
+
+def _check_finite(folder: Path, model: nn.Module) -> None:
+    """Check that a training can start from these weights.
+
+    Raises:
+        ValueError: one is infinite or not a number.
+    """
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{folder} has weights that are infinite or not a number, first {name}")
 
 
 def count_trainable(model: nn.Module) -> int:

@@ -48,6 +48,10 @@ class Boundary:
     """Whether only the first token's output is stored, since the rest of the model reads nothing else (`[CLS]`)."""
 
 
+class NotSurveyedError(Exception):
+    """A model cannot be tried at its boundaries: it trains from its input."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSetup:
     """The part of a `Setup` that depends on the model."""

@@ -71,8 +71,9 @@ class ImageClassification(Family):
     def read_rows(self, data: Data) -> dict[str, Rows]:
         return picture_rows.read_rows(data)
 
-    def try_out(self, folder: Path, model: nn.Module) -> None:
+    def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
         network.check_weights(folder)
+        return ()
 
     def inputs(self, folder: Path, data: Data) -> str:
         transform = network.transform_of(folder).at(data.image_size)

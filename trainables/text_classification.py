@@ -1,29 +1,37 @@
 """Text classification with any encoder that transformers' `AutoModelForSequenceClassification` loads."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import tokenizers
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from frostline.spaces import Data
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
-from frostline.trainables._modules import evaluation_mode, outputs_until, size_limit
+from frostline.trainables._modules import evaluation_mode
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.text import attention, last_block
+from frostline.trainables.text import attention, last_block, layers
+from frostline.trainables.text.pretrained import fit_to_task, load_model
+from frostline.trainables.text.tokenizer import check_belongs, load_tokenizer, longest_input, unknown_share
 
 _PAD_TO = 8
 """Batches are padded to a multiple of this many tokens. With few shapes the allocator's memory stops growing."""
+
+
+_SENTENCE = "A quiet film that stays with you for longer than you would like to admit."
+_TRIED = 12
+"""Tokens of the longest text that a model is tried with."""
+
+_SAMPLE, _MOST_UNKNOWN = 32, 1 / 3
+"""Texts whose tokens are looked at, and the share of unknown ones from which on a user is told."""
 
 
 class TokenizedText(Examples):
@@ -33,40 +41,75 @@ class TokenizedText(Examples):
         self.labels = open_array(entry, f"{split}-labels")
         self._tokens = open_array(entry, f"{split}-tokens")
         self._offsets = open_array(entry, f"{split}-offsets")
-        self._pad = int(open_array(entry, "pad")[0])
+        self._pad, self._pads_left = (int(number) for number in open_array(entry, "pad"))
         self.lengths = np.diff(self._offsets)
 
     def batch(self, indices: Array) -> Batch:
         """`input_ids` and `attention_mask`, int64 [examples, length], and `labels`, int64 [examples]."""
-        lengths = self.lengths[indices]
-        width = -(-int(lengths.max()) // _PAD_TO) * _PAD_TO
-        mask = np.arange(width) < lengths[:, None]
-        ids = np.full(mask.shape, self._pad, dtype=np.int64)
-        ids[mask] = np.concatenate([self._tokens[self._offsets[i] : self._offsets[i + 1]] for i in indices])
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
-            "labels": torch.from_numpy(self.labels[indices]),
-        }
+        texts = [self._tokens[self._offsets[i] : self._offsets[i + 1]] for i in indices]
+        inputs = _padded(texts, self._pad, bool(self._pads_left))
+        return {**inputs, "labels": torch.from_numpy(self.labels[indices])}
+
+
+def _padded(texts: Sequence[Array], pad: int, left: bool) -> Batch:
+    """`input_ids` and `attention_mask` of texts of some lengths."""
+    lengths = np.array([len(text) for text in texts])
+    width = -(-int(lengths.max()) // _PAD_TO) * _PAD_TO
+    mask = np.arange(width) < lengths[:, None]
+    if left:
+        mask = mask[:, ::-1].copy()
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask] = np.concatenate(texts)
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (TokenizedText, attention.attention, attention._heads, last_block._with_first_only)
+    code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only)
 
-    def try_out(self, folder: Path, model: nn.Module) -> None:
-        tokenizer = _tokenizer(folder)
-        with model_files.loading(folder, "does not run"), evaluation_mode(model), torch.inference_mode():
-            tokens = tokenizer("A film that stays.", truncation=True, max_length=4)["input_ids"]
-            batch = torch.tensor([tokens])
-            self.logits(model, {"input_ids": batch, "attention_mask": torch.ones_like(batch)})
+    def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
+        tokenizer = load_tokenizer(folder)
+        check_belongs(folder, tokenizer, model)
+        longest = self.max_length(folder, model) or _TRIED
+        with model_files.loading(folder, "does not run"):
+            texts = [
+                np.array(tokenizer(_SENTENCE, truncation=True, max_length=min(length, longest))["input_ids"])
+                for length in (4, _TRIED)
+            ]
+            batch = _padded(texts, tokenizer.pad_token_id, tokenizer.padding_side == "left")
+            alone = {"input_ids": torch.from_numpy(texts[0])[None]}
+            alone["attention_mask"] = torch.ones_like(alone["input_ids"])
+            with evaluation_mode(model), torch.inference_mode():
+                [expected], [scores, _] = self.logits(model, alone), self.logits(model, batch)
+        with model_files.loading(folder, "does not train"), torch.random.fork_rng(devices=[]), torch.no_grad():
+            twice = []
+            for _ in range(2):
+                torch.manual_seed(0)
+                twice.append(self.logits(model.train(), batch))
+            model.eval()
+        remarks = []
+        if not torch.allclose(scores, expected, rtol=1e-2, atol=1e-3):
+            remarks.append("the model reads padding: the scores of a text depend on the longest text of its batch")
+        if not torch.equal(*twice):
+            remarks.append("the model draws random numbers of its own: a training is not the same again")
+        return tuple(remarks)
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         with model_files.loading(folder, "does not say how long its texts may be"):
-            # RoBERTa counts positions from 2; only its tokenizer knows the real limit.
-            positions = getattr(model.config, "max_position_embeddings", 10**9)
-            return min(int(positions), int(_tokenizer(folder).model_max_length))
+            return longest_input(load_tokenizer(folder), model)
+
+    def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
+        tokenizer = load_tokenizer(folder)
+        share = unknown_share(tokenizer, corpus.inputs["train"][:_SAMPLE])
+        if share == 1:
+            raise ValueError(f"{folder}: its tokenizer knows no word of {data.source}")
+        if share <= _MOST_UNKNOWN:
+            return []
+        return [
+            f"{share:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads them all "
+            f"as {tokenizer.unk_token}: it was made for other texts"
+        ]
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)
@@ -75,6 +118,7 @@ class TextClassification(Family):
             "data": corpus.fingerprint,
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
             "library": [transformers.__version__, tokenizers.__version__],
+            "padding": [tokenizer.pad_token_id, tokenizer.padding_side],
             "max_length": data.max_length,
             "truncation_side": data.truncation_side,
             "code": code_version(_tokenize),
@@ -85,15 +129,16 @@ class TextClassification(Family):
         return TokenizedText(entry, split)
 
     def build(self, folder: Path, classes: int) -> nn.Module:
-        model, info = _load(folder, num_labels=classes)
+        model, info = load_model(folder, num_labels=classes)
         absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
         # A pooler that was never pretrained is part of the new head.
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
         with model_files.loading(folder, "cannot be frozen layer by layer"):
+            fit_to_task(model, folder)
             attention.speed_up(model)
-            [last] = self.blocks(model)[-1]
+            last = self.blocks(model)[-1][-1]
             assert isinstance(last, nn.Module)
             last_block.read_first_only(model, last)
         return cast(nn.Module, model)
@@ -107,19 +152,7 @@ class TextClassification(Family):
                     nn.init.zeros_(module.bias)
 
     def blocks(self, model: nn.Module) -> list[Block]:
-        body, count = model.base_model, model.config.num_hidden_layers
-        for name, layers in body.named_modules() if count else ():
-            if isinstance(layers, nn.ModuleList) and len(layers) == count:
-                holder = name.split(".")[0]
-                break
-        else:
-            raise ValueError(f"cannot tell the blocks of a {model.config.model_type}: no list of {count} layers in it")
-        stem: Block = []
-        for name, child in body.named_children():
-            if name == holder:
-                break
-            stem.append(child)
-        return [[*stem, *_read_by_all(model, layers, getattr(body, holder))], *([layer] for layer in layers)]
+        return layers.blocks_of(model)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
@@ -145,9 +178,13 @@ class TextClassification(Family):
         )
 
     def load_export(self, folder: Path) -> Callable[..., Any]:
-        model, _ = _load(folder)
+        model, _ = load_model(folder)
         classify: Callable[..., Any] = transformers.pipeline(
-            "text-classification", model=model, tokenizer=_tokenizer(folder), truncation=True, trust_remote_code=False
+            "text-classification",
+            model=model,
+            tokenizer=load_tokenizer(folder),
+            truncation=True,
+            trust_remote_code=False,
         )
         return classify
 
@@ -155,91 +192,19 @@ class TextClassification(Family):
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
 
 
-def _quiet() -> None:
-    """Silence transformers' report of a new head, which is expected, and its bar for a load that takes 0.1 s."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-
-
-_shared: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
-
-
-def _read_by_all(model: nn.Module, layers: nn.ModuleList, holder: nn.Module) -> list[nn.Parameter]:
-    """Parameters of `holder` outside of its layers that the layers read: DeBERTa's and MPNet's relative positions.
-
-    They are frozen with the stem, else the outputs of frozen layers would change. A norm after the last layer is not
-    one of them: the last layer's output does not depend on it.
-    """
-    own = {id(parameter) for parameter in layers.parameters()}
-    beside = [parameter for parameter in holder.parameters() if id(parameter) not in own]
-    if not beside or model in _shared:
-        return _shared.get(model, [])
-
-    beside = [parameter.requires_grad_() for parameter in beside]  # as `freeze` sets them at depth 0
-    tokens = torch.ones(1, 4, dtype=torch.long, device=beside[0].device)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        last = outputs_until({"last": layers[-1]}, lambda: model(input_ids=tokens))["last"]
-        gradients = torch.autograd.grad(last.sum(), beside, allow_unused=True)
-    _shared[model] = [p for p, gradient in zip(beside, gradients, strict=True) if gradient is not None]
-    return _shared[model]
-
-
-def _load(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    """A folder's model in float32 on the CPU, and transformers' report of its missing and mismatched weights.
-
-    transformers gets the tensors, not the folder: it would follow a `config.json` to files of other formats.
-
-    Args:
-        folder: the model folder.
-        changes: values of its configuration to replace.
-
-    Raises:
-        ValueError: it does not load.
-    """
-    _quiet()
-    problem = "does not load as a text classifier"
-    weights = model_files.weights_in(folder, problem)
-    with model_files.loading(folder, "is not a model that transformers knows"):
-        model_files.check_depth(folder, weights)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
-    with model_files.loading(folder, problem), size_limit(weights.tensors, weights.values):
-        with torch.device("meta"):
-            kind = type(AutoModelForSequenceClassification.from_config(config, trust_remote_code=False))
-        model, info = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights.load(),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
-            trust_remote_code=False,
-        )
-    return model, info
-
-
-def _tokenizer(folder: Path) -> Any:
-    with model_files.loading(folder, "has no tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"{folder} has no fast tokenizer (tokenizer.json)")
-    names = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
-    if not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
-        raise ValueError(f"{folder} has no tokenizer: it needs one of {', '.join(names)}")
-    return tokenizer
-
-
 def _cutting_tokenizer(folder: Path, data: Data) -> Any:
     """The model's tokenizer, set to cut texts as `data` says. Saved with the model, it keeps these settings."""
-    tokenizer = _tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     tokenizer.truncation_side, tokenizer.model_max_length = data.truncation_side, data.max_length
+    # transformers writes only the sides that it was given when it loaded the tokenizer.
+    tokenizer.init_kwargs |= {"truncation_side": tokenizer.truncation_side, "padding_side": tokenizer.padding_side}
     return tokenizer
 
 
 def _tokenize(tokenizer: Any, corpus: Corpus) -> dict[str, Array]:
     """The arrays of a cache entry. Of each split: the token ids of all texts in a row, where each starts, its label."""
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    arrays: dict[str, Array] = {"pad": np.array([pad])}
+    arrays: dict[str, Array] = {"pad": np.array([tokenizer.pad_token_id, tokenizer.padding_side == "left"])}
     for split in SPLITS:
         ids = tokenizer(
             corpus.inputs[split],

@@ -66,26 +66,45 @@ class Sources:
 
         return max(other_bytes(folder) for folder in self.folders.values())
 
-    def remarks(self, name_models: bool) -> list[str]:
-        """What a user should know of how the models read the data, a sentence each.
+    def remarks(self, plans: Mapping[str, ModelPlan], name_models: bool) -> list[str]:
+        """What a user should know of the models and how they read the data, a sentence each.
 
         Args:
+            plans: of the models, by name.
             name_models: whether each sentence begins with its model.
         """
-        return [
-            f"{model}: {remark}" if name_models else remark
+        sentences = {
+            model: [
+                *self.infos[model].remarks,
+                plans[model].prefix.note,
+                *self.family.remarks(folder, self.data, self.corpus),
+            ]
             for model, folder in self.folders.items()
-            for remark in self.family.remarks(folder, self.data, self.corpus)
+        }
+        return [
+            f"{model}: {sentence}" if name_models else sentence
+            for model, own in sentences.items()
+            for sentence in filter(None, own)
         ]
 
     def survey(self, model: str) -> tuple[list[Boundary], bool]:
-        """Where a model can be cut in two, and whether its outputs fit float16, tried with a few examples."""
+        """Where a model can be cut in two, and whether its outputs fit float16, tried with a few examples.
+
+        Raises:
+            NotSurveyedError: the try itself fails.
+        """
+        from frostline.trainables._errors import reason
+        from frostline.trainables._task import NotSurveyedError
         from frostline.trainables.prefix import boundary
 
         folder = self.folders[model]
         entry = self.family.prepare(folder, self.data, self.corpus.head(_SURVEYED))
         network = self.family.build(folder, len(self.corpus.classes))
-        return boundary.survey(network, self.family, self.family.open(entry, "train"))
+        examples = self.family.open(entry, "train")
+        try:
+            return boundary.survey(network, self.family, examples)
+        except Exception as error:  # models of other people fail in their own ways
+            raise NotSurveyedError(reason(error)) from error
 
 
 def planned(sources: Sources, searched: Searched, budget: Budget, caching: Caching) -> dict[str, ModelPlan]:

@@ -17,7 +17,7 @@ from frostline.search.plan import parameters
 from frostline.search.plan.budget import expected_epochs, validation_sizes
 from frostline.search.plan.parameters import Searched
 from frostline.spaces import Budget, Recipe
-from frostline.trainables._task import Boundary
+from frostline.trainables._task import Boundary, NotSurveyedError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -72,6 +72,8 @@ class Decision:
     """Expected seconds of the pass and of writing."""
     saved: float
     """Expected seconds of forward passes minus those of reading, over all trials."""
+    note: str = ""
+    """Why the model could not be tried; empty if it could."""
 
 
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
@@ -103,7 +105,7 @@ def planned(
         caching: what is allowed.
         work: what the search is expected to ask.
         survey: tries the model; gives where it can be cut, and whether its outputs fit float16. It costs a second,
-            so it is called only where something may be kept.
+            so it is called only where something may be kept. If it fails nothing is kept.
     """
     asked = caching.asked or "auto"
     if caching.as_before is not None and caching.asked is None:
@@ -113,7 +115,11 @@ def planned(
         work = dataclasses.replace(work, trainings={start: 1e9})
     if asked == "off":
         return NOTHING, "float32"
-    boundaries, fits_float16 = survey()
+    try:
+        boundaries, fits_float16 = survey()
+    except NotSurveyedError as error:
+        note = f"the outputs of its frozen blocks are not kept, it trains from its input: {error}"
+        return dataclasses.replace(NOTHING, note=note), "float32" if asked == "auto" else asked
     if asked == "auto":
         asked = "float16" if caching.device == "cuda" and fits_float16 else "float32"
     return decide(boundaries, asked, work, MACHINES[caching.device], caching.limit), asked

@@ -206,13 +206,14 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
     resources = _resources(request, sources)
     search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
+    of_models = sources.remarks(search.models, name_models=bool(profile.models))
     plan = Plan(
         search=search,
         data=Slices(
             sizes=sizes,
             classes=corpus.classes,
             duplicates=corpus.duplicates,
-            remarks=remarks(corpus, [*corpus.notes, *too_large, *sources.remarks(name_models=bool(profile.models))]),
+            remarks=remarks(corpus, [*corpus.notes, *too_large, *of_models]),
             fingerprint=corpus.fingerprint,
             rows_read=corpus.read,
             rows_left_out=dict(corpus.left_out),

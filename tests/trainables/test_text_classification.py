@@ -95,6 +95,18 @@ def test_long_texts_keep_the_requested_end(tmp_path: Path, side: str, kept: slic
     assert tokenizer.decode(ids[1:7]).split() == corpus.inputs["train"][long].split()[kept]
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_an_export_cuts_long_texts_as_in_training(tmp_path: Path, side: str) -> None:
+    table = tiny.write_csv(tmp_path / "t.csv", tiny.rows(60))
+    data = Data(source=str(table), train=40, validation=10, test=10, max_length=8, truncation_side=side)
+    folder, corpus = tiny.make_model(tmp_path / "model"), tiny.corpus(data)
+    FAMILY.export(FAMILY.build(folder, 2), folder, data, corpus.classes, tmp_path / "best")
+    exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "best")
+    examples = FAMILY.open(FAMILY.prepare(folder, data, corpus), "test")
+    expected = examples.batch(np.arange(10))["input_ids"].tolist()
+    assert exported(corpus.inputs["test"], padding=True, truncation=True)["input_ids"] == expected
+
+
 def test_scores() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
     scores = _family.Family.score(FAMILY, logits, torch.tensor([0, 1, 0, 0]))

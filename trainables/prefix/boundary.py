@@ -21,6 +21,7 @@ from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables._modules import evaluation_mode, output_of, outputs_until, weights_of
 from frostline.trainables._task import Boundary
+from frostline.trainables.data.corpus import Array
 
 _FLOAT16_ROOM = 1e4
 """Largest output of a few examples with which float16 (up to 65,504) is trusted."""
@@ -39,8 +40,13 @@ class Body:
         """The body of a family's model."""
         return cls(model, family, family.blocks(model))
 
+    @property
+    def depths(self) -> list[int]:
+        """Numbers of blocks after which there is an output: a block of single parameters has none."""
+        return [depth for depth, block in enumerate(self.blocks, start=1) if modules_in(block)]
+
     def last_of(self, depth: int) -> nn.Module:
-        """The module whose output is that of the first `depth` blocks, at least 1."""
+        """The module whose output is that of the first `depth` blocks; `depth` is one of `depths`."""
         return modules_in(self.blocks[depth - 1])[-1]
 
 
@@ -163,7 +169,8 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
 
     A boundary is left out if a start there gives other scores: in a model that hands more than one tensor from block
     to block, or does something between two. It is left out, too, if the blocks before it read weights that are in none
-    of them: these go on training, and stored outputs would not follow.
+    of them: these go on training, and stored outputs would not follow. And if something before it goes on drawing at
+    random: dropout that a model applies itself, outside of its blocks' modules.
 
     Args:
         model: pretrained, on the CPU; afterwards nothing of it is frozen.
@@ -177,16 +184,17 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     body, mean = Body.of(model, family), float(np.mean(examples.lengths))
     typical = int(np.argmin(np.abs(examples.lengths - mean)))
     pair = np.array([typical, int(np.argmin(examples.lengths))])  # two lengths, so that there is padding
-    batch, depths = examples.batch(pair), range(1, len(body.blocks) + 1)
+    batch = examples.batch(pair)
     flops = _flops(body, examples.batch(pair[:1]))
     _freezing.freeze(model, body.blocks, 0)
     with torch.enable_grad():
-        linked = outputs(body, batch, depths)
-    kept = {depth: output.detach() for depth, output in linked.items()}
-    trial = _Trial(body, batch)
+        linked = outputs(body, batch, body.depths)
     mask, first = family.mask(batch), family.first_token(batch)
+    kept = {depth: output.detach() for depth, output in linked.items() if _is_by_example(output, pair, mask)}
+    fixed = _fixed(body, batch, kept)
+    trial = _Trial(body, batch)
     boundaries = []
-    for depth in sorted(depth for depth, output in linked.items() if _alone(body, depth, output)):
+    for depth in sorted(depth for depth in fixed if _alone(body, depth, linked[depth])):
         first_only = first is not None and trial.is_same(depth, first, kept[depth][:, :1])
         if not first_only and not trial.is_same(depth, batch, _emptied(kept[depth], mask)):
             continue
@@ -197,6 +205,25 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
             values = values / mask.shape[1] * mean
         boundaries.append(Boundary(depth=depth, flops=flops[depth], values=float(values), first_only=first_only))
     return boundaries, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
+
+
+def _is_by_example(output: Tensor, examples: Array, mask: Tensor | None) -> bool:
+    """Whether an output's dimensions are examples and positions: XLNet has them the other way round, and Longformer has
+    more positions than the text. A last block may have the first position alone."""
+    if mask is None:
+        return len(output) == len(examples)
+    return output.shape[:2] in (mask.shape, (len(examples), 1))
+
+
+def _fixed(body: Body, batch: Batch, kept: Mapping[int, Tensor]) -> list[int]:
+    """Depths at which the outputs of frozen blocks are in training what they are in evaluation."""
+    if not kept:
+        return []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        _freezing.training_mode(body.model, body.blocks, len(body.blocks))
+        again = outputs(body, batch, list(kept))
+        body.model.eval()
+    return [depth for depth, output in again.items() if torch.allclose(output, kept[depth], rtol=1e-3, atol=1e-4)]
 
 
 def _alone(body: Body, depth: int, output: Tensor) -> bool:
@@ -223,7 +250,7 @@ class _Trial:
             with torch.inference_mode(), starting_at(self._body, depth, self._results) as family:
                 logits = family.logits(self._body.model, {**batch, "prefix": prefix})
                 return torch.allclose(logits, self._expected, rtol=1e-3, atol=1e-4)
-        except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
+        except Exception:  # each model fails in its own way
             return False  # something after the boundary needs more than this tensor
 
 
@@ -233,17 +260,15 @@ def _emptied(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _flops(body: Body, batch: Batch) -> dict[int, float]:
-    """Floating-point operations from the input to each depth."""
+    """Floating-point operations from the input to each depth. Afterwards no weight of the model trains."""
+    body.model.requires_grad_(False)  # torch's counter fails where a module is given a parameter (DeBERTa)
     flops: dict[int, float] = {}
     counter = FlopCounterMode(display=False)
 
     def note(depth: int, *_: Any) -> None:
         flops[depth] = float(counter.get_total_flops())
 
-    hooks = [
-        body.last_of(depth).register_forward_hook(functools.partial(note, depth))
-        for depth in range(1, len(body.blocks) + 1)
-    ]
+    hooks = [body.last_of(depth).register_forward_hook(functools.partial(note, depth)) for depth in body.depths]
     try:
         with torch.inference_mode(), counter:
             body.family.logits(body.model, batch)

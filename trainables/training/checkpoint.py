@@ -28,8 +28,10 @@ class Snapshot:
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """The tensors that training changes, by name: parameters that train, and buffers except those of frozen modules.
 
-    A frozen batch norm is in evaluation mode, so its statistics do not change.
+    A frozen batch norm is in evaluation mode, so its statistics do not change. A tensor with several names, as the
+    embeddings of an encoder and its decoder, has the first of them alone.
     """
+    first = {name for named in (model.named_parameters, model.named_buffers) for name, _ in named()}
     frozen = set()
     for prefix, module in model.named_modules():
         own = list(module.named_parameters(recurse=False))
@@ -37,7 +39,7 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
         if own and len(names) == len(own):
             names += [name for name, _ in module.named_buffers(recurse=False)]
         frozen |= {f"{prefix}.{name}" if prefix else name for name in names}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in first and name not in frozen}
 
 
 def save(model: nn.Module, path: Path) -> None:
