@@ -65,13 +65,14 @@ class Slices:
     """What a user should know of the data, a sentence each."""
     fingerprint: str
     """Hash of all slices."""
-    rows_read: int = 0
-    """Rows of the source, each in a slice, left out or unused; 0 in a plan that was written before this was told."""
-    rows_left_out: dict[str, int] = field(default_factory=dict)
+    # The next four follow from the rows. A plan that was written before they were told equals one that tells them.
+    rows_read: int = field(default=0, compare=False)
+    """Rows of the source, each in a slice, left out or unused; 0 where the plan does not tell."""
+    rows_left_out: dict[str, int] = field(default_factory=dict, compare=False)
     """Rows that are in no slice, by reason."""
-    rows_unused: int = 0
+    rows_unused: int = field(default=0, compare=False)
     """Rows that the sizes of the slices leave over."""
-    imbalance: float = 1.0
+    imbalance: float = field(default=1.0, compare=False)
     """Training examples of the largest class for each one of the smallest."""
 
 

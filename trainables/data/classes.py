@@ -17,6 +17,9 @@ _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4
 
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?")
 
+_MANY_NUMBERS, _DENSE = 50, 0.9
+"""Whole numbers from which on, and share of their range up to which, they look like a quantity. Class ids are dense."""
+
 _NAMED = 3
 """Labels that are named as examples."""
 
@@ -44,7 +47,7 @@ def check_classes(labels: Sequence[str], where: str, column: str) -> tuple[str, 
         names = f" ({classes[0]!r})" if classes else ""
         raise ValueError(f"{where} has one class only{names}; classification needs two")
     holds = f"{where}: column {column!r} holds {len(classes):,} different"
-    such = f"in {len(labels):,} rows, such as {classes[0][:40]}"
+    such = f"in {len(labels):,} rows, such as {' '.join(classes[0].split())[:40]}"
     another = "Name a column of classes (--columns TEXT,LABEL)"
     if all(map(_is_nested, classes)):
         raise ValueError(
@@ -85,7 +88,7 @@ def _is_nested(name: str) -> bool:
 
 
 def remarks(labels: Sequence[str]) -> list[str]:
-    """Sentences on labels that differ by case or spaces only, and on classes of one row."""
+    """Sentences on labels that differ by case or spaces only, on classes of one row, and on numbers with gaps."""
     counts, sentences = Counter(labels), []
     alike: dict[str, list[str]] = {}
     for name in sorted(counts):
@@ -102,6 +105,13 @@ def remarks(labels: Sequence[str]) -> list[str]:
         shown = ", ".join(map(repr, single[:_NAMED])) + (", ..." if len(single) > _NAMED else "")
         have = "class has one row" if len(single) == 1 else "classes have one row each"
         sentences.append(f"{len(single):,} {have}, too few to learn it and to measure it: {shown}")
+    if len(counts) > _MANY_NUMBERS and all(map(_NUMBER.fullmatch, counts)):
+        numbers = sorted(map(Decimal, counts))
+        if len(numbers) <= float(numbers[-1] - numbers[0]) * _DENSE:
+            sentences.append(
+                f"the {len(numbers):,} classes are numbers from {numbers[0]} to {numbers[-1]} with gaps; a quantity, "
+                "such as a price or an age, is no class"
+            )
     return sentences
 
 

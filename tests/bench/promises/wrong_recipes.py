@@ -46,6 +46,9 @@ _OF_DATA: dict[str, tuple[Any, ...]] = {
     "truncation_side": (*_NO_TEXT, "", "middle"),
     "image_size": (*_NO_COUNT[1:], 0),
     "seed": _NO_COUNT,
+    "validation_source": (*_NO_TEXT[1:], "", "none.csv"),
+    "test_source": (*_NO_TEXT[1:], "", "none.csv"),
+    "group": (*_NO_TEXT[1:], "", "none", "text"),
 }
 _OF_BUDGET: dict[str, tuple[Any, ...]] = {
     "trials": (*_NO_COUNT[1:], 0),

@@ -46,7 +46,8 @@ def test_files_beside_the_data_are_in_the_plan_and_come_back(
     assert rows_line(plan) == "300 rows read; 200 train, 50 validation, 50 test"
     ((_, line), *_) = [pair for pair in plan_lines(plan) if pair[0] == "data"]
     assert line.startswith(f"{files['main']}, validation {files['dev']}, test {files['last']}: 300 rows read; ")
-    assert of_json(plan.place.run, json.loads(plan.to_json())) == plan
+    read = of_json(plan.place.run, json.loads(plan.to_json()))
+    assert (read, rows_line(read), read.data.imbalance) == (plan, rows_line(plan), plan.data.imbalance)
     planning.claim(plan)
     ledger = session(plan, clock)
     told = summaries.summary(plan, _family.load(plan.search.base.family), ledger, ())["data"]

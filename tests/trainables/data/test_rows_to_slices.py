@@ -135,6 +135,13 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int], dict[str, int], tup
     ),
     "ratings in half steps": ({"train": rows(250, *(f"{step / 2}" for step in range(2, 11)))}, (200, 25, 25), {}, ()),
     "years": ({"train": rows(250, *map(str, range(1990, 2020)))}, (200, 25, 25), {}, ()),
+    "prices": (
+        {"train": rows(450, *(str(price * price) for price in range(60)))},
+        (360, 45, 45),
+        {},
+        ("the 60 classes are numbers from 0 to 3481 with gaps; a quantity, such as a price or an age, is no class",),
+    ),
+    "ids of 150 intents": ({"train": rows(450, *map(str, range(150)))}, (360, 45, 45), {}, ()),
     "a few dates": ({"train": rows(250, "2024-01-01", "2024-02-01")}, (200, 25, 25), {}, ()),
     "150 intents with 3 examples": ({"train": rows(450, *(f"intent {i}" for i in range(150)))}, (360, 45, 45), {}, ()),
     "8 examples a class": (
