@@ -140,3 +140,20 @@ def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, t
         "the classes are out of balance: 'neg' has 51.0 times as many training examples as 'pos'; "
         "macro_f1 counts each class alike, accuracy does not"
     )
+
+
+def test_rows_of_a_group_stay_together_also_when_the_search_goes_on(options: Options, tmp_path: Path) -> None:
+    table = tmp_path / "users.csv"
+    lines = [f"{text},{label},u{number // 5}" for number, (text, label) in enumerate(ROWS)]
+    table.write_text("text,label,user\n" + "\n".join(lines) + "\n")
+    user_of = dict(zip((text for text, _ in ROWS), (line.rpartition(",")[2] for line in lines), strict=True))
+    plan, corpus = planning.resolve(dataclasses.replace(options, dataset=str(table), group="user", profile="full"))
+    users = [{user_of[text] for text in corpus.inputs[split]} for split in ("train", "validation", "test")]
+    assert sum(map(len, users)) == len(set.union(*users)) == 80
+    assert plan.data.sizes == {"train": 320, "validation": 40, "test": 40}
+    assert "; rows of one 'user' in one slice; " in dict(reversed(plan_lines(plan)))["data"]
+    planning.claim(plan)
+    again, same_slices = planning.resume(plan.place.run, Options(space=""))
+    assert (again.search.base.data.group, same_slices.inputs) == ("user", corpus.inputs)
+    with pytest.raises(ValueError, match=r"users.csv has no column 'usr'; it has text, label, user"):
+        planning.resolve(dataclasses.replace(options, dataset=str(table), group="usr"))
