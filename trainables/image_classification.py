@@ -78,7 +78,11 @@ class ImageClassification(Family):
     def inputs(self, folder: Path, data: Data) -> str:
         transform = network.transform_of(folder).at(data.image_size)
         model, own = self.build(folder, 2).eval(), network.transform_of(folder).crop
-        advice = "" if own == transform.crop else f" (the space's image_size; the model's own size is {own})"
+        advice = (
+            ""
+            if own == transform.crop
+            else f" (the profile's image_size; the model's own size is {own}, which --profile full takes)"
+        )
         problem = f"does not take pictures of {transform.crop} pixels{advice}"
         with model_files.loading(folder, problem), torch.inference_mode():
             self.logits(
