@@ -94,7 +94,7 @@ def _channels(config: dict[str, Any]) -> int:
 
 def _for_each(channels: int, values: Sequence[float]) -> tuple[float, ...]:
     """Means or deviations for a model of `channels` channels; timm's record has those of three, and is kept then."""
-    if len(values) == channels:
+    if len(values) != 3 or channels == 3:
         return tuple(values)
     middle = sum(values) / len(values)
     return (middle,) if channels == 1 else (*values, *[middle] * (channels - len(values)))
