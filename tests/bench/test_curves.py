@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,11 @@ def test_a_recording_has_every_report_and_goes_on_where_it_was(
     (tmp_path / f"{lost}.json").unlink()
     assert recorder.work() == 1
     assert told(lost) == before
+
+
+def test_the_command_starts_its_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.bench.curves", "record", "--task", "digits", "--processes", "1"]
+    run = subprocess.run(
+        [*command, "--seconds", "0", "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "digits: 0 trainings by this process\n"), run.stderr

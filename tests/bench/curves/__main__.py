@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.curves.tasks import TASKS
+from tests.bench.curves.work import record
 
 TABLES = Path(__file__).parent / "tables"
 """The recorded tables that are checked in, one file for each task."""
@@ -39,8 +40,7 @@ def main() -> int:
             continue
         context = multiprocessing.get_context("spawn")
         workers = [
-            context.Process(target=_record, args=(name, given.out / name, given.seconds))
-            for _ in range(given.processes)
+            context.Process(target=record, args=(name, given.out / name, given.seconds)) for _ in range(given.processes)
         ]
         for worker in workers:
             worker.start()
@@ -49,14 +49,6 @@ def main() -> int:
         if any(worker.exitcode for worker in workers):
             return 1
     return 0
-
-
-def _record(name: str, folder: Path, seconds: float) -> None:
-    from tests.bench.curves.record import Recorder
-
-    os.environ.setdefault("FROSTLINE_CACHE", str((folder.parent / "cache").absolute()))
-    done = Recorder(TASKS[name], folder).work(seconds)
-    print(f"{name}: {done} trainings by this process", flush=True)
 
 
 def _write_table(name: str, folder: Path) -> None:

@@ -1,0 +1,15 @@
+"""What a process of the recorder does. It has a module of its own, since new processes do not import `__main__`."""
+
+import os
+from pathlib import Path
+
+from tests.bench.curves.tasks import TASKS
+
+
+def record(name: str, folder: Path, seconds: float) -> None:
+    """Record trainings of a task until all are recorded or the time is over, and say how many."""
+    os.environ.setdefault("FROSTLINE_CACHE", str((folder.parent / "cache").absolute()))
+    from tests.bench.curves.record import Recorder  # reads the variable
+
+    done = Recorder(TASKS[name], folder).work(seconds)
+    print(f"{name}: {done} trainings by this process", flush=True)
