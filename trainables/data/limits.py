@@ -41,9 +41,23 @@ def checked(batches: Iterable[Any], size: int, count: int | None, problem: str) 
     for batch in batches:
         rows += batch.num_rows
         total += sum(map(_bytes_of, batch.columns))
-        if total > max(_ROOM, _GROWTH * size):
-            raise ValueError(f"{problem}: its {size} bytes hold {count or rows} rows of over {total / 1e9:.1f} GB")
+        check_size(total, size, f"{problem}: its {size} bytes hold {count or rows} rows")
         yield batch
+
+
+def check_size(total: int, size: int, problem: str) -> None:
+    """Refuse a file that would take far more memory than it tells.
+
+    Args:
+        total: bytes in memory.
+        size: bytes of the file.
+        problem: the beginning of the message.
+
+    Raises:
+        ValueError: it would.
+    """
+    if total > max(_ROOM, _GROWTH * size):
+        raise ValueError(f"{problem} of over {total / 1e9:.1f} GB")
 
 
 def _bytes_of(column: Any) -> int:

@@ -1,12 +1,13 @@
 """The files of a data set: which of them are read, for which split, by which reader."""
 
 import dataclasses
-import zipfile
+import lzma
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from frostline.trainables._errors import reason
+from frostline.trainables._errors import first_line, reason
 from frostline.trainables.data import folders, limits
 from frostline.trainables.data.formats import columnar, delimited, excel, json_rows, texts
 from frostline.trainables.data.formats.entries import Entry, in_zip
@@ -83,7 +84,7 @@ def _unpacked(entries: Iterable[Entry]) -> list[Entry]:
         try:
             limits.check_holes(entry.path)
             unpacked += in_zip(entry)
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        except Exception as error:  # a damaged zip: whatever Python's reader raises
             raise ValueError(f"{entry.where} cannot be read: {reason(error)}") from error
     return unpacked
 
@@ -212,6 +213,8 @@ def _guarded(read: Callable[[], Rows], where: str) -> Rows:
         if str(error).startswith("data set "):
             raise
         raise ValueError(f"{where} cannot be read: {reason(error)}") from error
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"{where} cannot be read: it is damaged ({first_line(error)})") from error
     except Exception as error:  # libraries raise whatever they do for a damaged file
         raise ValueError(f"{where} cannot be read: {reason(error)}") from error
 

@@ -1,9 +1,14 @@
 """Files that are small on disk and large in memory, or deeper than a parser's stack: refused before they are read."""
 
+import bz2
+import gzip
+import lzma
 import multiprocessing
 import os
 import re
 import resource
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +61,75 @@ def holes(path: Path) -> None:
     os.truncate(path, 10**12)
 
 
+_TEXT = 1_000_003
+"""Letters of a text of an Arrow file: a number that stands nowhere else in it."""
+_LINE = b"a good film,pos\n"
+_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda content: pyarrow.compress(content, "zstd", asbytes=True),
+}
+
+
+def packed(path: Path) -> None:
+    """A gigabyte of rows in a megabyte or less."""
+    write_packed(path, _LINE * (2**20 // len(_LINE)))
+
+
+def packed_cell(path: Path) -> None:
+    """One cell of a gigabyte."""
+    write_packed(path, b"a" * 2**20)
+
+
+def write_packed(path: Path, megabyte: bytes) -> None:
+    pack = _PACKERS[path.suffix]
+    path.write_bytes(pack(b"text,label\n") + 1000 * pack(megabyte))
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a/train.csv", "w") as file:
+        file.write(b"text,label\n")
+        for _ in range(100):
+            file.write(_LINE * (2**20 // len(_LINE)))
+
+
+def sheet(path: Path) -> None:
+    """An Excel file with 100 MB of blanks."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.append(["text", "label"])
+    book.save(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/x.xml", "w") as file:
+        for _ in range(100):
+            file.write(b" " * 2**20)
+
+
+def packed_parquet(path: Path) -> None:
+    write_packed(path, b"\0" * 2**20)
+
+
+def compressed_arrow(path: Path) -> None:
+    """One text that takes four terabytes, as its file declares."""
+    write_arrow(path, 1)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<q", _TEXT), struct.pack("<q", 2**42)))
+
+
+def many_arrow(path: Path) -> None:
+    """A hundred batches of 40 megabytes."""
+    write_arrow(path, 40, batches=100)
+
+
+def write_arrow(path: Path, megabytes: int, batches: int = 1) -> None:
+    texts = pyarrow.array(["a" * _TEXT], pyarrow.large_string()).take(pyarrow.array([0] * megabytes))
+    table = pyarrow.record_batch({"text": texts, "label": ["x"] * megabytes})
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with pyarrow.ipc.new_file(str(path), table.schema, options=options) as writer:
+        for _ in range(batches):
+            writer.write_batch(table)
+
+
 BOMBS: list[tuple[str, Callable[[Path], None], str]] = [
     ("a.parquet", rows_of_one_text, r"its \d+ bytes hold 30000000 rows of over 1.\d GB"),
     ("a.parquet", one_long_text, r"its \d+ bytes hold 100000 rows of over"),
@@ -64,6 +138,14 @@ BOMBS: list[tuple[str, Callable[[Path], None], str]] = [
     ("a.jsonl", nested_objects, "nests lists and objects more than 200 times"),
     ("a.jsonl", nested_on_many_lines, "nests lists and objects more than 200 times"),
     ("a.jsonl", nested_behind_closing_brackets, "nests lists and objects more than 200 times"),
+    *((f"a.csv{ending}", packed, r"its \d+ bytes hold over \d+ MB") for ending in _PACKERS),
+    *((f"a.csv{ending}", packed_cell, r"its \d+ bytes hold over \d+ MB") for ending in _PACKERS),
+    ("a.jsonl.gz", packed, r"its \d+ bytes hold over \d+ MB"),
+    ("a.parquet.gz", packed_parquet, r"its \d+ bytes hold over \d+ MB"),
+    ("a.zip", zipped, r"its \d+ bytes hold over \d+ MB"),
+    ("a.xlsx", sheet, r"its \d+ bytes hold over \d+ MB"),
+    ("a.arrow", compressed_arrow, r"its \d+ bytes hold .* of over"),
+    ("a.feather", many_arrow, r"its \d+ bytes hold .* of over"),
     ("a.csv", holes, "is 1000 GB of nothing"),
     ("a.jsonl", holes, "is 1000 GB of nothing"),
     ("a.parquet", holes, "is 1000 GB of nothing"),
@@ -85,7 +167,7 @@ def _address_space() -> int:
 
 
 @pytest.mark.parametrize("in_folder", [False, True], ids=["file", "folder"])
-@pytest.mark.parametrize(("name", "make", "problem"), BOMBS, ids=[make.__name__ for _, make, _ in BOMBS])
+@pytest.mark.parametrize(("name", "make", "problem"), BOMBS, ids=[f"{make.__name__} {name}" for name, make, _ in BOMBS])
 def test_a_bomb_is_refused_with_2_gb_and_little_time(
     name: str, make: Callable[[Path], None], problem: str, in_folder: bool, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from frostline.trainables.data import limits
+from frostline.trainables.data.formats.arrow_sizes import declared_bytes
 from frostline.trainables.data.formats.entries import Entry
 from frostline.trainables.data.formats.wanted import Wanted
 from frostline.trainables.data.rows import Rows
@@ -41,7 +42,9 @@ def _arrow(entry: Entry, wanted: Wanted) -> tuple[Any, Iterator[Any], int | None
     from pyarrow import ipc
 
     source = entry.source()
-    opened = pyarrow.memory_map(source) if isinstance(source, str) else source
+    opened = pyarrow.memory_map(source) if isinstance(source, str) else pyarrow.PythonFile(source, mode="r")
+    size = entry.path.stat().st_size
+    limits.check_size(declared_bytes(opened), size, f"{entry.where} cannot be read: its {size} bytes hold rows")
     try:
         file = ipc.open_file(opened)
         batches = (file.get_batch(number) for number in range(file.num_record_batches))

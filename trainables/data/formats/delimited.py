@@ -293,7 +293,8 @@ class _Table:
         if len(self.bad) > _BAD_SHARE * count:
             line, cells = self.bad[0]
             raise ValueError(
-                f"{entry.where} cannot be read: line {line} has {cells} cells, the header has {len(self.columns)} "
+                f"{entry.where} cannot be read: line {line} has {cells} cell{'s' * (cells != 1)}, "
+                f"the header has {len(self.columns)} "
                 f"({_lines(len(self.bad))} of {count + len(self.bad)}); put texts with {self._delimiters()} in quotes"
             )
         own = [*notes]

@@ -34,6 +34,7 @@ def read(entry: Entry, wanted: Wanted) -> Rows:
 def _objects(file: Iterable[str], columns: "_Columns") -> Iterator[tuple[int, Any]]:
     """Each row with the number of its line, or of its place in a list."""
     load = json.JSONDecoder(
+        strict=False,  # a tab in a text, not written as \\t
         parse_int=str,
         parse_float=str,
         parse_constant=lambda word: None if word == "NaN" else word,

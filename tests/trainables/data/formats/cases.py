@@ -606,7 +606,7 @@ COLUMNS = [
     Case(
         name="a line that is too short",
         files={"a.csv": b"text,label\na\nc,b\n"},
-        refused="line 2 has 1 cells, the header has 2",
+        refused="line 2 has 1 cell, the header has 2",
     ),
     Case(
         name="lines without the last cells, which nobody needs",
