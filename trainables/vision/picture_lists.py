@@ -1,6 +1,8 @@
 """Pictures that a table lists with their classes: Kaggle's `train.csv`, or the `metadata.csv` of an image folder."""
 
 import csv
+import dataclasses
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,11 @@ from frostline.trainables._errors import first_line
 from frostline.trainables.data import folders
 from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.folders import printable
+from frostline.trainables.data.formats.encoding import encoding_of
+from frostline.trainables.data.formats.entries import Entry
+from frostline.trainables.data.formats.wanted import Wanted
 from frostline.trainables.data.splits import split_of
+from frostline.trainables.data.table_files import read_file
 from frostline.trainables.vision.columns import class_column, named_class_column, said
 from frostline.trainables.vision.picture_files import pictures_of
 from frostline.trainables.vision.picture_tree import Tree
@@ -21,13 +27,13 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of a list."""
 
 _TRIED = 50
-"""Rows whose cells are looked up to see which column names files."""
+"""Lines whose cells are looked up to see which column names files."""
 
 _SPLIT_COLUMNS = {"split", "subset", "set", "data_set", "dataset", "partition"}
 """Names, in small letters, of columns that tell the split of a row."""
 
-_Table = Mapping[str, Sequence[str | None]]
-"""Column -> cells; None for an empty one."""
+_Cells = Mapping[str, Sequence[str]]
+"""Column -> cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +41,8 @@ class Listing:
     """A table whose rows name pictures."""
 
     path: Path
-    table: _Table
+    first: _Cells
+    """The cells of its first rows."""
     files: str
     """Its column of pictures."""
     split: str | None
@@ -95,14 +102,14 @@ class Files:
 def listing(path: Path, files: Files, data: Data) -> Listing | None:
     """A table as a list of pictures; None if it cannot be read or no column names half of its pictures."""
     try:
-        table = _read(path)
-        column, split = _file_column(table, files, data), _split_of(path, files.base)
+        first = _first_cells(path)
     except (OSError, ValueError, csv.Error):
         return None
+    column, split = _file_column(first, files, data), _split_of(path, files.base)
     if column is None:
         return None
-    rest = [name for name in table if name != column]
-    return Listing(path=path, table=table, files=column, split=split, is_named=bool(named_class_column(rest, data)))
+    rest = [name for name in first if name != column]
+    return Listing(path=path, first=first, files=column, split=split, is_named=bool(named_class_column(rest, data)))
 
 
 def read_folder(tree: Tree, data: Data) -> dict[str, Rows]:
@@ -154,40 +161,45 @@ def read_lists(found: Sequence[Listing], files: Files, data: Data) -> dict[str, 
     rows: dict[str, Rows] = {}
     for split in (split for split in ("train", "validation", "test") if split in by_split):
         each = by_split[split]
-        rest = [name for name in each.table if name != each.files]
-        if split == "test" and not each.is_named and not (len(rest) == 1 and len(by_split["train"].table) == 2):
-            count = len(each.table[each.files])
-            notes.append(f"{_name(each, files)} has no classes: its pictures are not used ({count:,})")
+        rest = [name for name in each.first if name != each.files]
+        if split == "test" and not each.is_named and not (len(rest) == 1 and len(by_split["train"].first) == 2):
+            notes.append(f"{_name(each, files)} has no classes: its pictures are not used")
             continue
         rows |= _rows(each, files, data, split)
     train = rows["train"]
-    return {**rows, "train": Rows(inputs=train.inputs, labels=train.labels, notes=(*train.notes, *notes))}
+    return {**rows, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
 
 
 def _rows(each: Listing, files: Files, data: Data, split: str) -> dict[str, Rows]:
     where = f"data set {each.path}"
-    label = class_column([name for name in each.table if name != each.files], data, where)
-    cells, labels = each.table[each.files], each.table[label]
+    label = class_column([name for name in each.first if name != each.files], data, where)
+    cells = read_file(each.path, Wanted(text=each.files, label=label, group=data.group))["train"]
     paths = [
-        (files.find(cell, each.split, where) or files.base / cell) if cell else files.base / "(an empty cell)"
-        for cell in cells
+        None if cell is None else files.find(cell, each.split, where) or files.base / cell.strip()
+        for cell in cells.inputs
     ]
+    pictures = iter(pictures_of([path for path in paths if path is not None], files.base))
     notes = [f"pictures and classes are listed in {_name(each, files)}", *said(each.files, label, data, where)]
-    whole = Rows(inputs=pictures_of(paths, files.base), labels=list(labels), notes=tuple(notes))
+    inputs = [None if path is None else next(pictures) for path in paths]
+    whole = dataclasses.replace(cells, inputs=inputs, notes=(*notes, *cells.notes))
     return _by_column(each, whole) if split == "train" else {split: whole}
 
 
 def _by_column(each: Listing, rows: Rows) -> dict[str, Rows]:
     """The rows by split, if a column tells the split of each row."""
-    for column, cells in each.table.items():
-        splits = [split_of(cell) if cell else None for cell in cells]
-        if column.lower().replace(" ", "_") in _SPLIT_COLUMNS and None not in splits and "train" in splits:
+    for column in each.first:
+        if column.lower().replace(" ", "_") not in _SPLIT_COLUMNS:
+            continue
+        told = read_file(each.path, Wanted(text=each.files, label=column))["train"].labels
+        splits = [split_of(name) if name else None for name in told]
+        if len(splits) == len(rows.labels) and None not in splits and "train" in splits:
             notes = (*rows.notes, f"the splits are told by column {column!r}")
             kept = {split: [i for i, own in enumerate(splits) if own == split] for split in dict.fromkeys(splits)}
             return {
                 str(split): Rows(
                     inputs=[rows.inputs[i] for i in indices],
                     labels=[rows.labels[i] for i in indices],
+                    groups=None if rows.groups is None else [rows.groups[i] for i in indices],
                     notes=notes if split == "train" else (),
                 )
                 for split, indices in kept.items()
@@ -204,47 +216,39 @@ def _split_of(path: Path, base: Path) -> str | None:
     return next(filter(None, map(split_of, names)), None)
 
 
-def _file_column(table: _Table, files: Files, data: Data) -> str | None:
+def _file_column(first: _Cells, files: Files, data: Data) -> str | None:
     """The column whose cells name pictures that are there: the space's, else the first one."""
-    for column in sorted(table, key=lambda name: name != data.text):
-        cells = [cell for cell in table[column][:_TRIED] if cell]
+    for column in sorted(first, key=lambda name: name != data.text):
+        cells = [cell for cell in first[column] if cell]
         there = sum(files.names(cell) for cell in cells)
         if cells and 2 * there >= len(cells):
             return column
     return None
 
 
-def _read(path: Path) -> _Table:
-    """The cells of a table as they are written.
+def _first_cells(path: Path) -> _Cells:
+    """The cells of a table's first lines. The rows are read by the reader of all tables, once the columns are known.
 
     Raises:
         ValueError: it is no such table.
     """
-    folders.check_file(path)
-    text = _text(path)
+    entry = Entry(path=path, name=path.name, where=f"data set {path}")
+    with encoding_of(entry).open(entry) as file:
+        lines = list(itertools.islice(file, _TRIED))
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        rows = [json.loads(line) for line in lines if line.strip()]
         if not all(isinstance(row, dict) for row in rows):
             raise ValueError("a line is no object")
         names = list(dict.fromkeys(name for row in rows for name in row))
-        return {name: [None if row.get(name) is None else str(row[name]) for row in rows] for name in names}
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=text.partition("\n")[0].count)
-    header, *lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
-    lines = [line for line in lines if line]
-    return {name: [line[i] or None if i < len(line) else None for line in lines] for i, name in enumerate(header)}
-
-
-def _text(path: Path) -> str:
-    encoded = path.read_bytes()
-    try:
-        return encoded.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return encoded.decode("latin-1")
+        return {name: [str(row.get(name) or "") for row in rows] for name in names}
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=lines[0].count)
+    header, *cells = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    return {name.strip(): [row[i] for row in cells if i < len(row)] for i, name in enumerate(header)}
 
 
 def reading_failed(path: Path) -> str:
     """Why a table is no list of pictures, in words."""
     try:
-        return f"none of its columns ({', '.join(_read(path))}) names pictures in {path.parent}"
+        return f"none of its columns ({', '.join(_first_cells(path))}) names pictures in {path.parent}"
     except (OSError, ValueError, csv.Error) as error:
         return f"it cannot be read: {first_line(error)}"

@@ -6,7 +6,7 @@ Every picture is decoded once to see that it can be; the result is cached with t
 import dataclasses
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from frostline.trainables.vision import picture_lists, picture_tables, picture_t
 from frostline.trainables.vision.picture_files import picture, workers
 from frostline.trainables.vision.pictures import Picture
 from frostline.trainables.vision.reading import CODE as READING_CODE
-from frostline.trainables.vision.reading import Facts, TooLargeError, facts, quiet, said, shared
+from frostline.trainables.vision.reading import Facts, Reading, TooLargeError, facts, quiet, said, shared
 
 DIGITS = "package:scikit_learn_digits"
 """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels in 17 greys."""
@@ -105,37 +105,40 @@ def _without_unreadable(rows: Mapping[str, Rows], source: str) -> dict[str, Rows
     Raises:
         ValueError: more than 1 % cannot be read.
     """
-    pictures = [each for split_rows in rows.values() for each in split_rows.inputs]
+    pictures = [each for split_rows in rows.values() for each in split_rows.inputs if each is not None]
     digests = hashlib.sha256("".join(each.digest for each in pictures).encode()).hexdigest()
     key = {"pictures": digests, "code": code_version(_checked, *READING_CODE, facts)}
     entry = cached(key, lambda _: _check(pictures))
-    numbers, reasons = open_array(entry, "numbers"), open_array(entry, "reasons")
-    checked = [_of_numbers(row) for row in numbers.tolist()]
-    bad = [
-        each.name + (f" ({reason})" if reason else "")
-        for each, about, reason in zip(pictures, checked, reasons.tolist(), strict=True)
-        if about is None
-    ]
+    checked = [_of_numbers(row) for row in open_array(entry, "numbers").tolist()]
+    reasons = [f" ({reason})" if reason else "" for reason in open_array(entry, "reasons").tolist()]
+    bad = [each.name + why for each, about, why in zip(pictures, checked, reasons, strict=True) if about is None]
     if len(bad) > _BAD_SHARE * len(pictures):
         names = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
         raise ValueError(f"data set {source}: {len(bad)} of {len(pictures)} pictures cannot be read: {names}")
     every = [about for about in checked if about is not None]
-    reading = shared(every)
-    readable, start = {}, 0
-    for split, split_rows in rows.items():
-        own = checked[start : start + len(split_rows.inputs)]
-        start += len(own)
-        names = bad[: own.count(None)]
-        del bad[: len(names)]
-        good = [(i, about.size) for i, about in enumerate(own) if about is not None]
-        notes = said(every, reading) if split == "train" else ()
-        readable[split] = Rows(
-            inputs=[dataclasses.replace(split_rows.inputs[i], size=size, reading=reading) for i, size in good],
-            labels=[split_rows.labels[i] for i, _ in good],
-            skipped=tuple(names),
-            notes=(*split_rows.notes, *notes),
-        )
-    return readable
+    reading, results, names = shared(every), iter(checked), iter(bad)
+    readable = {split: _readable(split_rows, reading, results, names) for split, split_rows in rows.items()}
+    train = readable["train"]
+    return {**readable, "train": dataclasses.replace(train, notes=(*train.notes, *said(every, reading)))}
+
+
+def _readable(rows: Rows, reading: Reading, results: Iterator[Facts | None], bad: Iterator[str]) -> Rows:
+    """The rows of a split without those in `bad`. `results` are the facts of its pictures, in order."""
+    inputs, kept, skipped = list[Picture | None](), list[int](), list[str]()
+    for number, each in enumerate(rows.inputs):
+        about = None if each is None else next(results)
+        if each is not None and about is None:
+            skipped.append(next(bad))
+            continue
+        kept.append(number)
+        inputs.append(about and dataclasses.replace(each, size=about.size, reading=reading))
+    return dataclasses.replace(
+        rows,
+        inputs=inputs,
+        labels=[rows.labels[i] for i in kept],
+        groups=None if rows.groups is None else [rows.groups[i] for i in kept],
+        skipped=tuple(skipped),
+    )
 
 
 def _check(pictures: Sequence[Picture]) -> dict[str, Array]:

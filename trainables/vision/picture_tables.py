@@ -84,7 +84,10 @@ def _rows_of(table: Any, data: Data, split: str) -> Rows:
         return Rows(inputs=pictures, labels=[None] * len(pictures))
     label = class_column(rest, data, where)
     labels = [None if value is None else str(value) for value in tables.class_names(table, label)]
-    return Rows(inputs=pictures, labels=labels, notes=tuple(said(column, label, data, where)))
+    groups = None
+    if data.group is not None and data.group in table.column_names:
+        groups = [None if value is None else str(value) for value in table[data.group]]
+    return Rows(inputs=pictures, labels=labels, groups=groups, notes=tuple(said(column, label, data, where)))
 
 
 def _picture_column(table: Any, data: Data, where: str) -> str:

@@ -51,6 +51,14 @@ def _kaggle(root: Path, cell: Callable[[str], str] = lambda name: name, header: 
     return root
 
 
+def _kaggle_in(root: Path, encoding: str, delimiter: str) -> Path:
+    _kaggle(root)
+    text = (root / "train.csv").read_text().replace(",", delimiter)
+    text = text.replace("dog", "chien à poil") if encoding == "latin-1" else text
+    (root / "train.csv").write_text(text, encoding=encoding)
+    return root
+
+
 def _kaggle_with_test(root: Path) -> Path:
     _flat(root / "train", _NAMES)
     _flat(root / "test", _NAMES)
@@ -226,7 +234,15 @@ _READ = {
     "Kaggle with test and sample_submission": Read(
         make=_kaggle_with_test,
         rows=_TWO,
-        said=(*_LISTED, "test.csv has no classes: its pictures are not used .6.", "column 'id', classes from 'breed'"),
+        said=(*_LISTED, "test.csv has no classes: its pictures are not used", "column 'id', classes from 'breed'"),
+    ),
+    "a list in UTF-16 with semicolons": Read(
+        make=lambda root: _kaggle_in(root, "utf-16", ";"), rows=_TWO, said=(*_LISTED, "train.csv is UTF-16")
+    ),
+    "a list in latin-1": Read(
+        make=lambda root: _kaggle_in(root, "latin-1", ","),
+        rows={"train": {"cat": 3, "chien à poil": 3}},
+        said=(*_LISTED, "is not UTF-8; it is read as cp1252"),
     ),
     "a list for each split": Read(make=_lists_by_split, rows=_THREE_SPLITS, said=(*_LISTED, "listed in val.csv")),
     "a column of splits": Read(
@@ -375,6 +391,22 @@ def test_an_empty_cell_is_no_label(tmp_path: Path) -> None:
     root = _kaggle(tmp_path / "data")
     _csv(root / "train.csv", "file,label", [f"{n},{c}" for n, c in zip(_NAMES, ["cat", "", "dog"] * 2, strict=True)])
     assert read_rows(Data(source=str(root)))["train"].labels == ["cat", None, "dog"] * 2
+
+
+def test_an_empty_cell_is_no_picture(tmp_path: Path) -> None:
+    root = _kaggle(tmp_path / "data")
+    rows = [f"{name},{label}" for name, label in zip([*_NAMES, ""], [*_ANIMALS, "cat"], strict=True)]
+    _csv(root / "train.csv", "file,label", rows)
+    read = read_rows(Data(source=str(root)))["train"]
+    assert [each is None for each in read.inputs] == [False] * 6 + [True]
+    assert len(read.labels) == 7
+
+
+def test_groups_are_read_beside_pictures(tmp_path: Path) -> None:
+    root = _kaggle(tmp_path / "data")
+    rows = [f"{n},{c},{p}" for n, c, p in zip(_NAMES, _ANIMALS, "aabbcc", strict=True)]
+    _csv(root / "train.csv", "file,label,patient", rows)
+    assert read_rows(Data(source=str(root), group="patient"))["train"].groups == list("aabbcc")
 
 
 @pytest.mark.parametrize("place", ["/", "/proc", "/sys"])
