@@ -30,13 +30,14 @@ def class_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (Decimal(name) if numbers else 0, name)))
 
 
-def check_classes(labels: Sequence[str], where: str, column: str) -> tuple[str, ...]:
+def check_classes(labels: Sequence[str], where: str, column: str, are_folders: bool = False) -> tuple[str, ...]:
     """The classes, in order.
 
     Args:
         labels: label of each row, of all splits.
         where: name of the source in messages.
         column: name of the label's column.
+        are_folders: whether they are names of folders, which are classes whatever they look like.
 
     Raises:
         ValueError: there is one class only, or the labels are a quantity, dates, lists or ids. The message says what to
@@ -46,6 +47,8 @@ def check_classes(labels: Sequence[str], where: str, column: str) -> tuple[str, 
     if len(classes) < 2:
         names = f" ({classes[0]!r})" if classes else ""
         raise ValueError(f"{where} has one class only{names}; classification needs two")
+    if are_folders:
+        return classes
     holds = f"{where}: column {column!r} holds {len(classes):,} different"
     such = f"in {len(labels):,} rows, such as {' '.join(classes[0].split())[:40]}"
     another = "Name a column of classes (--columns TEXT,LABEL)"

@@ -86,7 +86,8 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], smallest_batch: int) -> Cor
         raise ValueError(f"--group {data.group}: {where} has no columns to group its rows by")
     whole = complete(rows, where, (data.text, data.label))
     every_label = [label for split_rows in whole.rows.values() for label in split_rows.labels]
-    classes = class_names.check_classes(every_label, where, data.label)
+    are_folders = all(split_rows.are_folders for split_rows in rows.values())
+    classes = class_names.check_classes(every_label, where, data.label, are_folders)
     class_names.check_same_classes({split: split_rows.labels for split, split_rows in whole.rows.items()}, where)
     pools = unique(whole.rows, where)
     slices = chosen(data, pools.rows)

@@ -18,6 +18,8 @@ class Rows:
     """None where a row has no label: an empty cell, null, NaN, or -1 of a `ClassLabel`. It is left out as well."""
     groups: list[str | None] | None = None
     """Value of the column `Data.group` in each row; None without such a column."""
+    are_folders: bool = False
+    """Whether the labels are names of folders: classes for sure, even with one row each."""
     skipped: tuple[str, ...] = ()
     """Names of inputs that were left out because they cannot be read."""
     notes: tuple[str, ...] = ()

@@ -149,7 +149,7 @@ def _classes(tree: Tree) -> Rows:
     ]
     paths = [path for files in tree.below.values() for path in files]
     labels = [printable(name) for name, files in tree.below.items() for _ in files]
-    return Rows(inputs=pictures_of(paths, tree.root), labels=labels, notes=tuple(notes))
+    return Rows(inputs=pictures_of(paths, tree.root), labels=labels, are_folders=True, notes=tuple(notes))
 
 
 def _is_other_encoding(name: str) -> bool:
@@ -174,4 +174,4 @@ def _shown(place: Path, root: Path) -> str:
 
 
 def _with(rows: Rows, notes: Sequence[str]) -> Rows:
-    return Rows(inputs=rows.inputs, labels=rows.labels, notes=(*rows.notes, *notes))
+    return dataclasses.replace(rows, notes=(*rows.notes, *notes))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from frostline.spaces import Data
-from frostline.trainables.data.corpus import Rows
+from frostline.trainables.data.corpus import Rows, cut_corpus
 from frostline.trainables.vision.picture_rows import read_rows
 from tests import tiny
 
@@ -407,6 +407,13 @@ def test_groups_are_read_beside_pictures(tmp_path: Path) -> None:
     rows = [f"{n},{c},{p}" for n, c, p in zip(_NAMES, _ANIMALS, "aabbcc", strict=True)]
     _csv(root / "train.csv", "file,label,patient", rows)
     assert read_rows(Data(source=str(root), group="patient"))["train"].groups == list("aabbcc")
+
+
+def test_one_picture_a_class_is_said(tmp_path: Path) -> None:
+    data = Data(source=str(_classes(tmp_path / "data", **{f"{number / 4}": 1 for number in range(40)})))
+    corpus = cut_corpus(data, read_rows(data), 16)
+    assert corpus.sizes() == {"train": 32, "validation": 4, "test": 4}
+    assert any("40 classes have one row each, too few to learn it" in note for note in corpus.notes)
 
 
 @pytest.mark.parametrize("place", ["/", "/proc", "/sys"])
