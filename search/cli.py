@@ -67,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="show the spaces, one line each, and stop")
     add("--profile", choices=api.CHOICES["profile"], default="auto", help="default auto: full with a GPU, else small")
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
-    add("--dataset", metavar="NAME|PATH", help="another data set: a hub name, a folder, a CSV, Parquet or JSONL file")
+    add(
+        "--dataset",
+        metavar="NAME|PATH",
+        help="another data set: a hub name (NAME or NAME:CONFIG), a folder, or a table",
+    )
     add("--columns", metavar="TEXT,LABEL", help="names of its columns (default: text,label)")
     add("--validation", metavar="FILE", help="validation rows of --dataset (default: its own split, or a tenth of it)")
     add("--test", metavar="FILE", help="test rows of --dataset (default: its own split, or a tenth of it)")
