@@ -41,7 +41,7 @@ class Data:
     """The examples of a profile, and how they are cut into three disjoint slices."""
 
     source: str
-    """`package:<module>`, a hub name (`NAME` or `NAME:CONFIG`), a folder, or a CSV, JSON, Parquet, Arrow or Excel file."""
+    """`package:<module>`, a hub name (`NAME` or `NAME:CONFIG`), a folder, a CSV, JSON, Parquet, Arrow or Excel file."""
     text: str = "text"
     """Name of the column with the input. A tree of image folders has no columns."""
     label: str = "label"

@@ -163,7 +163,7 @@ def _not_used(name: str, entries: Sequence[Entry], wanted: Wanted) -> str:
     try:
         count = f"{sum(len(_read(entry, optional).labels) for entry in entries):,} rows"
     except ValueError:
-        count = "no such table"
+        count = "it has other columns"
     return f"{name} is not used ({count}): its name tells no split"
 
 
