@@ -126,11 +126,11 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     seed = f", seed {best['seed']}" if confirmed else ""
     label = "" if best["recipe"] == "sampled" else f" ({best['recipe']})"
     rows = [(f"winner: trial {best['number']}{seed}{label}", score(best["validation"]), test)]
+    if summary["test_interval"]:
+        rows.append(("  95 % interval", "", interval(summary["test_interval"])))
     if name := beside(summary["metric"], summary.get("data", {}).get("imbalance", 1.0)):
         of_best, of_test = best.get("metrics", {}).get(name), (summary["test"] or {}).get(name)
         rows.append((f"  its {name}", score(of_best), score(of_test)))
-    if summary["test_interval"]:
-        rows.append(("  95 % interval", "", interval(summary["test_interval"])))
     if confirmed:
         first = confirmed[0]
         rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))

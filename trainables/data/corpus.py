@@ -15,7 +15,7 @@ from frostline.trainables.data.duplicates import unique
 from frostline.trainables.data.rows import Complete, Rows, complete
 from frostline.trainables.data.slices import SPLITS, chosen, shared_groups
 
-__all__ = ["SPLITS", "Array", "Corpus", "Rows", "cut_corpus"]
+__all__ = ["SPLITS", "Array", "Corpus", "cut_corpus"]
 
 Array = npt.NDArray[Any]
 
@@ -120,7 +120,7 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], smallest_batch: int) -> Cor
         read=len(skipped) + sum(len(split_rows.labels) for split_rows in rows.values()),
         left_out={reason: count for reason, count in left_out.items() if count},
         unused=sum(len(pool.labels) for pool in pools.rows.values()) - sum(map(len, labels.values())),
-        notes=tuple(dict.fromkeys([*notes, *_of_sizes(labels)])),
+        notes=tuple(dict.fromkeys([*notes, *_of_sizes(labels, classes)])),
     )
 
 
@@ -145,12 +145,25 @@ def _of_splits(whole: Complete) -> list[str]:
     ]
 
 
-def _of_sizes(labels: Mapping[str, Array]) -> list[str]:
-    """A sentence on slices of few examples."""
+def _of_sizes(labels: Mapping[str, Array], classes: tuple[str, ...]) -> list[str]:
+    """Sentences on slices of few examples, and on classes of several rows that a slice has no example of."""
+    sentences = []
     few = [f"{split} has {len(labels[split])}" for split in SPLITS if len(labels[split]) < _FEW]
-    if not few:
-        return []
-    return [f"slices of fewer than {_FEW} examples tell little: {', '.join(few)} (more rows make them larger)"]
+    if few:
+        sentences.append(
+            f"slices of fewer than {_FEW} examples tell little: {', '.join(few)} (more rows make them larger)"
+        )
+    counts = {split: np.bincount(labels[split], minlength=len(classes)) for split in SPLITS}
+    several = sum(counts.values()) > 1
+    lacking = {split: np.flatnonzero(several & (counts[split] == 0)) for split in SPLITS}
+    parts = [
+        f"{split} lacks {len(numbers)} of {len(classes)}, such as {classes[numbers[0]]!r}"
+        for split, numbers in lacking.items()
+        if len(numbers)
+    ]
+    if parts:
+        sentences.append(f"some classes have no example in a slice: {'; '.join(parts)}")
+    return sentences
 
 
 def _fingerprint(inputs: Mapping[str, list[Any]], labels: Mapping[str, Array], classes: tuple[str, ...]) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 from frostline.spaces import Data
 from frostline.trainables._errors import first_line
 from frostline.trainables.data import folders
-from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.folders import printable
 from frostline.trainables.data.formats.encoding import encoding_of
 from frostline.trainables.data.formats.entries import Entry
 from frostline.trainables.data.formats.wanted import Wanted
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.splits import split_of
 from frostline.trainables.data.table_files import read_file
 from frostline.trainables.vision.columns import class_column, named_class_column, said

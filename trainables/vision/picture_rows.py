@@ -16,7 +16,8 @@ from PIL import Image
 from frostline.spaces import Data
 from frostline.trainables.data import tables
 from frostline.trainables.data.cache import cached, code_version, open_array
-from frostline.trainables.data.corpus import Array, Rows
+from frostline.trainables.data.corpus import Array
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.sources import PACKAGE
 from frostline.trainables.vision import picture_lists, picture_tables, picture_tree
 from frostline.trainables.vision.picture_files import picture, workers

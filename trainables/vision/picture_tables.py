@@ -12,8 +12,8 @@ from typing import Any
 from frostline.spaces import Data
 from frostline.trainables._errors import first_line
 from frostline.trainables.data import tables
-from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.folders import Search
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.splits import split_of
 from frostline.trainables.vision.columns import class_column, said
 from frostline.trainables.vision.picture_files import bytes_in, picture

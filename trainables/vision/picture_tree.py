@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frostline.trainables.data import folders
-from frostline.trainables.data.corpus import Rows
 from frostline.trainables.data.folders import Search, printable
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.splits import split_of
 from frostline.trainables.vision.picture_files import pictures_of
 from frostline.trainables.vision.reading import extensions

@@ -111,9 +111,11 @@ def test_few_rows_are_used_whole_with_batches_that_fit(options: Options, files: 
     assert plan.data.sizes == {"train": 14, "validation": 1, "test": 1}
     assert plan.search.distributions["batch_size"] == CategoricalDistribution((8,))
     assert {recipe["batch_size"] for recipe in plan.search.recipes.values()} == {8}
-    assert plan.data.remarks[-2:] == (
+    assert plan.data.remarks[-3:] == (
         "slices of fewer than 20 examples tell little: train has 14, validation has 1, test has 1 "
         "(more rows make them larger)",
+        "some classes have no example in a slice: validation lacks 1 of 2, such as 'neg'; "
+        "test lacks 1 of 2, such as 'pos'",
         "batches of more than the 14 training examples are not tried; 'default' and 'linear probe' take 8",
     )
     planning.claim(plan)

@@ -35,6 +35,9 @@ MORE = rows(40, "neg", "pos", start=100)
 OTHERS = rows(200, "neg", "pos", start=300)
 TWENTY = rows(20, "neg", "pos", start=700)
 
+SOME = "some classes have no example in a slice: validation lacks "
+INTENTS = [f"intent {number}" for number in range(150)]
+
 CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int], dict[str, int], tuple[str, ...]]] = {
     # What it is: rows by split -> train, validation, test; rows left out; beginnings of what is said.
     "no splits": ({"train": HUNDRED}, (80, 10, 10), {}, ("slices of fewer than 20 examples tell little: validation",)),
@@ -134,21 +137,32 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int], dict[str, int], tup
         ("1 class has one row, too few to learn it and to measure it: 'other'",),
     ),
     "ratings in half steps": ({"train": rows(250, *(f"{step / 2}" for step in range(2, 11)))}, (200, 25, 25), {}, ()),
-    "years": ({"train": rows(250, *map(str, range(1990, 2020)))}, (200, 25, 25), {}, ()),
+    "years": ({"train": rows(250, *map(str, range(1990, 2020)))}, (200, 25, 25), {}, (SOME + "6 of 30",)),
     "prices": (
         {"train": rows(450, *(str(price * price) for price in range(60)))},
         (360, 45, 45),
         {},
-        ("the 60 classes are numbers from 0 to 3481 with gaps; a quantity, such as a price or an age, is no class",),
+        (
+            "the 60 classes are numbers from 0 to 3481 with gaps; a quantity, such as a price or an age, is no class",
+            SOME,
+        ),
     ),
-    "ids of 150 intents": ({"train": rows(450, *map(str, range(150)))}, (360, 45, 45), {}, ()),
+    "ids of 150 intents": ({"train": rows(450, *map(str, range(150)))}, (360, 45, 45), {}, (SOME + "105 of 150",)),
     "a few dates": ({"train": rows(250, "2024-01-01", "2024-02-01")}, (200, 25, 25), {}, ()),
-    "150 intents with 3 examples": ({"train": rows(450, *(f"intent {i}" for i in range(150)))}, (360, 45, 45), {}, ()),
+    "150 intents with 3 examples": (
+        {"train": rows(450, *INTENTS)},
+        (360, 45, 45),
+        {},
+        (SOME + "105 of 150",),
+    ),
     "8 examples a class": (
         {"batch": 8, "train": rows(16, "neg", "pos")},
         (14, 1, 1),
         {},
-        ("slices of fewer than 20 examples tell little: train has 14, validation has 1, test has 1",),
+        (
+            "slices of fewer than 20 examples tell little: train has 14, validation has 1, test has 1",
+            SOME + "1 of 2",
+        ),
     ),
     "names that are numbers with a zero": ({"train": rows(250, "01", "1", "02", "10")}, (200, 25, 25), {}, ()),
     "pictures that cannot be read": (

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from frostline.spaces import Data
-from frostline.trainables.data.corpus import Rows, cut_corpus
+from frostline.trainables.data.corpus import cut_corpus
+from frostline.trainables.data.rows import Rows
 from frostline.trainables.vision.picture_rows import read_rows
 from tests import tiny
 
