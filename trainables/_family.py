@@ -97,9 +97,6 @@ class Family(ABC):
     )
     """The metrics that `score` reports. The first one is the default of a space."""
 
-    reads_tables = True
-    """Whether its data may be tables: files with columns. Pictures lie in folders."""
-
     library_name = "transformers"
     """The hub's name of the library that loads an export."""
 

@@ -62,7 +62,6 @@ class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
     code = (Pictures, Stored, cropped, network.build, *BLOCKS_CODE)
-    reads_tables = False
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:

@@ -33,7 +33,7 @@ from frostline.search.records.working_copy import copy_of
 from frostline.spaces import SEEDS, Data, Metric, Profile, Recipe, Space
 
 if TYPE_CHECKING:
-    from frostline.trainables._family import Family, ModelInfo
+    from frostline.trainables._family import ModelInfo
     from frostline.trainables.data.corpus import Corpus
     from frostline.trainables.data.rows import Rows
 
@@ -193,7 +193,6 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
 
     family, began, profile = _family.load(request.space.family), request.began, request.profile
     metric = family.metric((began.base.metric if began else request.space.metric) or family.metrics[0].name)
-    _check_table(family, profile.data)
     folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
     profile = fitted(profile, infos.values())
@@ -230,19 +229,6 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         wandb=request.wandb,
     )
     return plan, corpus
-
-
-def _check_table(family: Family, data: Data) -> None:
-    """Refuse files and columns that a family has no use for.
-
-    Raises:
-        ValueError: names the option.
-    """
-    for field, option in {**SOURCES, "group": "--group"}.items():
-        value = getattr(data, field)
-        if field != "source" and value is not None and not family.reads_tables:
-            advice = "put them into folders train, validation and test" if field != "group" else "they have none"
-            raise ValueError(f"{option} {value} is for tables; the data are pictures: {advice}")
 
 
 def _cut(data: Data, rows: Mapping[str, Rows], smallest_batch: int, own: bool) -> tuple[Data, Corpus]:

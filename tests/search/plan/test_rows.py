@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {
         name: str(tiny.write_csv(tmp_path / f"{name}.csv", few if name == "few" else ROWS[start:stop]))
         for name, (start, stop) in ends.items()
-    }
+    } | {"pets": str(tiny.make_pictures(tmp_path / "pets", {"cat": 12, "dog": 12}))}
 
 
 def planned(options: Options, **changes: Any) -> Plan:
@@ -85,8 +85,8 @@ def test_a_search_that_began_without_a_file_takes_none_later(options: Options, f
         ({"dataset": "main", "group": "user,document"}, "user,document"),
         ({"dataset": "main", "group": "label"}, "rows are grouped by another column than 'text' and 'label'"),
         ({"dataset": "main", "validation": "main"}, "all 200 rows of train stand in validation as well"),
-        ({"space": "efficientnet_digits", "dataset": ".", "validation": "dev"}, "dev.csv is for tables; the data are"),
-        ({"space": "efficientnet_digits", "dataset": ".", "group": "user"}, "--group user is for tables; the data are"),
+        ({"space": "efficientnet_digits", "dataset": "pets", "group": "user"}, "--group user: data set "),
+        ({"space": "efficientnet_digits", "dataset": "pets", "test": "last"}, "last.csv does not list pictures"),
     ],
 )
 def test_options_of_the_slices_that_do_not_fit_are_one_line(

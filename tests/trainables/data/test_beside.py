@@ -1,10 +1,13 @@
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from frostline.spaces import Data
 from frostline.trainables.data.beside import read_all
 from frostline.trainables.data.rows import Rows
+from frostline.trainables.vision import picture_rows
+from tests import tiny
 
 
 def rows(*texts: str, label: str | None = "0", notes: tuple[str, ...] = ()) -> Rows:
@@ -58,6 +61,12 @@ def test_files_beside_the_data_give_their_split(given: Data, inputs: object, not
 def test_files_that_cannot_be_the_split_are_refused(given: Data, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         read_all(read, _reviews(given))
+
+
+def test_pictures_may_lie_beside_pictures(tmp_path: Path) -> None:
+    train, dev = (str(tiny.make_pictures(tmp_path / name, {"cat": 3, "dog": 2})) for name in ("train", "dev"))
+    made = read_all(picture_rows.read_rows, Data(source=train, validation_source=dev))
+    assert {split: len(split_rows.labels) for split, split_rows in made.items()} == {"train": 5, "validation": 5}
 
 
 def _reviews(data: Data) -> Data:
