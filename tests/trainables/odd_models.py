@@ -93,6 +93,14 @@ def in_shards(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
 
+def _with(tensors: dict[str, torch.Tensor], value: float) -> dict[str, torch.Tensor]:
+    """The tensors with one such number in each."""
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            tensor.view(-1)[-1:] = value
+    return tensors
+
+
 NESTED = "[" * 100_000
 
 OF_ANY_FAMILY: dict[str, Change] = {
@@ -118,6 +126,8 @@ OF_ANY_FAMILY: dict[str, Change] = {
     "weights of another model": weights(lambda tensors: {"a.weight": torch.zeros(3)}),
     "weights lack half": weights(lambda tensors: dict(sorted(tensors.items())[::2])),
     "weights are scalars": weights(lambda tensors: {name: torch.tensor(1.0) for name in tensors}),
+    "weights have a NaN": weights(lambda tensors: _with(tensors, float("nan"))),
+    "weights have an infinity": weights(lambda tensors: _with(tensors, float("-inf"))),
     "two files of weights": lambda folder: (
         [shutil.copy(folder / WEIGHTS, folder / f"{name}.safetensors") for name in ("a", "b")]
         and (folder / WEIGHTS).unlink()
@@ -208,6 +218,20 @@ OF_TEXT: dict[str, Change] = {
             folder
         ),
         (folder / "code.py").write_text("raise SystemExit('the code of the folder ran')"),
+    ),
+    "embeddings are fewer than the tokenizer's words": lambda folder: (
+        weights(lambda tensors: {name: t[:-3] if "word_embeddings" in name else t for name, t in tensors.items()})(
+            folder
+        ),
+        config(vocab_size=27)(folder),
+    ),
+    "tokenizer of other texts": inside(
+        "tokenizer.json",
+        model={
+            "type": "WordLevel",
+            "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4},
+            "unk_token": "[UNK]",
+        },
     ),
     "tokenizer files are missing": without("tokenizer.json", "tokenizer_config.json"),
     "tokenizer.json is missing": without("tokenizer.json"),

@@ -12,6 +12,7 @@ from frostline.trainables import _errors
             "CUDA error: 700",
             "the last line",
         ),
+        (RuntimeError("sizes differ:\n\tof a\n\tof b"), "sizes differ: of a", "\tof b"),
         (RuntimeError(), "RuntimeError", "RuntimeError"),
         (RuntimeError(" \n"), "RuntimeError", "RuntimeError"),
         (KeyError("x"), "'x'", "'x'"),

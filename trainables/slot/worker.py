@@ -14,7 +14,7 @@ from torch import nn
 
 from frostline.spaces import Recipe
 from frostline.trainables._atomic import DISK_FULL
-from frostline.trainables._errors import last_line
+from frostline.trainables._errors import first_line
 from frostline.trainables._family import Examples, Family, load
 from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, Told
 from frostline.trainables.prefix import features
@@ -124,7 +124,7 @@ def _tell_failure(attempt: Attempt, error: Exception) -> None:
     elif isinstance(error, NonFiniteLossError):
         attempt.fail(str(error))
     else:
-        attempt.fail(last_line(error), traceback="".join(traceback.format_exception(error)))
+        attempt.fail(first_line(error), traceback="".join(traceback.format_exception(error)))
 
 
 @contextmanager

@@ -40,23 +40,25 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _check_packages(folder: Path) -> None:
-    """Name the package that a tokenizer needs. Without SentencePiece transformers asks for tiktoken, which is no help.
+    """Check that a tokenizer without `tokenizer.json` can be read. transformers asks for tiktoken whatever is missing.
 
     Raises:
-        ValueError: it is missing.
+        ValueError: the package that reads it is missing, or it is damaged.
     """
     if (folder / "tokenizer.json").is_file():
         return
-    for path in sorted(folder.glob("*.model")):
-        if path.is_file():
-            with path.open("rb") as file:
-                is_tiktoken = re.match(rb"[A-Za-z0-9+/]+=* \d+\s", file.read(1000))  # base64 and a rank in each line
-            package = "tiktoken" if is_tiktoken else "sentencepiece"
-            if importlib.util.find_spec(package) is None:
-                raise ValueError(
-                    f"{folder} has its tokenizer in {path.name} alone, which the package {package} reads: "
-                    f"pip install {package}"
-                )
+    for path in filter(Path.is_file, sorted(folder.glob("*.model"))):
+        with path.open("rb") as file:
+            is_tiktoken = re.match(rb"[A-Za-z0-9+/]+=* \d+\s", file.read(1000))  # base64 and a rank in each line
+        package = "tiktoken" if is_tiktoken else "sentencepiece"
+        if importlib.util.find_spec(package) is None:
+            problem = f"has its tokenizer in {path.name} alone, which the package {package} reads"
+            raise ValueError(f"{folder} {problem}: pip install {package}")
+        if not is_tiktoken:
+            from sentencepiece import SentencePieceProcessor
+
+            with model_files.loading(folder, f"has no tokenizer: {path.name} is no SentencePiece model"):
+                SentencePieceProcessor(model_file=str(path))
 
 
 def check_belongs(folder: Path, tokenizer: Any, model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from frostline.search.plan.options import Options
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import MACHINES, NOTHING, Decision, Machine, Work
 from frostline.spaces import Budget
+from frostline.trainables._errors import reason
 from frostline.trainables._task import Boundary
 
 GIGA = 1e9
@@ -168,6 +169,23 @@ def test_a_search_goes_on_with_the_boundaries_it_began_with(cached: Options, mon
         plan.search.base,
         plan.resources.cache_limit,
     )
+
+
+@pytest.mark.parametrize("error", [AssertionError("not a multiple of 8"), IndexError("x"), KeyError(), MemoryError()])
+def test_a_model_that_cannot_be_tried_trains_from_its_input(
+    cached: Options, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def survey(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("frostline.trainables.prefix.boundary.survey", survey)
+    plan, _ = planning.resolve(cached)
+    [model] = plan.search.models.values()
+    note = "the outputs of its frozen blocks are not kept, it trains from its input: " + reason(error)
+    assert model.prefix == dataclasses.replace(NOTHING, note=note)
+    assert note in plan.data.remarks
+    planning.claim(plan)
+    assert planning.resume(plan.place.run, Options(space=""))[0].data.remarks == plan.data.remarks
 
 
 @pytest.mark.parametrize("start", [0, 2])

@@ -1,9 +1,15 @@
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from frostline.trainables.data.model_files import digest, model_folder, other_bytes
+from tests import tiny
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
@@ -13,6 +19,27 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ValueError, match=r"no \*.safetensors weights"):
         model_folder(str(tmp_path))
+
+
+def test_a_pickle_is_not_opened_and_the_command_that_converts_it_is_named(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    tensors["tied"] = tensors["embeddings.word_embeddings.weight"]
+    torch.save(tensors, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"^.* pytorch_model.bin is a pickle, which may run code .*$") as refused:
+        model_folder(str(folder))
+    _, command = str(refused.value).split("convert it in that folder: ")
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=folder, check=True)
+    assert load_file(model_folder(str(folder)) / "model.safetensors").keys() == tensors.keys()
+
+
+@pytest.mark.parametrize("more", [{}, {"config.json": b"{}"}, {"config.json": b"{}", "adapter_model.bin": b""}])
+def test_an_adapter_is_refused_with_the_way_to_merge_it(tmp_path: Path, more: dict[str, bytes]) -> None:
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"", "tokenizer.json": b"{}"} | more
+    folder = _folder(tmp_path / "adapter", files)
+    with pytest.raises(ValueError, match=r"^\S+ holds an adapter, not a model: .*merge_and_unload\(\).*$"):
+        model_folder(str(folder))
 
 
 FILES = {

@@ -188,6 +188,7 @@ def test_only_boundaries_that_hold_while_the_rest_trains_are_offered(
     """Stored outputs would not follow weights that go on training."""
     model = timm.create_model(name, num_classes=3, **sizes).eval()
     model.pixel_mean, model.pixel_std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    model.pixel_is_reversed = False
     family = _family.load("image_classification")
     assert len(family.blocks(model)) == blocks
     assert [b.depth for b in survey(model, family, Noise())[0]] == expected

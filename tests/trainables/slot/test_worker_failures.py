@@ -83,7 +83,13 @@ def test_a_depth_the_model_lacks_is_a_failure_with_its_traceback(slot: Slot) -> 
 
 @pytest.mark.parametrize(
     ("error", "failed"),
-    [(RuntimeError("CUDA error: an illegal access\nthe last line \n"), "the last line"), (KeyError(), "KeyError")],
+    [
+        (RuntimeError("CUDA error: an illegal access\nthe last line \n"), "CUDA error: an illegal access"),
+        (RuntimeError("\n  Some tensors share memory.\n  More at https://hf.co"), "Some tensors share memory."),
+        (RuntimeError("Error in loading:\n\tsize mismatch for a"), "Error in loading: size mismatch for a"),
+        (IndexError("list index out of range"), "list index out of range"),
+        (KeyError(), "KeyError"),
+    ],
 )
 def test_an_unknown_error_is_one_line_and_a_traceback(
     slot: Slot, monkeypatch: pytest.MonkeyPatch, error: Exception, failed: str
