@@ -172,7 +172,10 @@ def _beside(dataset: str, options: Options) -> dict[str, str]:
 
 def place_of(name: str) -> str:
     """The absolute path of a model or data, since trials run in another folder; any other name unchanged."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
+    if Path(name).exists():
+        return str(Path(name).resolve())
+    folder, _, config = name.rpartition(":")  # a folder and one of its configurations
+    return f"{Path(folder).resolve()}:{config}" if folder and Path(folder).is_dir() else name
 
 
 def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from frostline.trainables._errors import first_line, reason
-from frostline.trainables.data import folders, limits
+from frostline.trainables.data import card, folders, limits
 from frostline.trainables.data.formats import columnar, delimited, excel, json_rows, texts
 from frostline.trainables.data.formats.entries import Entry, in_zip
-from frostline.trainables.data.formats.wanted import Wanted, listed
+from frostline.trainables.data.formats.wanted import Wanted, listed, visible
 from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.splits import chosen, split_of
 
@@ -44,14 +44,19 @@ def read_file(path: Path, wanted: Wanted) -> dict[str, Rows]:
     Raises:
         ValueError: it cannot be read.
     """
-    entry = Entry(path=path, name=path.name, where=f"data set {path}")
+    entry = Entry(path=path, name=path.name, where=f"data set {visible(str(path))}")
     if path.suffix.lower() == ".zip":
         return _read_all(_unpacked([entry]), wanted, str(path))
     return {"train": _read(entry, wanted)}
 
 
-def read_folder(folder: Path, wanted: Wanted) -> dict[str, Rows]:
+def read_folder(folder: Path, wanted: Wanted, config: str | None = None) -> dict[str, Rows]:
     """The rows of the tables in a folder, or of its texts by class, by split.
+
+    Args:
+        folder: the data set.
+        wanted: the columns.
+        config: the configuration that is read, of those that the folder's README names.
 
     Raises:
         ValueError: one cannot be read, there are none, or none of `train`.
@@ -61,10 +66,12 @@ def read_folder(folder: Path, wanted: Wanted) -> dict[str, Rows]:
     except ValueError as error:
         raise ValueError(f"data set {folder} cannot be read: {error}") from error
     entries = [
-        Entry(path=path, name=name, where=f"data set {folder}: {name}")
+        Entry(path=path, name=name, where=f"data set {folder}: {visible(name)}")
         for path in files
         for name in [path.relative_to(folder).as_posix()]
     ]
+    if shards := card.shards_of(folder, config, entries):
+        return _read_named({name: _unpacked(own) for name, own in shards.items()}, wanted, str(folder))
     if (folder / "dataset_dict.json").is_file():
         return _read_saved(_of_library(entries), wanted, str(folder))
     return _read_all(_unpacked(_of_library(entries)), wanted, str(folder))
@@ -105,6 +112,11 @@ def _read_saved(entries: Sequence[Entry], wanted: Wanted, source: str) -> dict[s
     for entry in entries:
         if entry.folders and entry.format in _READERS:
             shards.setdefault(entry.folders[0], []).append(entry)
+    return _read_named(shards, wanted, source)
+
+
+def _read_named(shards: Mapping[str, list[Entry]], wanted: Wanted, source: str) -> dict[str, Rows]:
+    """The rows of splits that have names."""
     names = chosen(shards)
     unused = {name: own for name, own in shards.items() if name not in names.values()}
     return _read_splits({split: shards[name] for split, name in names.items()}, unused, wanted, source)
@@ -134,7 +146,7 @@ def _read_tables(tables: Sequence[Entry], wanted: Wanted, source: str) -> dict[s
         splits["train"], unused = unused, []
     return _read_splits(
         {split: own for split, own in splits.items() if split},
-        {entry.name: [entry] for entry in unused},
+        {entry.title: [entry] for entry in unused},
         wanted,
         source,
     )

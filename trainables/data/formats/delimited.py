@@ -211,7 +211,7 @@ class _Table:
         if not any(map(str.strip, cells)):
             return None
         cells = self._of_width(cells)
-        if len(self.lines.taken) > 1:
+        if self._has_rows():
             self.early = self.early or len(self.read_cells[0]) < _SURE
             literal, labels, others = self._rows_within()
             if literal and others * 2 >= len(self.lines.taken) - 1 and self._is_row(literal, labels):
@@ -228,6 +228,11 @@ class _Table:
         self.odd += 1
         self._give_back(first)
         return literal
+
+    def _has_rows(self) -> bool:
+        """True if two lines of the record have as many delimiters as a row: the first look, since it is quick."""
+        delimiter, most = self.dialect["delimiter"], len(self.columns) - 1
+        return len(self.lines.taken) > 1 and sum(line.count(delimiter) >= most for line in self.lines.taken) > 1
 
     def _read_again(self, first: int) -> list[str]:
         """The record with its quotes as they come."""
@@ -299,19 +304,19 @@ class _Table:
             )
         own = [*notes]
         if "escapechar" in self.dialect:
-            own.append(f'{entry.name}: \\" is read as a quote')
+            own.append(f'{entry.title}: \\" is read as a quote')
         if self.unclosed:
             own.append(
-                f"{entry.name}: the quote in line {self.unclosed[0]} is never closed; it is read as a letter"
+                f"{entry.title}: the quote in line {self.unclosed[0]} is never closed; it is read as a letter"
                 + (f" ({_lines(len(self.unclosed))})" if len(self.unclosed) > 1 else "")
             )
         if self.inner:
-            own.append(f"{entry.name}: the text in line {self.inner[0]} contains whole rows of the table")
+            own.append(f"{entry.title}: the text in line {self.inner[0]} contains whole rows of the table")
         return Rows(
             inputs=list(map(_filled, self.read_cells[0])),
             labels=list(map(_filled, self.read_cells[1])),
             groups=None if self.wanted.group is None else list(map(_filled, self.read_cells[2])),
-            skipped=tuple(f"line {line} of {entry.name}" for line, _ in self.bad),
+            skipped=tuple(f"line {line} of {entry.title}" for line, _ in self.bad),
             notes=tuple(own),
         )
 

@@ -86,15 +86,15 @@ def encoding_of(entry: Entry) -> Encoding:
         count.add(chunk)
     count.end()
     if not count.bad:
-        note = "" if name.startswith("utf-8") else f"{entry.name} is {name.upper()}, not UTF-8"
+        note = "" if name.startswith("utf-8") else f"{entry.title} is {name.upper()}, not UTF-8"
         return Encoding(name=name, errors="strict", note=note, escaped_quotes=count.escaped)
     if name != "utf-8" or count.good > count.bad:
-        note = f"{entry.name}: line {count.line} and {count.bad - 1} more places are damaged {name.upper()}"
+        note = f"{entry.title}: line {count.line} and {count.bad - 1} more places are damaged {name.upper()}"
         if count.bad == 1:
-            note = f"{entry.name}: line {count.line} has a byte that is not UTF-8, read as \ufffd"
+            note = f"{entry.title}: line {count.line} has a byte that is not UTF-8, read as \ufffd"
         return Encoding(name=name, errors="replace", note=note, escaped_quotes=count.escaped)
     guess = _guess(bytes(count.sample))
-    note = f"{entry.name} is not UTF-8; it is read as {guess}"
+    note = f"{entry.title} is not UTF-8; it is read as {guess}"
     return Encoding(name=guess, errors="replace", note=note, escaped_quotes=count.escaped)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from frostline.trainables.data.formats.wanted import visible
+
 _ROOM = 2**26
 """Bytes that a small compressed file may hold."""
 _GROWTH = 100
@@ -39,11 +41,16 @@ class Entry:
     path: Path
     """The file on disk, or the zip that holds it."""
     name: str
-    """Its name in messages: with the folders in which it lies, without those of the data set itself."""
+    """With the folders in which it lies, without those of the data set itself."""
     where: str
     """The data set and the file, as they begin a message."""
     member: str | None = None
     """Its name in the zip."""
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+        return visible(self.name)
 
     @property
     def packing(self) -> str:
@@ -134,6 +141,6 @@ def in_zip(entry: Entry) -> list[Entry]:
         parts = PurePosixPath(info.filename).parts
         if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
             name = "/".join((entry.name.removesuffix(PurePosixPath(entry.name).suffix), *parts))
-            where = f"{entry.where}: {info.filename}"
+            where = f"{entry.where}: {visible(info.filename)}"
             members.append(dataclasses.replace(entry, name=name, where=where, member=info.filename))
     return members

@@ -56,7 +56,7 @@ def _first_table(book: Any, entry: Entry, wanted: Wanted) -> Rows:
                     texts.append(cells[places.text])
                     labels.append(None if places.label is None else cells[places.label])
                     groups.append(None if places.group is None else cells[places.group])
-            others = f"{entry.name}: only the sheet {shown(sheet.title)!r} is read" if len(sheets) > 1 else ""
+            others = f"{entry.title}: only the sheet {shown(sheet.title)!r} is read" if len(sheets) > 1 else ""
             notes = tuple(filter(None, (others,)))
             return Rows(inputs=texts, labels=labels, groups=groups if wanted.group else None, notes=notes)
     raise problem or ValueError(f"{entry.where} is empty: it has no rows")

@@ -11,10 +11,15 @@ _MOST = 12
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
+def visible(name: str) -> str:
+    """A name with its hidden characters made visible."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), name)
+
+
 def shown(name: str) -> str:
     """A name of a file as a message shows it: short, and with hidden characters made visible."""
-    visible = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), name)
-    return visible if len(visible) <= _LONGEST else f"{visible[: _LONGEST - 3]}..."
+    seen = visible(name)
+    return seen if len(seen) <= _LONGEST else f"{seen[: _LONGEST - 3]}..."
 
 
 def listed(names: Sequence[str]) -> str:

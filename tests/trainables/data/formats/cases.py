@@ -35,6 +35,7 @@ class Case:
     """Words of the error, as a regular expression."""
     columns: str = "text,label"
     folder: bool = False
+    config: str = ""
     skipped: int = 0
 
     def make(self, place: Path) -> Path:
@@ -648,6 +649,24 @@ COLUMNS = [
 ]
 
 
+CARD = b"""---
+configs:
+- config_name: films
+  data_files:
+  - split: train
+    path: a*.csv
+  - {split: test, path: [b.csv]}
+  - {split: extra, path: c.csv}
+---
+"""
+TWO = b"""---
+configs:
+- {config_name: films, data_files: a.csv}
+- {config_name: books, data_dir: d, data_files: '*'}
+---
+"""
+
+
 def texts(*names: str) -> dict[str, bytes]:
     """Files that hold their own names."""
     return {name: name.encode() for name in names}
@@ -734,6 +753,42 @@ FOLDERS = [
         files={"train.csv": csv_of(ROWS), "unlabeled.csv": csv_of(ROWS[:7])},
         rows=ROWS,
         notes=r"unlabeled.csv is not used \(7 rows\)",
+    ),
+    Case(
+        name="hidden characters in the name of a file",
+        files={"a\x1b[31m\u202e.csv": csv_of(ROWS), "b.csv": b"x,y\n1,2\n"},
+        refused=r"b.csv has no column",
+    ),
+    Case(
+        name="hidden characters in the name of a file that is not read",
+        files={"a\x1b[31m\u202e.csv": b"x,y\n1,2\n", "b.csv": csv_of(ROWS)},
+        refused=r"a\\x1b\[31m\\u202e.csv has no column",
+    ),
+    Case(
+        name="splits that the README names, as on the hub",
+        files={"README.md": CARD, "a.csv": csv_of(ROWS), "b.csv": csv_of(ROWS[:5]), "c.csv": csv_of(PLAIN)},
+        rows={"train": ROWS, "test": ROWS[:5]},
+        notes=r"extra is not used \(200 rows\)",
+    ),
+    Case(
+        name="a README that names files which are not there",
+        files={"README.md": CARD, "train.csv": csv_of(ROWS)},
+        rows=ROWS,
+    ),
+    *(
+        Case(
+            name=f"two configurations, {config or 'none'} named",
+            files={"README.md": TWO, "a.csv": csv_of(ROWS), "d/b.csv": csv_of(ROWS[:5])},
+            rows=rows,
+            refused=refused,
+            config=config,
+        )
+        for config, rows, refused in (
+            ("films", ROWS, ""),
+            ("books", ROWS[:5], ""),
+            ("", (), "has several configurations; name one, such as .*:films; it has films, books"),
+            ("songs", (), "has no configuration 'songs'; it has films, books"),
+        )
     ),
     Case(name="test alone", files={"test.csv": csv_of(ROWS)}, refused="has no train split, only test", folder=True),
     Case(

@@ -10,9 +10,9 @@ from tests.trainables.data.formats.cases import CASES, Case
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_data_as_people_have_them(case: Case, tmp_path: Path) -> None:
-    source = case.make(tmp_path)
+    source = f"{case.make(tmp_path)}{':' * bool(case.config)}{case.config}"
     text, label = case.columns.split(",")
-    data = Data(source=str(source), text=text, label=label)
+    data = Data(source=source, text=text, label=label)
     if case.refused:
         with pytest.raises(ValueError, match=case.refused) as caught:
             read_rows(data)
