@@ -34,6 +34,9 @@ from frostline.trainables.vision.transform import Transform
 _READING = "reading.json"
 """The file of an export that says how its data set's pictures were read, where that is not the usual way."""
 
+_WITH_ALPHA = 4
+"""Channels of a picture whose transparency is kept."""
+
 _ON_TENSORS = {InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC}
 """Filters with which torchvision can resize tensors."""
 
@@ -92,7 +95,10 @@ class ImageClassification(Family):
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
         transform = network.transform_of(folder).at(data.image_size)
-        return [picture_store.storage(corpus, transform, entry_of(_key(corpus, transform)))[1]]
+        notes = [picture_store.storage(corpus, transform, entry_of(_key(corpus, transform)))[1]]
+        if len(transform.mean) == _WITH_ALPHA:
+            notes.append("pictures of 4 channels are cropped and mirrored only: RandAugment knows 1 and 3")
+        return notes
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = network.transform_of(folder).at(data.image_size)
@@ -120,7 +126,7 @@ class ImageClassification(Family):
             v2.RandomResizedCrop(transform.crop, scale=(0.5, 1.0), interpolation=mode, antialias=True),
             v2.RandomHorizontalFlip(),
         ]
-        if recipe.augmentation != "light":
+        if recipe.augmentation != "light" and len(transform.mean) != _WITH_ALPHA:
             magnitude = int(recipe.augmentation.rpartition("-")[2])
             views.append(v2.RandAugment(magnitude=magnitude))
         return Pictures(examples.stored, examples.labels, transform, v2.Compose(views))

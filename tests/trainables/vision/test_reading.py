@@ -13,7 +13,7 @@ import timm
 import torch
 from PIL import Image
 
-from frostline.spaces import Data
+from frostline.spaces import Budget, Data, Recipe
 from frostline.trainables.data.corpus import cut_corpus
 from frostline.trainables.image_classification import FAMILY, load
 from frostline.trainables.vision import picture_store, reading
@@ -231,6 +231,11 @@ def test_a_model_of_other_channels_is_fed_such_pictures(channels: int, mode: str
     assert examples.transform.mode == mode
     batch = examples.batch(np.arange(4))
     assert batch["pixels"].shape == (4, channels, 32, 32)
+    for seed in range(20):  # among them each of RandAugment's operations
+        torch.manual_seed(seed)
+        recipe = _recipe(data, augmentation="randaugment-5")
+        assert FAMILY.augmented(examples, recipe).batch(np.arange(4))["pixels"].shape == (4, channels, 32, 32)
+    assert any("RandAugment knows 1 and 3" in note for note in FAMILY.remarks(folder, data, corpus)) == (channels == 4)
     FAMILY.loss(FAMILY.logits(model, batch), batch["labels"]).backward()
     FAMILY.export(model, folder, data, corpus.classes, tmp_path / "best")
     FAMILY.complete_export(entry, tmp_path / "best")
@@ -239,6 +244,12 @@ def test_a_model_of_other_channels_is_fed_such_pictures(channels: int, mode: str
     classify = load(tmp_path / "best")
     answers = [classify.logits(Image.open(io.BytesIO(each.read()))) for each in corpus.inputs["test"][:2]]
     torch.testing.assert_close(torch.stack(answers), expected)
+
+
+def _recipe(data: Data, **changes: Any) -> Recipe:
+    budget = Budget(trials=1, epochs=1, first_rung=1)
+    fields = {"learning_rate": 1e-3, "batch_size": 4, "frozen_layers": 0, "weight_decay": 0.0, **changes}
+    return Recipe(family="image_classification", model="m", data=data, budget=budget, **fields)
 
 
 # --- kinds and limits -------------------------------------------------------------------------------
