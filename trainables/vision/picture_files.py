@@ -4,6 +4,7 @@ import errno
 import functools
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,18 @@ from frostline.trainables.vision.pictures import Picture
 _LARGEST = 256 * 2**20
 """Bytes of the largest file that is read as a picture."""
 
+_LONGEST = 200
+"""Characters of a picture's name in messages."""
+
 
 def pictures_of(paths: Sequence[Path], root: Path) -> list[Picture]:
     """The pictures of files, named by their way from `root`."""
 
     def read(path: Path) -> Picture:
-        return picture(printable(os.path.relpath(path, root)), functools.partial(bytes_in, path))
+        name = printable(os.path.relpath(path, root))
+        return picture(
+            name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}...", functools.partial(bytes_in, path)
+        )
 
     with ThreadPoolExecutor(workers()) as pool:
         return list(pool.map(read, paths))
@@ -40,9 +47,15 @@ def bytes_in(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is too large for a picture.
     """
-    if path.stat().st_size > _LARGEST:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return path.read_bytes()
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a list may name a device, which never ends
+            raise OSError(errno.EINVAL, "no file", str(path))
+        if status.st_size > _LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return path.read_bytes()
+    except ValueError as error:  # a name with a NUL, from a list
+        raise OSError(str(error)) from error
 
 
 def workers() -> int:

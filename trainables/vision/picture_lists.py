@@ -94,9 +94,16 @@ class Files:
         last = name.rpartition("/")[2]
         if not last:
             return []
-        if "/" in name and (self.base / name).is_file():  # outside of the folder
+        if "/" in name and _is_file(self.base / name):  # outside of the folder
             return [self.base / name]
         return self._by_name.get(last) or self._by_stem.get(last) or []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def listing(path: Path, files: Files, data: Data) -> Listing | None:

@@ -143,10 +143,10 @@ def _readable(rows: Rows, reading: Reading, results: Iterator[Facts | None], bad
 
 
 def _check(pictures: Sequence[Picture]) -> dict[str, Array]:
-    """Numbers of each picture's facts, float64 [pictures, 5], and why it cannot be read, str [pictures]."""
+    """Numbers of each picture's facts, float64 [pictures, 6], and why it cannot be read, str [pictures]."""
     with quiet(), ThreadPoolExecutor(workers()) as pool:
         results = list(pool.map(_checked, pictures))
-    numbers = np.array([numbers for numbers, _ in results], dtype=np.float64).reshape(-1, 5)
+    numbers = np.array([numbers for numbers, _ in results], dtype=np.float64).reshape(-1, 6)
     return {"numbers": numbers, "reasons": np.array([reason for _, reason in results], dtype=np.str_)}
 
 
@@ -154,12 +154,13 @@ def _checked(each: Picture) -> tuple[tuple[float, ...], str]:
     try:
         about = facts(each.read())
     except TooLargeError as error:
-        return (0.0,) * 5, str(error)
+        return (0.0,) * 6, str(error)
     except OSError:
-        return (0.0,) * 5, ""
-    return (*about.size, about.low, about.high, about.visible), ""
+        return (0.0,) * 6, ""
+    return (*about.size, about.low, about.high, about.top, about.visible), ""
 
 
 def _of_numbers(row: Sequence[float]) -> Facts | None:
-    width, height, low, high, visible = row
-    return Facts(size=(int(width), int(height)), low=low, high=high, visible=visible) if width else None
+    width, height, low, high, top, visible = row
+    size = int(width), int(height)
+    return Facts(size=size, low=low, high=high, top=top, visible=visible) if width else None

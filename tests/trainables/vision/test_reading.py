@@ -141,7 +141,9 @@ def test_transparent_parts_get_a_ground_on_which_nothing_is_lost(
         assert abs(pixels[5, 5] - pixels[5, 15]) > 100
 
 
-@pytest.mark.parametrize("image", [Image.new("RGBA", (4, 4), (9, 8, 7, 255)), Image.new("RGBA", (4, 4), (9, 8, 7, 0))])
+@pytest.mark.parametrize(
+    "image", [Image.new("RGBA", (4, 4), (90, 80, 70, 255)), Image.new("RGBA", (4, 4), (90, 80, 70, 0))]
+)
 def test_a_picture_that_is_opaque_or_empty_decides_no_ground(image: Image.Image) -> None:
     every = [facts(_encoded(image))]
     assert shared(every) == PLAIN
@@ -179,6 +181,37 @@ def test_values_are_scaled_by_what_the_files_hold(values: np.ndarray, low: float
     grey = np.asarray(decode(encoded[0], chosen))[:, :, 0]
     assert (grey.flat[1] < 10, grey.flat[99]) == (True, 255)
     assert np.asarray(decode(encoded[1], chosen))[0, 0, 0] == grey.flat[50], "the same for all pictures"
+
+
+def _colours_of_16_bits(values: np.ndarray) -> bytes:
+    """A PNG, which Pillow cannot write: uint16 [height, width, 3 or 4]."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    fields = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2 if values.shape[2] == 3 else 6, 0, 0, 0)
+    return _png(b"IHDR" + fields, b"IDAT" + zlib.compress(rows), b"IEND")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_keep_their_lower_bits(channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (6, 7, channels), dtype=np.uint16)
+    if channels == 4:
+        values[..., 3] = 65535
+    encoded = _colours_of_16_bits(values)
+    about = facts(encoded)
+    colours = values[..., :3]
+    assert (about.low, about.high) == (colours.min(), colours.max())
+    picture = np.asarray(decode(encoded, Reading(low=0, high=200))).astype(int)
+    assert np.abs(picture - colours * 255 / 200).max() <= 1
+
+
+def test_pictures_of_8_bits_that_are_all_dark_are_made_bright(tmp_path: Path) -> None:
+    """Counts, or digits of 0 to 16 that were saved as they are."""
+    dark = [Image.fromarray(np.arange(top + 1, dtype=np.uint8)[None]) for top in (9, 16)]
+    every = [facts(_encoded(image)) for image in dark]
+    assert shared(every) == Reading(top=16)
+    assert said(every, shared(every)) == ("no picture of 8 bits has a value above 16: 0 to 16 become black to white",)
+    assert np.asarray(decode(_encoded(dark[0]), shared(every)))[0, 8].tolist() == [128] * 3
+    assert np.asarray(decode(_encoded(dark[0]), shared(every), "RGBA"))[0, 8].tolist() == [128] * 3 + [255]
+    assert shared([*every, facts(_encoded(Image.new("L", (3, 3), 64)))]) == PLAIN
 
 
 def test_the_reading_of_a_data_set_is_exported_with_the_model(tmp_path: Path) -> None:
@@ -269,11 +302,12 @@ def test_of_several_pictures_in_a_file_the_first_is_read(kind: str) -> None:
 
 def _header(width: int, height: int) -> bytes:
     fields = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    chunk = b"IHDR" + fields
-    data = zlib.compress(b"\0" * 100)
-    chunks = [(chunk, 13), (b"IDAT" + data, len(data)), (b"IEND", 0)]
+    return _png(b"IHDR" + fields, b"IDAT" + zlib.compress(b"\0" * 100), b"IEND")
+
+
+def _png(*chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body)) for body, size in chunks
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
     )
 
 

@@ -403,6 +403,18 @@ def test_an_empty_cell_is_no_picture(tmp_path: Path) -> None:
     assert len(read.labels) == 7
 
 
+@pytest.mark.parametrize("cell", ["/dev/zero", "../pipe", "images", "a" * 5000, "a/" * 3000, "nul\0.png", "../x.png"])
+def test_a_list_that_names_what_is_no_file_leaves_it_out(cell: str, tmp_path: Path) -> None:
+    root, names = tmp_path / "data", [f"{number}.png" for number in range(120)]
+    _flat(root / "images", names)
+    os.mkfifo(tmp_path / "pipe")
+    rows = [f"{name},{('cat', 'dog')[i % 2]}" for i, name in enumerate(names)]
+    _csv(root / "train.csv", "file,label", [*rows, f"{cell},cat"])
+    read = read_rows(Data(source=str(root / "train.csv")))["train"]
+    assert (len(read.inputs), len(read.skipped)) == (120, 1)
+    assert len(read.skipped[0]) <= 200
+
+
 def test_groups_are_read_beside_pictures(tmp_path: Path) -> None:
     root = _kaggle(tmp_path / "data")
     rows = [f"{n},{c},{p}" for n, c, p in zip(_NAMES, _ANIMALS, "aabbcc", strict=True)]
