@@ -213,13 +213,13 @@ class _Table:
         cells = self._of_width(cells)
         if self._has_rows():
             self.early = self.early or len(self.read_cells[0]) < _SURE
-            literal, labels, others = self._rows_within()
+            literal, labels, others, inner = self._rows_within()
             if literal and others * 2 >= len(self.lines.taken) - 1 and self._is_row(literal, labels):
                 self._give_back(first)
                 self.odd += 1
                 self.unclosed.append(first)
                 return literal
-            if others > 1 and len(cells) == len(self.columns):
+            if inner and len(cells) == len(self.columns):
                 self.inner.append(first)
         if len(cells) == len(self.columns):
             return cells
@@ -266,14 +266,18 @@ class _Table:
             cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells
         ]
 
-    def _rows_within(self) -> tuple[list[str] | None, Counter[str], int]:
-        """The record's first line as a row, the labels of the others as rows, and how many of these are rows."""
+    def _rows_within(self) -> tuple[list[str] | None, Counter[str], int, int]:
+        """The record's first line as a row, the labels of the others, and how many of them are rows.
+
+        The last number leaves out the last line, which holds the end of a text and its label in any case.
+        """
         rows = [self._alone(line) for line in self.lines.taken]
         place = self.places.label
         if place is None:
-            return None, Counter(), 0
+            return None, Counter(), 0, 0
         labels = Counter(row[place] for row in rows if row)
-        return rows[0], labels, sum(row is not None and self._is_row(row, labels) for row in rows[1:])
+        whole = [row is not None and self._is_row(row, labels) for row in rows[1:]]
+        return rows[0], labels, sum(whole), sum(whole[:-1])
 
     def _alone(self, line: str) -> list[str] | None:
         """The cells of one line, its quotes as letters where they do not end in it. None if they are no row."""
@@ -297,10 +301,11 @@ class _Table:
         entry, count = self.entry, len(self.read_cells[0])
         if len(self.bad) > _BAD_SHARE * count:
             line, cells = self.bad[0]
+            found = f"line {line} has {cells} cell{'s' * (cells != 1)}, the header has {len(self.columns)}"
+            delimiters = _NAMES.get(self.dialect["delimiter"], repr(self.dialect["delimiter"]))
             raise ValueError(
-                f"{entry.where} cannot be read: line {line} has {cells} cell{'s' * (cells != 1)}, "
-                f"the header has {len(self.columns)} "
-                f"({_lines(len(self.bad))} of {count + len(self.bad)}); put texts with {self._delimiters()} in quotes"
+                f"{entry.where} cannot be read: {found} ({_lines(len(self.bad))} of {count + len(self.bad)}); "
+                f"put texts with {delimiters} or line ends in quotes"
             )
         own = [*notes]
         if "escapechar" in self.dialect:
@@ -319,9 +324,6 @@ class _Table:
             skipped=tuple(f"line {line} of {entry.title}" for line, _ in self.bad),
             notes=tuple(own),
         )
-
-    def _delimiters(self) -> str:
-        return _NAMES.get(self.dialect["delimiter"], repr(self.dialect["delimiter"]))
 
 
 def _filled(cell: str | None) -> str | None:

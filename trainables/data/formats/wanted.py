@@ -68,9 +68,8 @@ class Wanted:
         for name in self.names:
             count = sum(column == name for column in columns)
             if not count and not (optional and name != self.text):
-                raise ValueError(
-                    f"{where} has no column {shown(name)!r}; it has {listed(columns)} (--columns TEXT,LABEL)"
-                )
+                option = "--group COLUMN" if name == self.group else "--columns TEXT,LABEL"
+                raise ValueError(f"{where} has no column {shown(name)!r}; it has {listed(columns)} ({option})")
             if count > 1:
                 raise ValueError(f"{where} has {count} columns called {shown(name)!r}; give each its own name")
         columns = list(columns)
