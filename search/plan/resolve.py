@@ -18,24 +18,23 @@ from frostline.search.cluster import capacity, limits, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan import rows as row_plans
 from frostline.search.plan.began import SOURCES, Began
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import Sources
 from frostline.search.plan.options import Options, adjusted, changed, place_of, size
 from frostline.search.plan.parameters import Searched
-from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, Slices, of_json
+from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, of_json
 from frostline.search.plan.prefix import Caching
-from frostline.search.plan.remarks import imbalance, remarks
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
 from frostline.search.records.working_copy import copy_of
-from frostline.spaces import SEEDS, Data, Metric, Profile, Recipe, Space
+from frostline.spaces import SEEDS, Metric, Profile, Recipe, Space
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
     from frostline.trainables.data.corpus import Corpus
-    from frostline.trainables.data.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +197,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     profile = fitted(profile, infos.values())
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
     smallest = parameters.smallest(searched.distributions["batch_size"])
-    data, corpus = _cut(profile.data, rows, smallest, own=request.options.dataset is not None)
+    data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.options.dataset is not None)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
     request = dataclasses.replace(request, profile=profile)
@@ -208,17 +207,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
     plan = Plan(
         search=search,
-        data=Slices(
-            sizes=sizes,
-            classes=corpus.classes,
-            duplicates=corpus.duplicates,
-            remarks=remarks(corpus, [*corpus.notes, *too_large, *of_models]),
-            fingerprint=corpus.fingerprint,
-            rows_read=corpus.read,
-            rows_left_out=dict(corpus.left_out),
-            rows_unused=corpus.unused,
-            imbalance=imbalance(corpus),
-        ),
+        data=row_plans.told(corpus, [*too_large, *of_models]),
         schedule=Schedule(
             rungs=budgets.rungs(profile.budget),
             report_at=budgets.report_points(profile.budget),
@@ -229,31 +218,6 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         wandb=request.wandb,
     )
     return plan, corpus
-
-
-def _cut(data: Data, rows: Mapping[str, Rows], smallest_batch: int, own: bool) -> tuple[Data, Corpus]:
-    """The slices, and the data with their sizes.
-
-    Args:
-        data: the data.
-        rows: rows of each split.
-        smallest_batch: examples of the smallest batch that may be tried.
-        own: whether they are a user's own. Then the profile's sizes are limits: where rows are fewer, all are used.
-
-    Raises:
-        ValueError: as `cut_corpus`.
-    """
-    from frostline.trainables.data.corpus import cut_corpus
-    from frostline.trainables.data.slices import TooFewRowsError
-
-    while True:
-        try:
-            return data, cut_corpus(data, rows, smallest_batch)
-        except TooFewRowsError as error:
-            if not own or all(getattr(data, split) is None for split in error.sizes):
-                raise
-            opened: dict[str, Any] = dict.fromkeys(error.sizes)
-            data = dataclasses.replace(data, **opened)
 
 
 _RETRIES, _CHECKPOINT_EVERY = 2, 30.0

@@ -131,7 +131,9 @@ def _check_train(labels: Array, where: str, smallest_batch: int) -> None:
         ValueError: it is smaller than a batch, or has one class only.
     """
     if len(labels) < smallest_batch:
-        raise ValueError(f"{where} leaves {len(labels)} training rows, fewer than a batch of {smallest_batch}")
+        raise ValueError(
+            f"{where} leaves {len(labels)} training rows, fewer than a batch of {smallest_batch}, the smallest there is"
+        )
     if len(set(labels.tolist())) < 2:
         raise ValueError(f"the train slice of {where.removeprefix('data set ')} has one class only; take more rows")
 
