@@ -165,21 +165,26 @@ def read_lists(found: Sequence[Listing], files: Files, data: Data) -> dict[str, 
         raise ValueError(f"data set {data.source} has a list of pictures for {min(by_split)} but none for train")
     unused = [_name(each, files) for each in found if each not in usable]
     notes = [f"{', '.join(unused)} is not used"] if unused else []
-    rows: dict[str, Rows] = {}
-    for split in (split for split in ("train", "validation", "test") if split in by_split):
+    label = _class_column(by_split["train"], data)
+    rows = _by_column(by_split["train"], _rows(by_split["train"], label, files, data))
+    for split in (split for split in ("validation", "test") if split in by_split):
         each = by_split[split]
-        rest = [name for name in each.first if name != each.files]
-        if split == "test" and not each.is_named and not (len(rest) == 1 and len(by_split["train"].first) == 2):
+        if label in each.first:
+            rows[split] = _rows(each, label, files, data)
+        elif split == "test":
             notes.append(f"{_name(each, files)} has no classes: its pictures are not used")
-            continue
-        rows |= _rows(each, files, data, split)
+        else:
+            rows[split] = _rows(each, _class_column(each, data), files, data)
     train = rows["train"]
     return {**rows, "train": dataclasses.replace(train, notes=(*train.notes, *notes))}
 
 
-def _rows(each: Listing, files: Files, data: Data, split: str) -> dict[str, Rows]:
+def _class_column(each: Listing, data: Data) -> str:
+    return class_column([name for name in each.first if name != each.files], data, f"data set {each.path}")
+
+
+def _rows(each: Listing, label: str, files: Files, data: Data) -> Rows:
     where = f"data set {each.path}"
-    label = class_column([name for name in each.first if name != each.files], data, where)
     cells = read_file(each.path, Wanted(text=each.files, label=label, group=data.group))["train"]
     paths = [
         None if cell is None else files.find(cell, each.split, where) or files.base / cell.strip()
@@ -188,8 +193,7 @@ def _rows(each: Listing, files: Files, data: Data, split: str) -> dict[str, Rows
     pictures = iter(pictures_of([path for path in paths if path is not None], files.base))
     notes = [f"pictures and classes are listed in {_name(each, files)}", *said(each.files, label, data, where)]
     inputs = [None if path is None else next(pictures) for path in paths]
-    whole = dataclasses.replace(cells, inputs=inputs, notes=(*notes, *cells.notes))
-    return _by_column(each, whole) if split == "train" else {split: whole}
+    return dataclasses.replace(cells, inputs=inputs, notes=(*notes, *cells.notes))
 
 
 def _by_column(each: Listing, rows: Rows) -> dict[str, Rows]:

@@ -59,9 +59,11 @@ def _of_file(source: Path, data: Data) -> dict[str, Rows]:
     if picture_tables.is_table(source):
         return picture_tables.read_tables(data)
     if source.suffix.lower() not in picture_lists.ENDINGS:
+        packed = source.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
+        advice = "; unpack it and give the folder" if packed else ""
         raise ValueError(
             f"data set {data.source} is a file; pictures are a folder of class folders, a CSV file that lists pictures "
-            "and classes, a Parquet file, or a hub name"
+            f"and classes, a Parquet file, or a hub name{advice}"
         )
     tree = picture_tree.walked(source.parent)
     files = picture_lists.Files(tree)

@@ -42,7 +42,8 @@ def read_tables(data: Data) -> dict[str, Rows]:
         splits = _parquet_splits(source, data)
     else:
         splits = tables.read_datasets(data.source)
-    return {split: _rows_of(table, data, split) for split, table in splits.items()}
+    label = _class_column(splits["train"], data, "train")
+    return {split: _rows_of(table, label, data, split) for split, table in splits.items()}
 
 
 def _parquet_splits(folder: Path, data: Data) -> dict[str, Any]:
@@ -67,12 +68,18 @@ def _parquet(paths: Sequence[Path], data: Data) -> Any:
         raise ValueError(f"data set {data.source} cannot be read: {first_line(error.__cause__ or error)}") from error
 
 
-def _rows_of(table: Any, data: Data, split: str) -> Rows:
+def _class_column(table: Any, data: Data, split: str) -> str:
+    where = tables.name_of(data, split)
+    pictures = _picture_column(table, data, where)
+    return class_column([name for name in table.column_names if name != pictures], data, where)
+
+
+def _rows_of(table: Any, label: str, data: Data, split: str) -> Rows:
+    """The rows of one split. A test split may lack the column of classes, `label`."""
     import datasets
 
-    where = f"data set {data.source}" + ("" if split == "train" else f" ({split})")
+    where = tables.name_of(data, split)
     column = _picture_column(table, data, where)
-    rest = [name for name in table.column_names if name != column]
     encoded = table.cast_column(column, datasets.Image(decode=False))
     if not len(table):
         raise ValueError(f"{where} is empty")
@@ -80,9 +87,10 @@ def _rows_of(table: Any, data: Data, split: str) -> Rows:
         picture(f"{split} row {number}", functools.partial(_bytes_of, encoded, column, number))
         for number in range(len(table))
     ]
-    if split == "test" and not rest:
-        return Rows(inputs=pictures, labels=[None] * len(pictures))
-    label = class_column(rest, data, where)
+    if label not in table.column_names:
+        if split == "test":
+            return Rows(inputs=pictures, labels=[None] * len(pictures))
+        label = _class_column(table, data, split)
     labels = [None if value is None else str(value) for value in tables.class_names(table, label)]
     groups = None
     if data.group is not None and data.group in table.column_names:

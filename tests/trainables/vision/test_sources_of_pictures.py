@@ -142,6 +142,15 @@ def _hub_folder(root: Path) -> Path:
     return root
 
 
+def _hub_folder_with_test(root: Path) -> Path:
+    """As a competition's: the test split has pictures and ids."""
+    _hub_folder(root)
+    table = _table(root / "made", "image").remove_columns("label").rename_column("width", "id")
+    table.to_parquet(root / "data" / "test-00000-of-00001.parquet")
+    (root / "made").rmdir()
+    return root
+
+
 def _saved(root: Path, columns: tuple[str, str]) -> Path:
     _table(root / "made", "image", columns).save_to_disk(root / "saved")
     return root / "saved"
@@ -206,7 +215,7 @@ class Read:
 
     make: Callable[[Path], Path]
     """Makes it in a folder and returns what is given as `--dataset`."""
-    rows: Mapping[str, Mapping[str, int]]
+    rows: Mapping[str, Mapping[str, int] | Mapping[None, int]]
     """Pictures of each class, by split."""
     said: tuple[str, ...] = ()
     """Parts of the sentences about it; without any nothing is said."""
@@ -276,6 +285,11 @@ _READ = {
     ),
     "a folder of the hub": Read(
         make=_hub_folder, rows={**_TWO, "test": _TWO["train"]}, said=("column 'image', classes from 'label'",)
+    ),
+    "a folder of the hub whose test split has ids only": Read(
+        make=_hub_folder_with_test,
+        rows={**_TWO, "test": {None: 6}},
+        said=("column 'image', classes from 'label'",),
     ),
     "save_to_disk with other names": Read(
         make=lambda root: _saved(root, ("img", "fine_label")),
@@ -360,6 +374,10 @@ _REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a list that names other files": (
         lambda root: (_kaggle(root), _csv(root / "train.csv", "file,label", ["x.png,cat"]), root / "train.csv")[2],
         r"does not list pictures: none of its columns \(file, label\) names pictures in ",
+    ),
+    "an archive": (
+        lambda root: (root.mkdir(), (root / "pets.zip").write_bytes(b"PK"), root / "pets.zip")[2],
+        "is a file; pictures are .*; unpack it and give the folder",
     ),
     "a list with half of its files": (
         lambda root: (_kaggle(root), [(root / "images" / name).unlink() for name in _NAMES[:2]], root)[2],

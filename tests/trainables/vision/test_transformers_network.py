@@ -122,6 +122,16 @@ def test_weights_without_a_head_are_a_pretrained_body_and_others_are_refused(tmp
         FAMILY.build(folder, 2)
 
 
+@pytest.mark.parametrize("name", ["DeiTForImageClassificationWithTeacher", "LevitForImageClassificationWithTeacher"])
+def test_a_distilled_model_is_trained_as_a_usual_one(name: str, tmp_path: Path) -> None:
+    """As `facebook/deit-base-distilled-patch16-224` and `facebook/levit-128S` are."""
+    kind = name.partition("For")[0].lower()
+    folder = tiny_transformers.make(tmp_path / kind, kind, TRAINED[kind])
+    config = transformers.AutoConfig.from_pretrained(folder)
+    getattr(transformers, name)(config).save_pretrained(folder)
+    assert FAMILY.describe(folder).blocks == TRAINED[kind].blocks
+
+
 def test_a_network_of_convolutions_takes_another_size_and_its_processor_is_exported_with_it(tmp_path: Path) -> None:
     folder, data = (
         tiny_transformers.make(tmp_path / "resnet", "resnet", TRAINED["resnet"]),
