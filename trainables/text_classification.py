@@ -1,4 +1,4 @@
-"""Text classification with any encoder that transformers' `AutoModelForSequenceClassification` loads."""
+"""Text classification with any model that transformers' `AutoModelForSequenceClassification` loads."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -1,17 +1,22 @@
 """All that a search does with a model, in one process: plan, train at three depths, go on, export."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from frostline.spaces import Budget, Data, Recipe
 from frostline.trainables import _freezing
+from frostline.trainables._task import Boundary
 from frostline.trainables.data.corpus import Corpus
-from frostline.trainables.prefix import boundary
+from frostline.trainables.data.model_files import digest
+from frostline.trainables.prefix import boundary, features
+from frostline.trainables.prefix.boundary import Body, results_of, starting_at
 from frostline.trainables.text_classification import FAMILY
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import loop, training
@@ -45,6 +50,8 @@ def run(folder: Path, data: Data, corpus: Corpus, out: Path) -> Outcome:
     for depth in depths:
         model = _train(folder, entry, data, corpus, depth, out / str(depth), is_random)
     _export(model, folder, data, corpus, out / "best", is_exact=not info.remarks)
+    if boundaries and not info.remarks:
+        _start_at(boundaries[-1], folder, entry, data, corpus)
     body: nn.Module = model.base_model  # type: ignore[assignment]
     return Outcome(
         blocks=info.blocks,
@@ -62,9 +69,8 @@ def _build(folder: Path, classes: int, seed: int = 0) -> nn.Module:
     return model
 
 
-def _train(folder: Path, entry: Path, data: Data, corpus: Corpus, depth: int, out: Path, is_random: bool) -> nn.Module:
-    """Two steps; and again with an end after the first one, from which another process goes on."""
-    recipe = Recipe(
+def _recipe(folder: Path, data: Data, depth: int) -> Recipe:
+    return Recipe(
         family="text_classification",
         model=str(folder),
         data=data,
@@ -74,6 +80,42 @@ def _train(folder: Path, entry: Path, data: Data, corpus: Corpus, depth: int, ou
         frozen_layers=depth,
         weight_decay=0.0,
     )
+
+
+def _start_at(boundary_: Boundary, folder: Path, entry: Path, data: Data, corpus: Corpus) -> None:
+    """Training from the stored outputs of the frozen blocks gives the scores of training from the input."""
+    splits = {split: FAMILY.open(entry, split) for split in features.SPLITS}
+    wanted = features.Wanted(
+        entry=entry,
+        weights=digest(folder),
+        boundaries=(boundary_.depth,),
+        first_only=(boundary_.depth,) if boundary_.first_only else (),
+        dtype="float32",
+        device="cpu",
+        threads=1,
+        limit=1e9,
+    )
+    found = []
+    for is_cached in (False, True):
+        model, reports = _build(folder, len(corpus.classes)), list[training.Report]()
+        body, own, options = Body.of(model, FAMILY), splits, grouped(at=(1.0,), to=reports.append)
+        with ExitStack() as stack:
+            family = FAMILY
+            if is_cached:
+                cached = features.prepare(body, splits, wanted, boundary_.depth)
+                assert cached
+                example = splits["train"].batch(np.arange(1))
+                family = stack.enter_context(starting_at(body, boundary_.depth, results_of(body, example)))
+                own = cached
+            torch.manual_seed(1)
+            loop.fit(model, family, _recipe(folder, data, boundary_.depth), own, **options)
+        found.append(reports[-1].metrics["loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-3), "scores from the cache are others"
+
+
+def _train(folder: Path, entry: Path, data: Data, corpus: Corpus, depth: int, out: Path, is_random: bool) -> nn.Module:
+    """Two steps; and again with an end after the first one, from which another process goes on."""
+    recipe = _recipe(folder, data, depth)
     splits = {split: FAMILY.open(entry, split) for split in ("train", "validation")}
     snapshot, best = out / "last.safetensors", out / "best.safetensors"
 

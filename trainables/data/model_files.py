@@ -68,6 +68,9 @@ def _download(name: str, offline: bool) -> str:
 
     folder = snapshot_download(name, allow_patterns=list(_PATTERNS), local_files_only=offline)
     _check_is_no_adapter(Path(folder))
+    if not any(Path(folder).glob("*.safetensors*")):
+        command = f"hf download {name} --local-dir model, and there: {_CONVERT % 'pytorch_model.bin'}"
+        raise ValueError(f"it has no *.safetensors weights. If it has a pytorch_model.bin that you trust: {command}")
     _weight_files(Path(folder))
     return folder
 
@@ -94,6 +97,8 @@ def _files_of(folder: Path) -> list[Path]:
 def loading(folder: Path, problem: str) -> Iterator[None]:
     """Turn each error of a library that loads a model folder into one line; a full disk stays an `OSError`.
 
+    A line that names the folder already stays as it is.
+
     Configurations, weights and tokenizers of other people reach every line of these libraries, which raise whatever
     they meet there.
 
@@ -111,6 +116,8 @@ def loading(folder: Path, problem: str) -> Iterator[None]:
     except BaseException as error:
         is_panic = type(error).__name__ == "PanicException"  # of tokenizers; it is no `Exception`
         if not (isinstance(error, Exception) or is_panic) or getattr(error, "errno", None) in DISK_FULL:
+            raise
+        if isinstance(error, ValueError) and str(error).startswith(str(folder)):
             raise
         raise ValueError(f"{folder} {problem}: {reason(error)}") from error
 
