@@ -208,7 +208,7 @@ def test_five_fast_failures_stop_the_search_and_it_can_go_on(
     broken = tmp_path / "broken"
     shutil.copytree(tiny_model, broken)
     weights = load_file(broken / "model.safetensors")
-    bad = {name: torch.full_like(tensor, float("nan")) for name, tensor in weights.items()}
+    bad = {name: torch.full_like(tensor, 1e38) for name, tensor in weights.items()}
     save_file(bad, broken / "model.safetensors", metadata={"format": "pt"})
     found = searches.start("hopeless", trials=30, model=str(broken))
     assert "The last one: loss is nan at step 0, learning rate" in found["failure"]
