@@ -196,9 +196,7 @@ def test_when_every_trial_fails_the_reasons_are_kept(searches: Searches, tiny_mo
     broken = tmp_path / "broken"
     shutil.copytree(tiny_model, broken)
     weights = load_file(broken / "model.safetensors")
-    save_file(
-        {name: torch.full_like(tensor, 1e38) for name, tensor in weights.items()}, broken / "model.safetensors"
-    )
+    save_file({name: torch.full_like(tensor, 1e38) for name, tensor in weights.items()}, broken / "model.safetensors")
     found = searches.start("all-fail", trials=3, concurrent=1, model=str(broken))
     assert found["counts"] == {**dict.fromkeys(Outcome, 0), "failed": 3}
     assert (found["best"], found["test"]) == (None, None)
