@@ -42,6 +42,7 @@ def unique(splits: Mapping[str, Labelled], where: str) -> Unique:
     seen: set[Any] = set(test.inputs) if test else set()
     conflicts = {value: labels for value, labels in _conflicts(others).items() if value not in seen}
     kept, duplicates, conflicting = ({"test": test} if test else {}), 0, 0
+    gone = ""
     for split, rows in others.items():
         indices, before = [], conflicting
         for i, value in enumerate(rows.inputs):
@@ -52,10 +53,12 @@ def unique(splits: Mapping[str, Labelled], where: str) -> Unique:
             else:
                 seen.add(value)
                 indices.append(i)
-        if rows.inputs and not indices and conflicting == before:
-            places = " or ".join(sorted(kept))
+        if rows.inputs and not indices:
+            other = (
+                f"in {' or '.join(sorted(kept))} as well" if conflicting == before else "elsewhere, with another label"
+            )
             advice = "give rows of its own" + ("" if split == "train" else ", or leave it away: one is cut from train")
-            raise ValueError(f"{where}: all {len(rows.inputs):,} rows of {split} stand in {places} as well; {advice}")
+            gone = gone or f"all {len(rows.inputs):,} rows of {split} stand {other}; {advice}"
         kept[split] = rows.only(indices)
     total = sum(len(rows.inputs) for rows in others.values())
     if conflicting > _MOST_CONFLICTS * total:
@@ -63,6 +66,8 @@ def unique(splits: Mapping[str, Labelled], where: str) -> Unique:
             f"{where}: {conflicting:,} of {total:,} rows have an input that occurs with another label too, "
             f"{_example(conflicts)}; classification takes one label for each input"
         )
+    if gone:
+        raise ValueError(f"{where}: {gone}")
     notes = [] if test is None else _of_test(test)
     if conflicting:
         inputs = "1 input occurs" if len(conflicts) == 1 else f"{len(conflicts):,} inputs occur"

@@ -216,6 +216,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"train": MORE, "validation": MORE[:20], "test": MORE[20:]},
         "all 40 rows of train stand in test or validation as well",
     ),
+    "validation contradicts train": (
+        {"train": [*OTHERS, *MORE[1:]], "validation": [(text, "pos" if x == "neg" else "neg") for text, x in MORE[1:]]},
+        "all 39 rows of validation stand elsewhere, with another label; give rows",
+    ),
+    "all texts have both labels": ({"train": [*rows(60, "neg"), *rows(60, "pos")]}, "120 of 120 rows have an input"),
     "most texts have several labels": (
         {"train": [*rows(60, "neg"), *rows(60, "pos"), *rows(30, "neg", start=200)]},
         "120 of 150 rows have an input that occurs with another label too, such as 'text 0' as 'neg' and 'pos'; class",
