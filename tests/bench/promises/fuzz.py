@@ -90,12 +90,12 @@ def _write(pipe: int, number: int, text: str) -> None:
 
 
 def _all(target: Target, seed: int, numbers: list[int], place: mmap.mmap, report: Callable[[int, str], None]) -> None:
+    import torch  # not before: books need none. It takes more room than the limit leaves
+
+    torch.set_num_threads(1)  # the threads of the process that was forked are not here, and OpenMP would wait for them
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + _MOST_MEMORY,) * 2)
     warnings.simplefilter("ignore")
-    import torch  # not before: books need none
-
-    torch.set_num_threads(1)  # the threads of the process that was forked are not here, and OpenMP would wait for them
     for number in numbers:
         place[:8] = number.to_bytes(8, "little")
         signal.setitimer(signal.ITIMER_PROF, _MOST_SECONDS)
