@@ -135,8 +135,9 @@ class TextClassification(Family):
         body = [key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]
         if body:
             raise ValueError(f"{folder} lacks {len(body)} weights of the model's body, first {min(body)}")
-        with model_files.loading(folder, "cannot be frozen layer by layer"):
+        with model_files.loading(folder, "does not load as a text classifier"):
             fit_to_task(model, folder)
+        with model_files.loading(folder, "cannot be frozen layer by layer"):
             attention.speed_up(model)
             last = self.blocks(model)[-1][-1]
             assert isinstance(last, nn.Module)

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -92,15 +94,22 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-@pytest.fixture
-def hub(tiny_model: Path) -> Iterator[tuple[str, list[str]]]:
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """A hub whose one model has the files of `folder`: its address, and the paths that it is asked for."""
     asked: list[str] = []
-    handler = type("TinyHub", (Hub,), {"folder": tiny_model, "asked": asked})
+    handler = type("TinyHub", (Hub,), {"folder": folder, "asked": asked})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def hub(tiny_model: Path) -> Iterator[tuple[str, list[str]]]:
+    with serving(tiny_model) as hub:
+        yield hub
 
 
 def _python(code: str, home: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +137,19 @@ def test_a_hub_model_is_downloaded_once_and_then_works_without_a_network(
     again = _python(LOAD, tmp_path, "http://127.0.0.1:9")  # nobody answers there
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip().endswith("3")
+
+
+def test_a_hub_model_with_a_pickle_alone_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    with serving(folder) as (endpoint, asked):
+        done = _python(f"try:\n{indent(LOAD, ' ')}\nexcept ValueError as error: exit(error)", tmp_path, endpoint)
+    *_, line = done.stderr.strip().splitlines()  # the bar of the download comes before it
+    assert line.startswith("model 'acme/bert-tiny' could not be loaded from the hub: it has no *.safetensors weights. ")
+    assert "hf download acme/bert-tiny --local-dir model, and there: python -c" in line
+    assert not any("pytorch_model.bin" in path for path in asked)
 
 
 def test_a_hub_data_set_is_asked_for_by_its_name(hub: tuple[str, list[str]], tmp_path: Path) -> None:
