@@ -28,8 +28,9 @@ from frostline.search.report.card import model_card
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs
-from frostline.search.tune.hooks import Asker, Follower, RayGone, Recorder, SearchFailedError, Stopper, Switchboard
+from frostline.search.tune.hooks import Asker, Recorder, Stopper
 from frostline.search.tune.reaper import Reaper
+from frostline.search.tune.switchboard import Follower, RayGone, SearchFailedError, Switchboard
 from frostline.search.tune.trial import run_trial
 from frostline.trainables import _atomic
 from frostline.trainables._errors import first_line

@@ -46,7 +46,8 @@ from frostline.search.records.log import hold
 from frostline.search.records.trials import Records
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.asha import Rungs
-from frostline.search.tune.hooks import Asker, Recorder, Stopper, Switchboard
+from frostline.search.tune.hooks import Asker, Recorder, Stopper
+from frostline.search.tune.switchboard import Switchboard
 from frostline.spaces import Recipe
 from frostline.trainables._task import Measured, Setup, Told
 from tests import tiny

@@ -20,7 +20,7 @@ from frostline.search.ledger.study import Study
 from frostline.search.plan.plan import Plan
 from frostline.search.records.trials import Outcome, Records
 from frostline.search.tune.asha import Rungs
-from frostline.search.tune.hooks import Switchboard
+from frostline.search.tune.switchboard import Switchboard
 from tests.bench import long_search
 from tests.search.made import PARAMS, Clock, session, trial, with_budget
 

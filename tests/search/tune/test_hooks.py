@@ -30,7 +30,8 @@ from frostline.search.records.trials import Outcome
 from frostline.search.tune import hooks
 from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
-from frostline.search.tune.hooks import Asker, RayGone, Recorder, SearchFailedError, Stopper, Switchboard
+from frostline.search.tune.hooks import Asker, Recorder, Stopper
+from frostline.search.tune.switchboard import RayGone, SearchFailedError, Switchboard
 from frostline.spaces import Recipe
 from frostline.trainables._task import DiskFull, Message, Task, Told
 from tests.search.altered import altered
