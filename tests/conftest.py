@@ -67,6 +67,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def unchanged_cache(cache: Path) -> Iterator[None]:
+    """A test that leaves another cache behind would be found out by a test of another file only."""
+    before = os.environ["FROSTLINE_CACHE"]
+    yield
+    assert os.environ["FROSTLINE_CACHE"] == before
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers (three blocks) that learns in seconds."""

@@ -132,7 +132,6 @@ def _of_exif(jpeg: bytes) -> Callable[[random.Random], None]:
 
 def _of_list(folder: Path) -> Callable[[random.Random], None]:
     """A `train.csv` beside its pictures."""
-    os.environ["FROSTLINE_CACHE"] = str(folder / "cache")
     root = folder / "list"
     (root / "images").mkdir(parents=True)
     rows = []
@@ -151,4 +150,6 @@ def _of_list(folder: Path) -> Callable[[random.Random], None]:
 
 
 if __name__ == "__main__":
-    print(tried(int(sys.argv[1]), seed=int((sys.argv[2:] or ["0"])[0])))
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["FROSTLINE_CACHE"] = cache
+        print(tried(int(sys.argv[1]), seed=int((sys.argv[2:] or ["0"])[0])))
