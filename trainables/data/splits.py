@@ -1,7 +1,7 @@
 """Names of splits as people write them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -24,6 +24,16 @@ def split_of(name: str) -> str | None:
     words = set(_words(name))
     splits = {_WORDS[word] for word in words if word in _WORDS}
     return splits.pop() if len(splits) == 1 and not words & _OTHERS else None
+
+
+def split_of_file(stem: str, folders: Sequence[str]) -> str | None:
+    """The split that the name of a file tells, else the nearest of its folders that tells one; None if none does.
+
+    Args:
+        stem: name of the file without its endings.
+        folders: names of its folders inside the data set, the outermost first.
+    """
+    return next(filter(None, map(split_of, (stem, *reversed(folders)))), None)
 
 
 def chosen(names: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from frostline.trainables.data.formats import columnar, delimited, excel, json_r
 from frostline.trainables.data.formats.entries import Entry, in_zip
 from frostline.trainables.data.formats.wanted import Wanted, listed, visible
 from frostline.trainables.data.rows import Rows
-from frostline.trainables.data.splits import chosen, split_of
+from frostline.trainables.data.splits import chosen, split_of, split_of_file
 
 _READERS: dict[str, Callable[[Entry, Wanted], Rows]] = {
     ".csv": delimited.read,
@@ -140,7 +140,7 @@ def _read_all(entries: Sequence[Entry], wanted: Wanted, source: str) -> dict[str
 def _read_tables(tables: Sequence[Entry], wanted: Wanted, source: str) -> dict[str, Rows]:
     splits: dict[str | None, list[Entry]] = {}
     for entry in tables:
-        splits.setdefault(_split_of(entry), []).append(entry)
+        splits.setdefault(split_of_file(entry.stem, entry.folders), []).append(entry)
     unused = splits.pop(None, [])
     if unused and "train" not in splits:
         splits["train"], unused = unused, []
@@ -158,20 +158,14 @@ def _read_splits(
     _check_train([*splits, *unused], source)
     rows = {}
     for split in (split for split in _SPLITS if split in splits):
-        asked = Wanted(text=wanted.text, label=wanted.label, group=wanted.group, label_optional=split == "test")
+        asked = dataclasses.replace(wanted, label_optional=split == "test")
         rows[split] = _joined([_read(entry, asked) for entry in splits[split]])
     notes = [_not_used(name, entries, wanted) for name, entries in unused.items()]
     return {**rows, "train": _noted(rows["train"], notes)}
 
 
-def _split_of(entry: Entry) -> str | None:
-    """The split that the name of a file tells, else the nearest of its folders that tells one."""
-    names = [entry.stem, *reversed(entry.folders)]
-    return next((split for split in map(split_of, names) if split), None)
-
-
 def _not_used(name: str, entries: Sequence[Entry], wanted: Wanted) -> str:
-    optional = Wanted(text=wanted.text, label=wanted.label, group=wanted.group, label_optional=True)
+    optional = dataclasses.replace(wanted, label_optional=True)
     try:
         count = f"{sum(len(_read(entry, optional).labels) for entry in entries):,} rows"
     except ValueError:

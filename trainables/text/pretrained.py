@@ -4,20 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from frostline.trainables._modules import size_limit
+from frostline.trainables._transformers import quiet, with_new_head
 from frostline.trainables.data import model_files
 from frostline.trainables.text.tokenizer import load_tokenizer
 
 
 def load_model(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
     """A folder's model in float32 on the CPU, and transformers' report of its missing and mismatched weights.
-
-    transformers gets the tensors, not the folder: it would follow a `config.json` to files of other formats.
 
     Args:
         folder: the model folder.
@@ -26,7 +24,7 @@ def load_model(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
         ValueError: it does not load.
     """
-    _quiet()
+    quiet()
     problem = "does not load as a text classifier"
     weights = model_files.weights_in(folder, problem)
     with model_files.loading(folder, "is not a model that transformers knows"):
@@ -35,26 +33,11 @@ def load_model(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
     with model_files.loading(folder, problem), size_limit(weights.tensors, weights.values):
         with torch.device("meta"):
             kind = type(AutoModelForSequenceClassification.from_config(config, trust_remote_code=False))
-        model, info = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights.load(),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
-            trust_remote_code=False,
-        )
-    return model, info
-
-
-def _quiet() -> None:
-    """Silence transformers' report of a new head, which is expected, and its bar for a load that takes 0.1 s."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+        return with_new_head(kind, config, weights.load())
 
 
 def fit_to_task(model: nn.Module, folder: Path) -> None:
-    """Make a newly loaded model one of a single label, of which batches can be padded.
+    """Prepare a newly loaded model to give one label a text, and to take batches that are padded.
 
     A decoder reads the token before the first padding, so that it must know what is padded with. An encoder that knows
     keeps its own: RoBERTa counts its positions by it.

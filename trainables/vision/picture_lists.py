@@ -17,7 +17,7 @@ from frostline.trainables.data.formats.encoding import encoding_of
 from frostline.trainables.data.formats.entries import Entry
 from frostline.trainables.data.formats.wanted import Wanted
 from frostline.trainables.data.rows import Rows
-from frostline.trainables.data.splits import split_of
+from frostline.trainables.data.splits import split_of, split_of_file
 from frostline.trainables.data.table_files import read_file
 from frostline.trainables.vision.columns import class_column, named_class_column, said
 from frostline.trainables.vision.picture_files import pictures_of
@@ -112,10 +112,14 @@ def listing(path: Path, files: Files, data: Data) -> Listing | None:
         first = _first_cells(path)
     except (OSError, ValueError, csv.Error):
         return None
-    column, split = _file_column(first, files, data), _split_of(path, files.base)
+    column, split = (
+        _file_column(first, files, data),
+        split_of_file(path.stem, path.relative_to(files.base).parent.parts),
+    )
     if column is None:
         return None
     rest = [name for name in first if name != column]
+    split = split_of_file(path.stem, path.relative_to(files.base).parent.parts)
     return Listing(path=path, first=first, files=column, split=split, is_named=bool(named_class_column(rest, data)))
 
 
@@ -220,11 +224,6 @@ def _by_column(each: Listing, rows: Rows) -> dict[str, Rows]:
 
 def _name(each: Listing, files: Files) -> str:
     return printable(each.path.relative_to(files.base).as_posix())
-
-
-def _split_of(path: Path, base: Path) -> str | None:
-    names = [path.stem, *reversed(path.relative_to(base).parent.parts)]
-    return next(filter(None, map(split_of, names)), None)
 
 
 def _file_column(first: _Cells, files: Files, data: Data) -> str | None:

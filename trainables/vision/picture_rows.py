@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from frostline.spaces import Data
-from frostline.trainables.data import tables
+from frostline.trainables.data import library
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import Array
 from frostline.trainables.data.rows import Rows
@@ -74,7 +74,7 @@ def _of_file(source: Path, data: Data) -> dict[str, Rows]:
 
 
 def _of_folder(source: Path, data: Data) -> dict[str, Rows]:
-    if tables.is_saved_dataset(source):
+    if library.is_saved_dataset(source):
         return picture_tables.read_tables(data)
     tree = picture_tree.walked(source)
     if rows := picture_lists.read_folder(tree, data):

@@ -11,10 +11,10 @@ from typing import Any
 
 from frostline.spaces import Data
 from frostline.trainables._errors import first_line
-from frostline.trainables.data import tables
+from frostline.trainables.data import library
 from frostline.trainables.data.folders import Search
 from frostline.trainables.data.rows import Rows
-from frostline.trainables.data.splits import split_of
+from frostline.trainables.data.splits import split_of_file
 from frostline.trainables.vision.columns import class_column, said
 from frostline.trainables.vision.picture_files import bytes_in, picture
 
@@ -26,7 +26,7 @@ def is_table(source: Path) -> bool:
     """Whether a file or a folder of files holds pictures in the cells of tables."""
     if source.is_file():
         return source.suffix.lower() in _ENDINGS
-    return tables.is_saved_dataset(source) or bool(Search(_ENDINGS).below(source))
+    return library.is_saved_dataset(source) or bool(Search(_ENDINGS).below(source))
 
 
 def read_tables(data: Data) -> dict[str, Rows]:
@@ -38,10 +38,10 @@ def read_tables(data: Data) -> dict[str, Rows]:
     source = Path(data.source)
     if source.is_file():
         splits = {"train": _parquet([source], data)}
-    elif source.is_dir() and not tables.is_saved_dataset(source):
+    elif source.is_dir() and not library.is_saved_dataset(source):
         splits = _parquet_splits(source, data)
     else:
-        splits = tables.read_datasets(data.source)
+        splits = library.read_datasets(data.source)
     label = _class_column(splits["train"], data, "train")
     return {split: _rows_of(table, label, data, split) for split, table in splits.items()}
 
@@ -51,8 +51,8 @@ def _parquet_splits(folder: Path, data: Data) -> dict[str, Any]:
     files: dict[str, list[Path]] = {}
     paths = Search(_ENDINGS).below(folder)
     for path in paths:
-        names = [path.stem, *reversed(path.relative_to(folder).parent.parts)]
-        files.setdefault(next(filter(None, map(split_of, names)), "train"), []).append(path)
+        split = split_of_file(path.stem, path.relative_to(folder).parent.parts) or "train"
+        files.setdefault(split, []).append(path)
     if "train" not in files:
         raise ValueError(f"data set {folder} has no train split, only {', '.join(files)}")
     return {split: _parquet(own, data) for split, own in files.items()}
@@ -69,7 +69,7 @@ def _parquet(paths: Sequence[Path], data: Data) -> Any:
 
 
 def _class_column(table: Any, data: Data, split: str) -> str:
-    where = tables.name_of(data, split)
+    where = library.name_of(data, split)
     pictures = _picture_column(table, data, where)
     return class_column([name for name in table.column_names if name != pictures], data, where)
 
@@ -78,7 +78,7 @@ def _rows_of(table: Any, label: str, data: Data, split: str) -> Rows:
     """The rows of one split. A test split may lack the column of classes, `label`."""
     import datasets
 
-    where = tables.name_of(data, split)
+    where = library.name_of(data, split)
     column = _picture_column(table, data, where)
     encoded = table.cast_column(column, datasets.Image(decode=False))
     if not len(table):
@@ -91,7 +91,7 @@ def _rows_of(table: Any, label: str, data: Data, split: str) -> Rows:
         if split == "test":
             return Rows(inputs=pictures, labels=[None] * len(pictures))
         label = _class_column(table, data, split)
-    labels = [None if value is None else str(value) for value in tables.class_names(table, label)]
+    labels = [None if value is None else str(value) for value in library.class_names(table, label)]
     groups = None
     if data.group is not None and data.group in table.column_names:
         groups = [None if value is None else str(value) for value in table[data.group]]
@@ -111,7 +111,7 @@ def _picture_column(table: Any, data: Data, where: str) -> str:
         return data.text
     if len(holding) == 1:
         return str(holding[0])
-    tables.check_columns(table, data, where)
+    library.check_columns(table, data, where)
     raise AssertionError("a column that is there and holds no pictures was refused above")
 
 

@@ -57,7 +57,7 @@ class Reading:
 
 
 PLAIN = Reading()
-"""For a picture of which nothing else is known."""
+"""The reading of a picture where its data set is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

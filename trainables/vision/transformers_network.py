@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor
@@ -23,6 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from frostline.trainables._modules import size_limit
+from frostline.trainables._transformers import quiet, with_new_head
 from frostline.trainables.data.model_files import Weights
 from frostline.trainables.vision.pictures import cropped, resized
 from frostline.trainables.vision.transform import Transform
@@ -45,13 +45,11 @@ def describes(config: dict[str, Any]) -> bool:
 def build(folder: Path, weights: Weights, classes: int) -> nn.Module:
     """The pretrained model with a new head for `classes` classes, float32.
 
-    transformers gets the tensors, not the folder: it would follow a `config.json` to files of other formats.
-
     Raises:
         ValueError: no image classifier, or weights of its body are missing.
         Exception: whatever transformers raises at a damaged folder.
     """
-    _quiet()
+    quiet()
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, num_labels=classes)
     kind = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
     # Those with a second head for distillation come second; without that head the same weights are a usual classifier.
@@ -60,15 +58,7 @@ def build(folder: Path, weights: Weights, classes: int) -> nn.Module:
         raise ValueError(f"a {config.model_type} takes {kind.main_input_name}, not pictures")
     config.problem_type = "single_label_classification"
     with size_limit(weights.tensors, weights.values):
-        model, info = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights.load(),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head for another number of classes is drawn again
-            trust_remote_code=False,
-        )
+        model, info = with_new_head(kind, config, weights.load())
     outside = _outside_of_body(model)
     heads = [name for name, module in outside.items() if getattr(module, "out_features", None) == classes]
     if len(heads) != 1:
@@ -85,12 +75,6 @@ def _outside_of_body(model: Any) -> dict[str, nn.Module]:
     body = model.base_model
     inside = {id(model)} if body is model else {id(model), *map(id, body.modules())}
     return {name: module for name, module in model.named_modules() if id(module) not in inside}
-
-
-def _quiet() -> None:
-    """Silence transformers' report of a new head, which is expected, and its bar for a load that takes 0.1 s."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 # --- the transform ---------------------------------------------------------------------------------

@@ -195,9 +195,10 @@ class Recorder:
             nonlocal cpu
             used = time.process_time() - cpu
             some = evaluate(model, started, First(splits["validation"], _FIRST), device)
-            whole = float(report.epoch).is_integer()
-            test = _without_stand_ins(model, functools.partial(evaluate, model, family, examples, device))
-            tested = test() if whole else {}
+            tested = {}
+            if float(report.epoch).is_integer():
+                with _all_blocks_run(model):
+                    tested = evaluate(model, family, examples, device)
             rows.append(
                 {
                     **same,
@@ -229,22 +230,19 @@ class Recorder:
         return rows
 
 
-def _without_stand_ins(model: nn.Module, evaluated: Any) -> Any:
-    """The same call with all blocks run, although the cache stands in for the first ones."""
-
-    def call() -> Any:
-        stand_ins = {
-            module: vars(module).pop("forward")
-            for module in model.modules()
-            if isinstance(vars(module).get("forward"), functools.partial)
-        }
-        try:
-            return evaluated()
-        finally:
-            for module, forward in stand_ins.items():
-                module.forward = forward
-
-    return call
+@contextlib.contextmanager
+def _all_blocks_run(model: nn.Module) -> Iterator[None]:
+    """Within the `with`, blocks run that the prefix cache stands in for (see `prefix.boundary.starting_at`)."""
+    stand_ins = {
+        module: vars(module).pop("forward")
+        for module in model.modules()
+        if isinstance(vars(module).get("forward"), functools.partial)
+    }
+    try:
+        yield
+    finally:
+        for module, forward in stand_ins.items():
+            module.forward = forward
 
 
 def where() -> dict[str, str]:

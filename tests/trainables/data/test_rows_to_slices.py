@@ -22,7 +22,7 @@ def as_rows(pairs: Sequence[tuple[str | None, str | None]], **more: Any) -> Rows
 
 
 def cut(data: Data | None = None, batch: int = 1, **splits: Split) -> Corpus:
-    """The slices of these rows, each of which must be in a slice, left out, or unused."""
+    """The slices of these rows. Each row is in a slice, left out, or unused: that is checked here."""
     given = {name: split if isinstance(split, Rows) else as_rows(split) for name, split in splits.items()}
     made = cut_corpus(data or Data(source="d"), given, batch)
     assert made.read == sum(made.sizes().values()) + sum(made.left_out.values()) + made.unused
