@@ -66,7 +66,7 @@ def _sentences(folder: Path) -> Space:
     if not path.is_file():
         csv.write_csv(table, path)
     space = spaces.load("bert_imdb")
-    data = Data(source=str(path), train=1000, validation=300, test=1000, max_length=64)
+    data = Data(source=str(path), train=600, validation=200, test=400, max_length=64)
     small = Profile(model=space.small.model, data=data, budget=dataclasses.replace(space.small.budget, epochs=2))
     return dataclasses.replace(space, small=small)
 
@@ -86,7 +86,7 @@ TASKS = {
     task.name: task
     for task in (
         Task(name="bert_imdb", space=lambda _: _small("bert_imdb")),
-        Task(name="reviews", space=lambda _: _small("bert_imdb", train=1000, validation=300, test=1000, max_length=64)),
+        Task(name="reviews", space=lambda _: _small("bert_imdb", train=600, validation=200, test=400, max_length=64)),
         Task(name="sentences", space=_sentences, held_out=True),
         Task(name="digits", space=_plain_digits),
         Task(name="digits_augmented", space=lambda _: _small("efficientnet_digits"), held_out=True),
