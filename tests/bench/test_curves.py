@@ -71,7 +71,7 @@ def test_a_recording_has_every_report_and_goes_on_where_it_was(
     recorder.work()
     names = sorted(path.stem for path in tmp_path.glob("*.json"))
     assert len(names) == (2 + 2 + 1) * 3, "the literature's, Sobol's and one around them, two seeds, then one more"
-    rows = table(tmp_path).to_pylist()
+    rows = table(task, tmp_path).to_pylist()
     assert len(rows) == len(names) * len(report_points(1))
     assert all((row["test_accuracy"] is None) == (row["epoch"] != 1.0) for row in rows)
     assert {row["failed"] for row in rows} == {""}

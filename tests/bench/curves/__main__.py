@@ -56,9 +56,9 @@ def _write_table(name: str, folder: Path) -> None:
 
     from tests.bench.curves.record import table
 
-    rows = table(folder)
-    if not len(rows):
+    if not any(folder.glob("*-*-*.json")):
         return
+    rows = table(TASKS[name], folder)
     TABLES.mkdir(exist_ok=True)
     parquet.write_table(rows, TABLES / f"{name}.parquet", compression="zstd")
     trainings = len({*zip(*(rows[key].to_pylist() for key in ("origin", "number", "seed")), strict=True)})

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 from scipy.stats import qmc
 
 Params = dict[str, Any]
@@ -29,7 +37,7 @@ def around(
     """
     draw, recipes = np.random.default_rng(seed), []
     for number in range(count):
-        place = _place(distributions, centres[number % len(centres)])
+        place = place_of(distributions, centres[number % len(centres)])
         for name, distribution in distributions.items():
             if isinstance(distribution, CategoricalDistribution):
                 place[name] = float(draw.random()) if draw.random() < 0.2 else place[name]
@@ -37,6 +45,16 @@ def around(
                 place[name] = float(np.clip(place[name] + draw.normal(0.0, 0.1), 0.0, 1 - 1e-9))
         recipes.append(_at(distributions, place))
     return recipes
+
+
+def space_of(text: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """The search space of a JSON object: Optuna's own description of each parameter."""
+    return {name: json_to_distribution(json.dumps(one)) for name, one in text.items()}
+
+
+def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Inverse of `space_of`."""
+    return {name: json.loads(distribution_to_json(one)) for name, one in space.items()}
 
 
 def _at(distributions: Mapping[str, BaseDistribution], place: Mapping[str, float]) -> Params:
@@ -56,7 +74,7 @@ def _at(distributions: Mapping[str, BaseDistribution], place: Mapping[str, float
     return params
 
 
-def _place(distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> dict[str, float]:
+def place_of(distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> dict[str, float]:
     """The place of a recipe in the unit cube; of a choice or a whole number the middle of its cell."""
     place = {}
     for name, distribution in distributions.items():

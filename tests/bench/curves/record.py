@@ -254,9 +254,17 @@ def where() -> dict[str, str]:
     return {"machine": f"{model}, torch {torch.__version__}, one thread", "commit": commit or "unknown"}
 
 
-def table(folder: Path) -> Any:
-    """All recorded trainings of a folder as a `pyarrow.Table`, a row for each report."""
+def table(task: Task, folder: Path) -> Any:
+    """All recorded trainings of a task as a `pyarrow.Table`, a row for each report; its metadata describe the task."""
     import pyarrow
 
     rows = [row for path in sorted(folder.glob("*-*-*.json")) for row in json.loads(path.read_text())]
-    return pyarrow.Table.from_pylist(rows)
+    plan, _ = task.plan(folder)
+    about = {
+        "epochs": report_points(plan.budget.epochs),
+        "train": plan.data.sizes["train"],
+        "validation": plan.data.sizes["validation"],
+        "space": recipes.space_to_json(plan.search.distributions),
+        "literature": plan.search.recipes,
+    }
+    return pyarrow.Table.from_pylist(rows).replace_schema_metadata({"task": json.dumps(about)})
