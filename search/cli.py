@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         help="best recipes to train again (default: the space's, 3 unless it says otherwise; 0: none)",
     )
     add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: the space's; 0: none)")
-    add("--seed", type=int, metavar="N", help="seed of the sampler and the trials (default: 0)")
+    add("--seed", type=int, metavar="N", help="seed of the sampler and the first trial (default: 0)")
     add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
     add("--workers-per-trial", type=int, metavar="N", help="processes that train a trial together (default: 1)")
     add("--cpus-per-trial", type=float, metavar="X", help="CPU cores of a trial, or of each worker if it has several")

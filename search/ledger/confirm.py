@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from frostline.search.ledger import seeds
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Metric
@@ -49,7 +50,7 @@ class Confirmed:
 
 def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:
     """The seeds of the confirmation of a search with `seed`."""
-    return tuple(seed + 1 + i for i in range(count))
+    return tuple(seeds.fresh(seed, index) for index in range(count))
 
 
 def certain(trials: Iterable[Trial], count: int, running: int) -> list[Trial]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from frostline.search.ledger import confirm, rules
+from frostline.search.ledger import confirm, rules, seeds
 from frostline.search.ledger.conclusions import Conclusions
 from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.ledger.study import Study
@@ -177,7 +177,8 @@ class Ledger:
             if only(self._study.upcoming()):
                 number, params, label = self._study.ask()
                 params = self.plan.complete(params)
-                job = Job(number=number, seed=self.plan.search.seed, params=params, label=label, confirms=False)
+                seed = seeds.of_trial(self.plan.search.seed, number)
+                job = Job(number=number, seed=seed, params=params, label=label, confirms=False)
                 self._begin(job)
                 self._asked = number + 1
         elif (job := self._next_confirmation()) and only(job.params):

@@ -41,7 +41,7 @@ class Search:
     metric: Metric
     """Validation metric that decides."""
     seed: int
-    """Seed of the sampler and of the trials; a confirmation has a fresh one."""
+    """Seed of the sampler and of the first trial. Those of the other trainings are derived from it."""
     base: Recipe
     """What all trials share. A trial's parameters replace its own."""
     distributions: dict[str, BaseDistribution]

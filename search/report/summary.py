@@ -85,7 +85,7 @@ def _best(plan: Plan, ledger: Ledger, training: Trial) -> dict[str, Any]:
     """The training whose weights are exported; `found` is the score that its recipe was picked for."""
     line, metric = training.best, plan.search.metric
     assert line is not None  # a winner has a score
-    trial = ledger.trials.get(training.number, plan.search.seed)
+    trial = next((trial for trial in ledger.trials if trial.number == training.number), None)
     return {
         "number": training.number,
         "recipe": training.label or "sampled",

@@ -140,7 +140,7 @@ def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) ->
     run = Path(found["run"])
     trials, runs = trial_records.read(run / "trials.jsonl"), trial_records.read(run / "confirm.jsonl")
     assert {(trial.number, trial.seed) for trial in runs} == {
-        (trial.number, seed) for trial in trial_records.top(trials, 3) for seed in (1, 2)
+        (trial.number, seed) for trial in trial_records.top(trials, 3) for seed in (1_000_000, 1_000_001)
     }, "of those that ASHA has let come to a score on all of the validation slice"
     assert all(trial.outcome == Outcome.COMPLETE for trial in runs), "none is stopped early"
     pids = {line.pid for trial in trials for line in trial.reports}

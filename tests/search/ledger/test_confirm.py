@@ -5,16 +5,28 @@ from typing import Any
 
 import pytest
 
-from frostline.search.ledger import confirm
+from frostline.search.ledger import confirm, seeds
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.records.trials import Outcome, Trial
+from frostline.spaces import SEEDS
 from tests.search.made import METRIC, trial
 
 
-@pytest.mark.parametrize(("seed", "count", "seeds"), [(0, 3, (1, 2, 3)), (41, 2, (42, 43)), (7, 0, ())])
-def test_a_fresh_seed_had_no_part_in_the_search(seed: int, count: int, seeds: tuple[int, ...]) -> None:
-    assert confirm.fresh_seeds(seed, count) == seeds
-    assert seed not in seeds
+@pytest.mark.parametrize(
+    ("seed", "trial_seeds", "fresh"),
+    [
+        (0, (0, 1, 2), (1_000_000, 1_000_001)),
+        (41, (41, 42, 43), (1_000_041, 1_000_042)),
+        (SEEDS - 2, (SEEDS - 2, SEEDS - 1, 0), (999_998, 999_999)),  # the last seeds there are
+    ],
+)
+def test_each_trial_has_its_own_seed_and_a_fresh_seed_had_no_part_in_the_search(
+    seed: int, trial_seeds: tuple[int, ...], fresh: tuple[int, ...]
+) -> None:
+    assert tuple(seeds.of_trial(seed, number) for number in range(3)) == trial_seeds
+    assert tuple(seeds.fresh(seed, index) for index in range(2)) == fresh
+    of_trials = {seeds.of_trial(seed, number) for number in range(10_000)}
+    assert not of_trials & {seeds.fresh(seed, index) for index in range(10_000)}
 
 
 TRIALS = [

@@ -18,7 +18,7 @@ from frostline.search.tune.asha import Rungs
 from frostline.spaces import Metric
 from tests.search.altered import altered
 from tests.search.ledger.test_study import Told, sequence
-from tests.search.made import METRIC, Clock, session, taken, train, trial, with_budget
+from tests.search.made import FRESH, METRIC, Clock, session, taken, train, trial, with_budget
 from tests.search.tune.test_asha import budget
 from tests.search.tune.test_hooks import Tune
 
@@ -165,9 +165,12 @@ def test_a_whole_search_confirms_and_keeps_the_same_trials(plan: Plan, clock: Cl
         train(ledger, clock, job, objective, objective)
         assert ledger.task(job).best == objective
     assert ledger.finished
-    assert asked == [(0, 0), (1, 0), (2, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
+    assert asked == [
+        *((number, number) for number in range(3)),
+        *((number, FRESH + index) for number in (1, 2) for index in (0, 1)),
+    ]
     won: Any = ledger.conclusions.winner()
-    assert (won[0].key, won[1]) == ((2, 1), "confirm/00002-1")
+    assert (won[0].key, won[1]) == ((2, FRESH), "confirm/00002-1000000")
     assert [(row.number, row.mean) for row in ledger.conclusions.confirmed()] == [
         (number, metric.value(*turned(metric, mean))) for number, mean in ((2, 0.75), (1, 0.59375))
     ]

@@ -37,8 +37,8 @@ def test_the_recipes_are_tried_first_and_every_start_is_on_disk(plan: Plan, cloc
     jobs = [taken(ledger) for _ in range(3)]
     assert [(job.number, job.label, job.seed, job.confirms) for job in jobs] == [
         (0, "default", 0, False),
-        (1, "linear probe", 0, False),
-        (2, "", 0, False),
+        (1, "linear probe", 1, False),
+        (2, "", 2, False),
     ]
     assert [job.params for job in jobs[:2]] == list(plan.search.recipes.values())
     assert started_jobs(plan.place.run) == jobs

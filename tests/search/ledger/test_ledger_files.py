@@ -110,7 +110,7 @@ def test_of_each_confirmed_recipe_the_best_weights_stay(plan: Plan, clock: Clock
     for score in (0.5, 0.6, 0.55, 0.65, 0.7, 0.75):
         weights(ledger, clock, taken(ledger), score, score)
     kept = sorted(str(path.parent.relative_to(plan.place.run)) for path in plan.place.run.glob("*/*/best.safetensors"))
-    assert kept == ["confirm/00000-2", "confirm/00001-3", "trials/00000", "trials/00001"]
+    assert kept == ["confirm/00000-1000001", "confirm/00001-1000002", "trials/00000", "trials/00001"]
     assert ledger.conclusions.winner() is not None
 
 

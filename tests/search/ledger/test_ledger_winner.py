@@ -9,7 +9,7 @@ from frostline.search.records.events import LOG, Job, started_jobs
 from frostline.search.records.journal import Journal
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
-from tests.search.made import Clock, session, taken, train, with_budget
+from tests.search.made import FRESH, Clock, session, taken, train, with_budget
 from tests.told import said
 
 
@@ -149,9 +149,11 @@ def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Pl
     all_of(ledger, clock, 0.6, 0.9, 0.7, 0.8)
     assert not ledger.finished
     jobs = [taken(ledger) for _ in range(6)]
-    assert [(job.number, job.seed) for job in jobs] == [(1, 41), (1, 42), (1, 43), (3, 41), (3, 42), (3, 43)]
+    assert [(job.number, job.seed) for job in jobs] == [
+        (number, FRESH + seed) for number in (1, 3) for seed in (40, 41, 42)
+    ]
     assert {job.confirms for job in jobs} == {True}
-    assert [job.params for job in jobs] == [ledger.trials.get(job.number, 40).params for job in jobs]  # type: ignore[union-attr]
+    assert [job.params for job in jobs] == [ledger.trials.get(job.number, 40 + job.number).params for job in jobs]  # type: ignore[union-attr]
     assert jobs[0].label == "linear probe"
     assert ledger.next() is None
     assert not ledger.finished, "they run"
@@ -202,7 +204,7 @@ def test_a_confirmation_that_failed_is_not_tried_again_and_one_that_died_goes_on
     train(again, clock, second, 0.5, 0.6)
     assert again.finished
     (row,) = again.conclusions.confirmed()
-    assert (row.seeds, row.failed) == ((2,), 1)
+    assert (row.seeds, row.failed) == ((FRESH + 1,), 1)
 
 
 def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_confirmed(
@@ -221,7 +223,7 @@ def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_con
     assert more.finished
     won = more.conclusions.winner()
     assert won is not None
-    assert won[0].key == (1, 1), "what was confirmed before stays in the comparison"
+    assert won[0].key == (1, FRESH), "what was confirmed before stays in the comparison"
 
 
 # --- the winner ----------------------------------------------------------------------------------
@@ -235,8 +237,8 @@ def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan:
     won = ledger.conclusions.winner()
     assert won is not None
     best, folder = won
-    assert (best.number, best.seed, best.outcome, best.objective) == (2, 2, Outcome.COMPLETE, 0.82)
-    assert folder == "confirm/00002-2"
+    assert (best.number, best.seed, best.outcome, best.objective) == (2, FRESH + 1, Outcome.COMPLETE, 0.82)
+    assert folder == "confirm/00002-1000001"
 
 
 def test_before_anything_is_confirmed_the_best_trial_wins(plan: Plan, clock: Clock) -> None:
@@ -284,7 +286,7 @@ def test_a_training_and_the_one_that_confirms_it_are_told_apart(plan: Plan, cloc
     ledger = session(with_budget(plan, trials=1, confirm_recipes=1, confirm_seeds=1), clock)
     all_of(ledger, clock, 0.9, 0.8)
     started = started_jobs(ledger.plan.place.run)
-    assert [job.folder for job in started] == ["trials/00000", "confirm/00000-1"]
+    assert [job.folder for job in started] == ["trials/00000", "confirm/00000-1000000"]
     assert isinstance(started[0], Job)
     assert [trial.key for trial in ledger.trials] == [(0, 0)]
-    assert [trial.key for trial in ledger.confirmations] == [(0, 1)]
+    assert [trial.key for trial in ledger.confirmations] == [(0, FRESH)]

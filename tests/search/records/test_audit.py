@@ -98,7 +98,7 @@ def test_starts_that_the_log_has_lost_are_known_from_the_records(run: Path, left
     ("name", "change", "message"),
     [
         (LOG, doubled(1), r"log.jsonl, line \d+: trial 0 was started already in .*log.jsonl, line 2"),
-        (LOG, changed(2, number=0), "log.jsonl, line 3: trial 0 was started already in .*log.jsonl, line 2"),
+        (LOG, changed(2, number=0, seed=0), "log.jsonl, line 3: trial 0 was started already in .*log.jsonl, line 2"),
         (LOG, changed(2, seed=4), "trials.jsonl, line 4: .*log.jsonl, line 3 has trial 1 with another seed"),
         (
             LOG,
@@ -142,7 +142,7 @@ def test_starts_that_the_log_has_lost_are_known_from_the_records(run: Path, left
         (
             "confirm.jsonl",
             changed(0, params=made.PARAMS),
-            "confirm.jsonl, line 1: trial 1 with seed 1 has other param",
+            "confirm.jsonl, line 1: trial 1 with seed 1000000 has other param",
         ),
     ],
 )

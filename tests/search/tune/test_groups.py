@@ -11,7 +11,7 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
 from frostline.trainables._task import Message, Task, Told
 from tests.search.altered import altered
-from tests.search.made import Clock, session, with_budget
+from tests.search.made import FRESH, Clock, session, with_budget
 from tests.search.tune.test_hooks import Tune
 from tests.told import failed, said
 
@@ -63,7 +63,7 @@ def test_heads_that_confirm_are_a_group_too(cached: Plan, clock: Clock) -> None:
     for epoch in (1, 2):
         ledger.report(probe, said(epoch, 0.6, clock.now))
     ledger.end(probe, Outcome.COMPLETE)
-    assert [(job.number, job.seed) for job in ledger.next_group()] == [(1, 1), (1, 2), (1, 3)]
+    assert [(job.number, job.seed) for job in ledger.next_group()] == [(1, FRESH), (1, FRESH + 1), (1, FRESH + 2)]
 
 
 def group(tune: Tune) -> Trial:

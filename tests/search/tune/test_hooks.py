@@ -35,7 +35,7 @@ from frostline.search.tune.switchboard import RayGone, SearchFailedError, Switch
 from frostline.spaces import Recipe
 from frostline.trainables._task import DiskFull, Message, Task, Told
 from tests.search.altered import altered
-from tests.search.made import Clock, session, train, with_budget
+from tests.search.made import FRESH, Clock, session, train, with_budget
 from tests.search.tune.test_faults import DIED
 from tests.told import NOTHING_YET, failed, said
 
@@ -234,8 +234,8 @@ def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> N
     tune.die(last)
     tune.report(tune.start(), 2, 0.3)
     assert [(t.key, t.outcome) for t in trial_records.read(plan.place.run / "confirm.jsonl")] == [
-        ((0, 1), Outcome.COMPLETE),
-        ((0, 2), Outcome.COMPLETE),
+        ((0, FRESH), Outcome.COMPLETE),
+        ((0, FRESH + 1), Outcome.COMPLETE),
     ]
 
 
