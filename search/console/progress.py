@@ -14,7 +14,7 @@ from rich.live import Live
 
 from frostline.search.console import pace
 from frostline.search.console.live import Screen, TableRow
-from frostline.search.ledger import confirm
+from frostline.search.ledger import race
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -268,20 +268,14 @@ class Progress:
         )
 
     def _confirmation(self, rates: pace.Rates, anywhere: float, running: Mapping[_Key, float]) -> list[float]:
-        """Expected seconds of each training that confirms one of the best recipes and has not ended."""
+        """Expected seconds of each training that confirms one of the best recipes: those that run and those to come."""
         budget = self._plan.budget
         recipes = min(budget.confirm_recipes, budget.trials or budget.confirm_recipes)
-        seeds, expected = confirm.fresh_seeds(self._plan.search.seed, budget.confirm_seeds), []
-        for trial in self._best[:recipes]:
-            recipe = self._plan.recipe(trial.params, trial.seed)
-            rate = rates.at(recipe.model, recipe.frozen_layers)
-            for seed in seeds:
-                known = self._trainings.get((trial.number, seed))
-                if known is None or known.open:
-                    whole = budget.epochs * (anywhere if rate is None else rate)
-                    expected.append(running.get((trial.number, seed), whole))
-        # Recipes that no trial has found yet.
-        return expected + [budget.epochs * anywhere] * (max(0, recipes - len(self._best)) * len(seeds))
+        expected = [seconds for key, seconds in running.items() if self._running[key].job.confirms]
+        to_come = race.expected_trainings(recipes, budget.confirm_seeds) - self._confirmed - len(expected)
+        best = [self._plan.recipe(trial.params, trial.seed) for trial in self._best[:recipes]]
+        rate = rates.mean((recipe.model, recipe.frozen_layers) for recipe in best)
+        return expected + [budget.epochs * (anywhere if rate is None else rate)] * max(0, to_come)
 
     def _unheard(self, now: float) -> float:
         """Seconds since each slot's last report. No report has said yet which activities they went into.

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.confirm import Judge
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Records, Trial
+
+
+def judge_of(plan: Plan) -> Judge:
+    """The rules by which recipes of this search are compared."""
+    search = plan.search
+    return Judge(metric=search.metric, examples=plan.data.sizes["validation"], prefer=search.prefer)
 
 
 class Conclusions:
@@ -21,16 +28,16 @@ class Conclusions:
         """True once this process has recorded a reading of the test set."""
 
     def confirmed(self) -> list[confirm.Confirmed]:
-        """The recipes that were trained again, best first; empty if confirmation is off."""
+        """The recipes that were trained again, the one that is offered first; empty if confirmation is off."""
         budget = self._plan.budget
         if not (budget.confirm_recipes and budget.confirm_seeds):
             return []
-        return confirm.confirmed(self._trials, self._confirmations, self._plan.search.metric)
+        return confirm.confirmed(self._trials, self._confirmations, judge_of(self._plan))
 
     def winner(self) -> tuple[Trial, str] | None:
         """The training whose weights are exported, and its folder; None if no training has a score.
 
-        With confirmation it is the best training of the recipe with the best mean, else the best trial.
+        With confirmation it is the best training of the recipe that is offered, else the best trial.
         """
         best = confirm.winner(self._trials, self._confirmations, self.confirmed())
         if best is None:

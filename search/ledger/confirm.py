@@ -1,26 +1,30 @@
-"""Which of the best recipes wins: each is trained again with fresh seeds, and its mean is compared.
+"""The recipes that were trained again with fresh seeds, and which of them is offered. Pure functions of records.
 
-The best score of many trials is also the luckiest. So the trials only say which recipes deserve confirmation. The
-winner is chosen by scores with seeds that had no part in choosing these recipes. All functions are pure: trials in,
-decision out.
+The best score of many trials is also the luckiest. So the trials only say which recipes deserve to be trained again
+(`race.py`), and the winner is chosen by all scores of the search together (`belief.py`).
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frostline.search.ledger import seeds
+from frostline.search.ledger import belief, claim
+from frostline.search.ledger.belief import Entry
+from frostline.search.ledger.claim import LEVEL, Claim
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Metric
 
-LEVEL = 0.95
-"""Confidence level of the intervals, and of the test whether two recipes differ."""
+_SMALL = 0.005
+"""Difference between two shares of right answers that hardly matters: half a point."""
+_SMALL_PART = 0.05
+"""The same for other metrics, as a part of the distance from the median to the best score of the search."""
+_CHEAPER = 0.8
+"""A tied recipe is offered for its price if it takes at most this part of the best one's time. Times vary too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,17 +44,57 @@ class Confirmed:
     """Trainings that ended without a score."""
     mean: float
     """Mean of the scores."""
-    interval: tuple[float, float] | None
-    """95 % confidence interval of the mean (Student's t); None with one seed."""
-    objective: float
-    """The mean, turned so that larger is better."""
+    estimate: float
+    """Expected score over all seeds, on examples that no training has seen. It is below the mean where that is luck."""
+    interval: tuple[float, float]
+    """95 % interval of the estimate: seeds and validation examples."""
+    within: float
+    """Another seed scores within this distance of the estimate on the same examples, with a probability of 95 %."""
+    chance: float
+    """Probability of being the best of the confirmed recipes."""
+    tied: bool
+    """True if it cannot be told apart from the best one, and is no more than a little worse. So is the best one."""
     seconds: float
     """Mean training time."""
 
 
-def fresh_seeds(seed: int, count: int) -> tuple[int, ...]:
-    """The seeds of the confirmation of a search with `seed`."""
-    return tuple(seeds.fresh(seed, index) for index in range(count))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judge:
+    """The rules by which recipes of one search are compared."""
+
+    metric: Metric
+    """Metric that decides."""
+    examples: int
+    """Size of the validation slice."""
+    prefer: str
+    """The tied recipe that is offered: the `cheapest`, or the `best` by its estimate. Empty: the one with the best mean
+    of its fresh seeds, as in searches of earlier versions."""
+
+    def small(self, found: Iterable[float]) -> float:
+        """Difference between two objectives that hardly matters.
+
+        Args:
+            found: objectives of the trials.
+        """
+        return _SMALL if self.metric.is_share else _SMALL_PART * _distance(found)
+
+    def luck(self, found: Iterable[float]) -> float:
+        """Variance that is assumed for the score of a training until scores say more.
+
+        For a share of right answers it is that of a binomial share.
+        """
+        if not self.metric.is_share:
+            return (_distance(found) / 4) ** 2
+        right = min(1.0, max(0.0, max(found))) * self.examples
+        share = (right + 1) / (self.examples + 2)
+        return share * (1 - share) / self.examples
+
+
+def _distance(found: Iterable[float]) -> float:
+    """From the median to the best objective; never 0."""
+    scores = sorted(found)
+    median = statistics.median(scores)
+    return max(scores[-1] - median, 1e-6 * (1 + abs(median)))
 
 
 def certain(trials: Iterable[Trial], count: int, running: int) -> list[Trial]:
@@ -63,24 +107,73 @@ def certain(trials: Iterable[Trial], count: int, running: int) -> list[Trial]:
     return trial_records.top(ended, max(0, count - running))
 
 
-def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], metric: Metric) -> list[Confirmed]:
-    """The recipes that have been trained again, best first: those that never failed, by their mean.
+def completed(trials: Iterable[Trial]) -> dict[int, float]:
+    """Objective of each trial that was trained to its end, by number."""
+    return {trial.number: trial.objective for trial in trials if trial.outcome == Outcome.COMPLETE and trial.best}
+
+
+def by_number(runs: Iterable[Trial]) -> dict[int, list[Trial]]:
+    """Trainings with fresh seeds that have ended, by the trial that they confirm."""
+    ended: dict[int, list[Trial]] = {}
+    for run in runs:
+        if not run.open:
+            ended.setdefault(run.number, []).append(run)
+    return ended
+
+
+def entry(trial: Trial, runs: Iterable[Trial], running: int = 0) -> Entry:
+    """A recipe with its scores.
+
+    Args:
+        trial: the trial that found it.
+        runs: its trainings with fresh seeds that have ended.
+        running: number of those that have not.
+    """
+    fresh = tuple(run.objective for run in runs if has_score(run))
+    return Entry(number=trial.number, found=trial.objective, fresh=fresh, running=running)
+
+
+def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], judge: Judge) -> list[Confirmed]:
+    """The recipes that have been trained again: the one that is offered first, then the best.
+
+    Those that never failed come before the others.
 
     Args:
         trials: trials of the search.
         runs: trainings with fresh seeds; their `number` is that of the search's trial.
-        metric: metric that decides.
+        judge: how recipes are compared.
     """
-    runs_of: dict[int, list[Trial]] = {}
-    for run in runs:
-        if not run.open:
-            runs_of.setdefault(run.number, []).append(run)
-    rows = [
-        _row(trial, runs_of[trial.number], metric)
-        for trial in trials
-        if any(map(_has_score, runs_of.get(trial.number, ())))
-    ]
-    return sorted(rows, key=lambda row: (row.failed, -row.objective, row.seconds))
+    trials, runs_of = list(trials), by_number(runs)
+    again = [trial for trial in trials if trial.best and any(map(has_score, runs_of.get(trial.number, ())))]
+    if not again:
+        return []
+    sound = [trial for trial in again if all(map(has_score, runs_of[trial.number]))]
+    rows = _rows(trials, sound, runs_of, judge)
+    failing = [trial for trial in again if trial not in sound]
+    rest = _rows(trials, failing, runs_of, judge)
+    return [*rows, *sorted(rest, key=lambda row: row.failed)]
+
+
+def _rows(
+    trials: Sequence[Trial], again: Sequence[Trial], runs_of: Mapping[int, Sequence[Trial]], judge: Judge
+) -> list[Confirmed]:
+    if not again:
+        return []
+    entries, found = [entry(trial, runs_of[trial.number]) for trial in again], completed(trials)
+    scores = [*found.values(), *(each.found for each in entries)]
+    belief_now = belief.believe(found, entries, judge.luck(scores))
+    examples = judge.examples if judge.metric.is_share else None
+    claims = claim.claims(belief_now, examples, judge.small(scores))
+    order = sorted(range(len(again)), key=lambda place: -belief_now.means[place])
+    rows = [_row(again[place], runs_of[again[place].number], claims[place], judge.metric) for place in order]
+    if not judge.prefer:
+        return sorted(rows, key=lambda row: (-judge.metric.objective(row.mean), row.seconds))
+    if judge.prefer == "cheapest":
+        cheapest = min((row for row in rows if row.tied), key=lambda row: row.seconds)
+        if cheapest.seconds <= _CHEAPER * rows[0].seconds:
+            rows.remove(cheapest)
+            rows.insert(0, cheapest)
+    return rows
 
 
 def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed]) -> Trial | None:
@@ -95,14 +188,15 @@ def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confir
     return trial_records.winner(same) or trial_records.winner(trials)
 
 
-def _has_score(run: Trial) -> bool:
+def has_score(run: Trial) -> bool:
+    """True if a training has a score that counts."""
     return run.outcome != Outcome.FAILED and run.best is not None
 
 
-def _row(trial: Trial, runs: Sequence[Trial], metric: Metric) -> Confirmed:
-    good = [run for run in runs if _has_score(run)]
+def _row(trial: Trial, runs: Sequence[Trial], said: Claim, metric: Metric) -> Confirmed:
+    good = [run for run in runs if has_score(run)]
     scores = tuple(metric.value(run.objective) for run in good)
-    mean = statistics.fmean(scores)
+    low, high = sorted(map(metric.value, said.interval))
     return Confirmed(
         number=trial.number,
         params=trial.params,
@@ -111,24 +205,14 @@ def _row(trial: Trial, runs: Sequence[Trial], metric: Metric) -> Confirmed:
         seeds=tuple(run.seed for run in good),
         scores=scores,
         failed=len(runs) - len(good),
-        mean=mean,
-        interval=mean_interval(scores),
-        objective=metric.objective(mean),
+        mean=statistics.fmean(scores),
+        estimate=metric.value(said.estimate),
+        interval=(low, high),
+        within=said.within,
+        chance=said.chance,
+        tied=said.tied,
         seconds=statistics.fmean(run.seconds for run in good),
     )
-
-
-def mean_interval(scores: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % confidence interval of the mean of independent scores, by Student's t; None for a single one."""
-    from scipy import stats
-
-    if len(scores) < 2:
-        return None
-    mean, error = statistics.fmean(scores), statistics.stdev(scores) / math.sqrt(len(scores))
-    if error == 0:
-        return mean, mean
-    low, high = stats.t.interval(LEVEL, len(scores) - 1, loc=mean, scale=error)
-    return float(low), float(high)
 
 
 def apart(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -148,18 +232,17 @@ def apart(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
-    """The recipes that do not differ from the first one by the test, with the first one, cheapest first; empty if it
-    is the only one."""
-    if not rows:
-        return []
-    same = [row for row in rows if row is rows[0] or (not row.failed and not apart(rows[0].scores, row.scores))]
+    """The recipes that cannot be told apart from the best one, with it, cheapest first; empty if it is the only one."""
+    same = [row for row in rows if row.tied and not row.failed]
     return sorted(same, key=lambda row: row.seconds) if len(same) > 1 else []
 
 
-def seconds_needed(trials: Iterable[Trial], *, epochs: int, recipes: int, seeds: int, slots: int) -> float:
-    """Estimated seconds that the confirmation of the best trials takes, by their own seconds per epoch."""
-    total = 0.0
-    for trial in trial_records.top(trials, recipes):
-        last = trial.reports[-1]
-        total += last.seconds / last.epoch * epochs * seeds
-    return total / slots
+def seconds_needed(trials: Iterable[Trial], *, epochs: int, trainings: int, slots: int) -> float:
+    """Estimated seconds that a number of trainings of these recipes takes, by their own seconds per epoch."""
+    whole = [seconds_of(trial, epochs) for trial in trials]
+    return statistics.fmean(whole) * max(1.0, trainings / slots) if whole and trainings else 0.0
+
+
+def seconds_of(trial: Trial, epochs: int) -> float:
+    """Estimated seconds of a training of its recipe; 0 before its first report."""
+    return trial.reports[-1].seconds / trial.reports[-1].epoch * epochs if trial.reports else 0.0

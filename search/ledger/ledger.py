@@ -8,15 +8,15 @@ directory after a crash equals the one that was lost.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from frostline.search.ledger import confirm, rules, seeds
-from frostline.search.ledger.conclusions import Conclusions
+from frostline.search.ledger import rules, seeds
+from frostline.search.ledger.conclusions import Conclusions, judge_of
+from frostline.search.ledger.contest import Contest
 from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.ledger.study import Study
 from frostline.search.ledger.weights import Weights
@@ -75,6 +75,7 @@ class Ledger:
         self._ended: list[Trial] = []
         # Updated with each line instead of computed from all trials, so that a step costs the same in a long search.
         self._ranking = Ranking()
+        self._contest = Contest(plan, judge_of(plan), self._ranking, self.confirmations, self._started)
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
@@ -84,7 +85,9 @@ class Ledger:
         times = [line.time for records in (self.trials, self.confirmations) for t in records for line in t.reports]
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         self._used = sum(seconds_worked(log.events(), times)[:-1])
-        self._over = self._worked = False
+        self._worked = False
+        self._over = plan.budget.seconds is not None and bool(started) and started[-1].confirms
+        """True while the time for trials is over. A session that begins in the middle of a race goes on with it."""
         self.failure: str | None = None
         """Why the search should stop by itself; None as long as it should go on."""
 
@@ -129,18 +132,10 @@ class Ledger:
 
     def expired(self) -> bool:
         """True if the time for trials is over. The rest of the time budget, at most half of it, is for confirmation."""
-        budget = self.plan.budget
-        if budget.seconds is None or self._over:
-            return self._over
-        needed = confirm.seconds_needed(
-            itertools.islice(self._ranking, budget.confirm_recipes),
-            epochs=budget.epochs,
-            recipes=budget.confirm_recipes,
-            seeds=budget.confirm_seeds,
-            slots=max(1, self.plan.resources.slots),
-        )
-        # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
-        self._over = self.seconds >= budget.seconds - min(needed, budget.seconds / 2)
+        seconds = self.plan.budget.seconds
+        if seconds is not None and not self._over:
+            # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
+            self._over = self.seconds >= seconds - min(self._contest.seconds_needed(), seconds / 2)
         return self._over
 
     def next_group(self) -> list[Job]:
@@ -195,18 +190,21 @@ class Ledger:
         self._started.add(job.key)
 
     def _more_trials(self) -> bool:
-        planned = self.plan.budget.trials
-        return (planned is None or self._asked < planned) and not self.expired()
+        budget = self.plan.budget
+        if budget.trials is not None and self._asked >= budget.trials:
+            return False
+        if budget.seconds is None or not len(self.confirmations):
+            return not self.expired()
+        if self._over and (self._running or self._waiting or self._next_confirmation()):
+            return False
+        # The winner was decided early: the time that is left goes back to the search if a whole trial fits in.
+        left = budget.seconds - self.seconds - self._contest.seconds_needed()
+        fits = left >= self._contest.seconds_of_trial()
+        self._over = self._over and not fits
+        return fits and not self.expired()
 
     def _next_confirmation(self) -> Job | None:
-        budget = self.plan.budget
-        searching = sum(not job.confirms for job, _ in self._running.values())
-        leading = itertools.islice((trial for trial in self._ranking if not trial.open), budget.confirm_recipes)
-        for trial in confirm.certain(leading, budget.confirm_recipes, searching):
-            for seed in confirm.fresh_seeds(self.plan.search.seed, budget.confirm_seeds):
-                if (trial.number, seed) not in self._started:
-                    return Job(number=trial.number, seed=seed, params=trial.params, label=trial.label, confirms=True)
-        return None
+        return self._contest.next([job for job, _ in self._running.values()], self.seconds)
 
     @property
     def finished(self) -> bool:
@@ -328,6 +326,7 @@ class Ledger:
     def _learn(self, trial: Trial) -> None:
         """Take in a trial of the search that has one line more."""
         self._ranking.put(trial)
+        self._contest.learn(trial)
         recipe = self.plan.recipe(trial.params, trial.seed)
         key = recipe.model, recipe.frozen_layers
         self._micro_batches[key] = rules.fitting_micro_batches([trial], self._micro_batches.get(key))

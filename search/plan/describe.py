@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from frostline.search.plan.budget import expected_epochs, worst_case_epochs
 from frostline.search.plan.plan import Plan
-from frostline.search.words import duration
+from frostline.search.words import duration, plural
 from frostline.spaces import Budget
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _trials(plan: Plan) -> list[tuple[str, str]]:
         ("at once", f"{resources.slots} trials: {resources.slots_reason}"),
         ("each trial", f"{resources.need} on {resources.device}, {threads}"),
         *([] if budget.trials is None else [("epochs", _epochs(budget.trials, budget))]),
-        ("confirm", _confirmation(budget)),
+        ("confirm", _confirmation(budget, plan.search.prefer)),
     ]
 
 
@@ -144,12 +144,18 @@ def _epochs(trials: int, budget: Budget) -> str:
     return f"at worst {worst:g}, about {expected:g} if every rung stops its share"
 
 
-def _confirmation(budget: Budget) -> str:
+def _confirmation(budget: Budget, prefer: str) -> str:
     recipes, seeds = budget.confirm_recipes, budget.confirm_seeds
     if not (recipes and seeds):
         return "off: the best trial wins without being trained again"
-    epochs = recipes * seeds * budget.epochs
-    return f"the best {recipes} recipes again, with {seeds} fresh seeds each: at most {epochs} epochs"
+    most = recipes * seeds
+    if recipes == 1:
+        return f"the best recipe again, with {plural(seeds, 'fresh seed')}: at most {most * budget.epochs} epochs"
+    offered = "; the cheapest of tied recipes is exported" if prefer == "cheapest" else ""
+    return (
+        f"the best {recipes} recipes again with fresh seeds, until one of them wins, or {most} times: at most "
+        f"{most * budget.epochs} epochs{offered}"
+    )
 
 
 def _range(distribution: BaseDistribution) -> str:

@@ -32,7 +32,8 @@ def disk_bound(largest: int, slots: int, budget: Budget, other_bytes: int, wandb
         wandb: whether W&B's client keeps files.
     """
     weights = 4 * largest
-    kept = KEPT_CHECKPOINTS + (budget.confirm_recipes if budget.confirm_seeds else 0)
+    races = 1 if budget.seconds is None else 2  # time that a race leaves goes to trials, which may begin another
+    kept = KEPT_CHECKPOINTS + (races * budget.confirm_recipes if budget.confirm_seeds else 0)
     records = _RECORDS + trainings(budget) * _RECORDS_PER_TRAINING * (1 + len(report_points(budget)))
     runs = trainings(budget) * _WANDB_PER_TRAINING if wandb else 0
     return (kept + 1) * weights + slots * 2 * (1 + 3) * weights + 2 * (weights + other_bytes) + records + runs

@@ -35,6 +35,8 @@ class Options:
     epochs: int | None = None
     confirm_recipes: int | None = None
     confirm_seeds: int | None = None
+    prefer: str | None = None
+    """The one of the tied recipes that is offered: `cheapest`, also if None, or `best`."""
     retries: int | None = None
     checkpoint_every: float | None = None
     prefix_cache: str | None = None

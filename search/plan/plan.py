@@ -50,6 +50,9 @@ class Search:
     """Recipes tried first, by label; `all` is resolved to the model's number of blocks."""
     models: dict[str, ModelPlan]
     """Every model that can be tried, by name; one where the model is not searched."""
+    prefer: str = ""
+    """The one of the tied recipes that is offered: `cheapest` or `best`. Empty in searches of earlier versions, whose
+    winner is the recipe with the best mean of its fresh seeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +175,8 @@ class Plan:
         """
         if self.search.profile not in {"full", "small"}:
             raise ValueError(f"profile is full or small, got {self.search.profile!r}")
+        if self.search.prefer not in {"", "cheapest", "best"}:
+            raise ValueError(f"prefer is cheapest or best, got {self.search.prefer!r}")
         if self.search.base.model not in self.search.models:
             raise ValueError(f"it has no model {self.search.base.model!r}")
         if missing := set(getattr(self.search.distributions.get("model"), "choices", ())) - set(self.search.models):

@@ -52,6 +52,8 @@ class _Request:
     options: Options
     began: Began | None = None
     """None for a new search."""
+    before: str | None = None
+    """`prefer` of the search that goes on; None for a new search."""
 
 
 def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
@@ -155,6 +157,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         wandb=wandb,
         options=options,
         began=began,
+        before=search.prefer,
     )
     plan, corpus = _plan(request)
     began.check(plan)
@@ -288,11 +291,24 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
         profile_reason=request.profile_reason,
         metric=metric,
         seed=request.seed,
+        prefer=_prefer(request),
         base=base,
         distributions=searched.distributions,
         recipes=searched.recipes,
         models=models,
     )
+
+
+def _prefer(request: _Request) -> str:
+    """The one of the tied recipes that is offered.
+
+    A search of an earlier version keeps its winner, which may be exported already, until it gets a larger budget.
+    """
+    options, before = request.options, request.before
+    if before is None:
+        return options.prefer or "cheapest"
+    grows = options.trials is not None or options.time_budget is not None
+    return options.prefer or before or ("cheapest" if grows else "")
 
 
 def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:

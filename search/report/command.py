@@ -35,6 +35,7 @@ def command(plan: Plan) -> str:
         "epochs": budget.epochs,
         "confirm_recipes": budget.confirm_recipes,
         "confirm_seeds": budget.confirm_seeds,
+        "prefer": plan.search.prefer or "best",
         "prefix_cache": base.cache_dtype if keeps_prefix else "off",
     }
     if plan.search.space not in spaces.names():

@@ -78,8 +78,8 @@ def _marks(view: View, references: Sequence[tuple[str, float, bool]]) -> list[_M
     ]
     marks += [
         _Mark(
-            name=f"trial {recipe.number}: mean of {plural(len(recipe.scores), 'seed')}",
-            score=recipe.mean,
+            name=f"trial {recipe.number}: {plural(len(recipe.scores), 'fresh seed')}",
+            score=recipe.estimate,
             interval=recipe.interval,
             seed_scores=recipe.scores,
             seeds=recipe.seeds,

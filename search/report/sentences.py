@@ -15,7 +15,7 @@ def sentences(analysis: Analysis) -> list[str]:
     """The sentences that the records support."""
     view = analysis.view
     rows, confirmed, won, plan = view.rows, view.confirmed, view.won, view.plan
-    winner = confirmed[0].mean if confirmed else view.metric.value(won.objective) if won else None
+    winner = confirmed[0].estimate if confirmed else view.metric.value(won.objective) if won else None
     examples = plan.data.sizes["validation"]
     is_share = view.metric.is_share
     seconds = {
@@ -50,7 +50,15 @@ def evidence_of(view: View) -> Evidence:
     return Evidence(
         better=view.metric.better,
         repeats=[
-            Repeat(number=recipe.number, scored=len(recipe.scores), failed=recipe.failed, seconds=recipe.seconds)
+            Repeat(
+                number=recipe.number,
+                scored=len(recipe.scores),
+                failed=recipe.failed,
+                seconds=recipe.seconds,
+                estimate=recipe.estimate,
+                within=recipe.within,
+                chance=recipe.chance,
+            )
             for recipe in view.confirmed
         ],
         tied=[recipe.number for recipe in confirm.tied(view.confirmed)],

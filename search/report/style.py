@@ -70,6 +70,6 @@ def opacity(count: int) -> float:
 
 
 def clipped(interval: Sequence[float], view: View) -> tuple[float, float]:
-    """The ends of an interval to show. Those of a share lie in 0 to 1, though Student's t may exceed that."""
+    """The ends of an interval to show. Those of a share lie in 0 to 1, though the estimate may exceed that."""
     low, high = interval
     return (max(0.0, low), min(1.0, high)) if view.metric.is_share else (low, high)

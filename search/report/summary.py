@@ -133,9 +133,9 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((f"  its {name}", score(of_best), score(of_test)))
     if confirmed:
         first = confirmed[0]
+        rows.append(("  expected of its recipe", score(first["estimate"]), ""))
+        rows.append(("  95 % interval", interval(first["interval"]), ""))
         rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))
-        if first["interval"]:
-            rows.append(("  95 % interval", interval(first["interval"]), ""))
         rows.append(("  as first found", score(best["found"]), ""))
     return rows
 

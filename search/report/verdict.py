@@ -21,6 +21,12 @@ class Repeat:
     """Trainings without a score."""
     seconds: float
     """Mean training time."""
+    estimate: float
+    """Expected score over all seeds."""
+    within: float
+    """Another seed scores within this distance of the estimate, with a probability of 95 %."""
+    chance: float
+    """Probability of being the best of the confirmed recipes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +36,7 @@ class Evidence:
     better: Literal["higher", "lower"]
     """Direction of the deciding metric."""
     repeats: Sequence[Repeat]
-    """The confirmed recipes, best first."""
+    """The confirmed recipes, the one that is offered first."""
     tied: Sequence[int]
     """Trials whose recipes cannot be told apart from the best one, cheapest first; empty if there is no tie."""
     trials: int
@@ -44,7 +50,10 @@ class Evidence:
         return cls(
             better="lower" if summary.get("better") == "lower" else "higher",
             repeats=[
-                Repeat(number=row["number"], scored=len(row["scores"]), failed=row["failed"], seconds=row["seconds"])
+                Repeat(
+                    scored=len(row["scores"]),
+                    **{name: row[name] for name in ("number", "failed", "seconds", "estimate", "within", "chance")},
+                )
                 for row in summary["confirmed"]
             ],
             tied=summary["tied"],
@@ -57,14 +66,18 @@ class Evidence:
 def verdict(evidence: Evidence) -> list[str]:
     """One sentence for each fact that a reader of the scores should know."""
     sentences, repeats = [], evidence.repeats
-    seconds = {repeat.number: repeat.seconds for repeat in repeats}
     if repeats and evidence.tied:
-        tied = ", ".join(f"trial {number} ({duration(seconds[number])})" for number in evidence.tied)
+        sentences.append(_tie(evidence))
+    elif (sound := sum(not repeat.failed for repeat in repeats)) > 1:
         sentences.append(
-            f"Tied, cheapest training first: {tied}. Their scores with fresh seeds differ by no more than chance."
+            f"Trial {repeats[0].number} is the best of {sound} recipes trained again, with a probability of "
+            f"{_percent(repeats[0].chance)}."
         )
-    elif sum(not repeat.failed for repeat in repeats) > 1:
-        sentences.append(f"Trial {repeats[0].number} is better than the other confirmed recipes (Welch's test, 5 %).")
+    if repeats:
+        sentences.append(
+            f"Another seed of trial {repeats[0].number} scores within {repeats[0].within:.3f} of the "
+            f"{repeats[0].estimate:.4f} that its recipe is expected to score, with a probability of 95 %."
+        )
     sentences += [
         f"Trial {repeat.number} failed with {repeat.failed} of its fresh seeds." for repeat in repeats if repeat.failed
     ]
@@ -80,3 +93,22 @@ def verdict(evidence: Evidence) -> list[str]:
             f"The test set was read {evidence.test_reads} times: the search went on after its first winner."
         )
     return sentences
+
+
+def _tie(evidence: Evidence) -> str:
+    """Which recipes are tied, and which of them is offered."""
+    seconds = {repeat.number: repeat.seconds for repeat in evidence.repeats}
+    tied = ", ".join(f"trial {number} ({duration(seconds[number])})" for number in evidence.tied)
+    sign, offered = (-1 if evidence.better == "lower" else 1), evidence.repeats[0].number
+    best = max((r for r in evidence.repeats if r.number in evidence.tied), key=lambda repeat: sign * repeat.estimate)
+    why = "it is expected to score best" if offered == best.number else "it trains fastest"
+    other = "" if offered == best.number else f" (--prefer best takes trial {best.number})"
+    return (
+        f"Tied, cheapest training first: {tied}. Their scores differ by no more than chance, and by little if they do. "
+        f"Trial {offered} is exported: {why}{other}."
+    )
+
+
+def _percent(probability: float) -> str:
+    """`97 %`; never a certainty."""
+    return "more than 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.conclusions import judge_of
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.plan.plan import Plan, of_json
 from frostline.search.records import folder as run_folder
@@ -115,10 +116,10 @@ class View:
 
     @cached_property
     def confirmed(self) -> list[Confirmed]:
-        """The recipes that were trained again, best first."""
+        """The recipes that were trained again, the one that is offered first."""
         budget = self.plan.budget
         confirms = budget.confirm_recipes and budget.confirm_seeds
-        return confirm.confirmed(self.trials, self.confirmations, self.metric) if confirms else []
+        return confirm.confirmed(self.trials, self.confirmations, judge_of(self.plan)) if confirms else []
 
     @cached_property
     def won(self) -> Trial | None:

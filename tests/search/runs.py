@@ -84,6 +84,7 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
             distributions=spaces,
             recipes={},
             models=planned,
+            prefer="cheapest",
         ),
         data=Slices(
             sizes={"train": 800, "validation": 400, "test": 500},

@@ -151,7 +151,7 @@ def test_a_dry_run_says_how_a_search_would_go_on_and_starts_nothing(
     lines = dict(line.split(":", 1) for line in out.splitlines())
     assert lines["trials"].strip().startswith("15, of up to 2 epochs")
     assert lines["profile"].strip() == "small: as the search began"
-    assert lines["confirm"].strip().startswith("the best 1 recipes again")
+    assert lines["confirm"].strip().startswith("the best recipe again, with")
     assert [path.name for path in plan.place.run.iterdir()] == ["plan.json"]
 
 

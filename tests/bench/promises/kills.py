@@ -23,8 +23,9 @@ from typing import Any
 import psutil
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.conclusions import judge_of
 from frostline.search.ledger.study import optuna_state
-from frostline.search.plan.plan import metric_of
+from frostline.search.plan.plan import of_json
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import read_lines
 from tests import tiny
@@ -280,9 +281,10 @@ def check(outcome: Outcome) -> dict[str, Any]:
     assert [trial.state for trial in study.trials] == [optuna_state(record) for record in records]
     assert [trial.params for trial in study.trials] == [record.params for record in records]
     assert summary["counts"]["running"] == 0 and not summary["interrupted"]
-    rows = confirm.confirmed(records, trial_records.read(run / "confirm.jsonl"), metric_of(plan))
+    runs = trial_records.read(run / "confirm.jsonl")
+    rows = confirm.confirmed(records, runs, judge_of(of_json(run, plan)))
     budget = plan["base"]["budget"]
-    assert len(rows) >= budget["confirm_recipes"] and all(len(r.scores) == budget["confirm_seeds"] for r in rows)
+    assert 2 <= len(runs) <= budget["confirm_recipes"] * budget["confirm_seeds"], "the race has its trainings"
     assert summary["best"]["number"] == rows[0].number, "the best is the recomputed best"
     reads = [fields["folder"] for fields in read_lines(run / "log.jsonl") if fields["event"] == "test"]
     assert summary["test_reads"] == len(reads) == len(set(reads)), "the test set is read once for each winner"

@@ -10,6 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.ledger import confirm
+from frostline.search.ledger.confirm import Judge
 from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -18,11 +19,11 @@ from frostline.search.tune.asha import Rungs
 from frostline.spaces import Metric
 from tests.search.altered import altered
 from tests.search.ledger.test_study import Told, sequence
-from tests.search.made import FRESH, METRIC, Clock, session, taken, train, trial, with_budget
+from tests.search.made import FRESH, METRIC, Clock, confirm_all, session, taken, train, trial, with_budget
 from tests.search.tune.test_asha import budget
 from tests.search.tune.test_hooks import Tune
 
-LOSS = Metric(name="loss", better="lower")
+LOSS, SCORE = Metric(name="loss", better="lower"), Metric(name="score")
 LOSSES = (0.75, 0.125, 0.5, 0.25)
 """The trial with the smallest is number 1. The fractions are exact, so that turning them round loses nothing."""
 
@@ -55,30 +56,28 @@ def runs(metric: Metric, number: int, *scores: float, seconds: float = 10.0) -> 
     ]
 
 
-@pytest.mark.parametrize("metric", [METRIC, LOSS], ids=str)
+@pytest.mark.parametrize("metric", [SCORE, LOSS], ids=str)
 def test_the_same_recipes_are_certain_confirmed_tied_and_win(metric: Metric) -> None:
     found = turned(metric, 0.625, 0.875, 0.75, 0.5)
     trials = [trial(number, Outcome.COMPLETE, objective) for number, objective in enumerate(found)]
     assert [each.number for each in confirm.certain(trials, 3, 1)] == [1, 2]
     confirming = [
         *runs(metric, 0, 0.25, 0.2578125, 0.265625),
-        *runs(metric, 1, 0.625, 0.6875, 0.75, seconds=20.0),
+        *runs(metric, 1, 0.6875, 0.75, 0.8125, seconds=20.0),
         *runs(metric, 2, 0.6875, 0.75, 0.8125, seconds=30.0),
     ]
-    rows = confirm.confirmed(trials, confirming, metric)
-    assert [row.number for row in rows] == [2, 1, 0]
+    rows = confirm.confirmed(trials, confirming, Judge(metric=metric, examples=400, prefer="best"))
+    assert [row.number for row in rows] == [1, 2, 0]
     assert [row.mean for row in rows] == [
-        metric.value(objective) for objective in turned(metric, 0.75, 0.6875, 0.2578125)
+        metric.value(objective) for objective in turned(metric, 0.75, 0.75, 0.2578125)
     ]
     assert [row.found for row in rows] == [metric.value(found[row.number]) for row in rows]
     for row in rows:
-        assert metric.objective(row.mean) == row.objective
-        assert row.interval is not None
-        assert row.interval[0] <= row.mean <= row.interval[1]
-    assert [row.number for row in confirm.tied(rows)] == [1, 2]
+        assert row.interval[0] <= row.estimate <= row.interval[1]
+    assert sum(row.chance for row in rows) == pytest.approx(1)
     best = confirm.winner(trials, confirming, rows)
     assert best is not None
-    assert best.key == (2, 3)
+    assert best.key == (1, 3)
 
 
 def test_a_smaller_mean_loss_wins_over_the_luckiest_loss() -> None:
@@ -88,7 +87,7 @@ def test_a_smaller_mean_loss_wins_over_the_luckiest_loss() -> None:
         for number, losses in enumerate(((0.5, 0.75), (0.375, 0.25)))
         for seed, loss in enumerate(losses, start=1)
     ]
-    first, second = confirm.confirmed(trials, confirming, LOSS)
+    first, second = confirm.confirmed(trials, confirming, Judge(metric=LOSS, examples=400, prefer="best"))
     assert (first.number, first.scores, first.mean, first.found) == (1, (0.375, 0.25), 0.3125, 0.25)
     assert (second.number, second.mean, second.found) == (0, 0.625, 0.125)
 
@@ -154,21 +153,19 @@ def test_a_rung_lets_the_smaller_loss_pass(plan: Plan, clock: Clock) -> None:
 # --- the ledger ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", [METRIC, LOSS], ids=str)
+@pytest.mark.parametrize("metric", [SCORE, LOSS], ids=str)
 def test_a_whole_search_confirms_and_keeps_the_same_trials(plan: Plan, clock: Clock, metric: Metric) -> None:
     plan = altered(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2), metric=metric)
     ledger, asked = session(plan, clock), list[tuple[int, int]]()
-    scores: list[float] = [0.5, 0.875, 0.75, *(0.625, 0.5625), *(0.8125, 0.6875)]
-    for objective in turned(metric, *scores):
+    for objective in turned(metric, 0.5, 0.875, 0.75):
         job = taken(ledger)
         asked.append(job.key)
         train(ledger, clock, job, objective, objective)
         assert ledger.task(job).best == objective
-    assert ledger.finished
-    assert asked == [
-        *((number, number) for number in range(3)),
-        *((number, FRESH + index) for number in (1, 2) for index in (0, 1)),
-    ]
+    fresh = {1: (0.625, 0.5625), 2: (0.8125, 0.6875)}
+    scores = {number: tuple(turned(metric, *each)) for number, each in fresh.items()}
+    asked += [job.key for job in confirm_all(ledger, clock, scores)]
+    assert asked == [(0, 0), (1, 1), (2, 2), (1, FRESH), (2, FRESH), (2, FRESH + 1), (1, FRESH + 1)]
     won: Any = ledger.conclusions.winner()
     assert (won[0].key, won[1]) == ((2, FRESH), "confirm/00002-1000000")
     assert [(row.number, row.mean) for row in ledger.conclusions.confirmed()] == [

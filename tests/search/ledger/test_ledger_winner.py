@@ -2,6 +2,7 @@
 
 import pytest
 
+from frostline.search.ledger import seeds
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
@@ -9,7 +10,7 @@ from frostline.search.records.events import LOG, Job, started_jobs
 from frostline.search.records.journal import Journal
 from frostline.search.records.trials import Outcome
 from tests.search.altered import altered
-from tests.search.made import FRESH, Clock, session, taken, train, with_budget
+from tests.search.made import FRESH, Clock, confirm_all, session, taken, train, with_budget
 from tests.told import said
 
 
@@ -143,24 +144,25 @@ def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Pl
 
 
 def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Plan, clock: Clock) -> None:
-    plan = with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=3)
+    plan = with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=2)
     plan = altered(plan, seed=40)
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.6, 0.9, 0.7, 0.8)
     assert not ledger.finished
-    jobs = [taken(ledger) for _ in range(6)]
-    assert [(job.number, job.seed) for job in jobs] == [
-        (number, FRESH + seed) for number in (1, 3) for seed in (40, 41, 42)
-    ]
+    jobs = [taken(ledger) for _ in range(3)]
+    assert [(job.number, job.seed - FRESH) for job in jobs] == [(1, 40), (3, 40), (1, 41)]
     assert {job.confirms for job in jobs} == {True}
     assert [job.params for job in jobs] == [ledger.trials.get(job.number, 40 + job.number).params for job in jobs]  # type: ignore[union-attr]
     assert jobs[0].label == "linear probe"
     assert ledger.next() is None
     assert not ledger.finished, "they run"
-    for job in jobs:
-        train(ledger, clock, job, 0.5, 0.6)
-    assert (ledger.next(), ledger.finished) == (None, True)
-    assert len(trial_records.read(plan.place.run / "confirm.jsonl")) == 6
+    for job, score in zip(jobs, (0.7, 0.8, 0.75), strict=True):
+        train(ledger, clock, job, score, score)
+    last = taken(ledger)
+    assert last.key == (3, FRESH + 41), "the scores leave it open"
+    train(ledger, clock, last, 0.6, 0.6)
+    assert (ledger.next(), ledger.finished) == (None, True), "at most two for each of two recipes"
+    assert len(trial_records.read(plan.place.run / "confirm.jsonl")) == 4
     assert len(trial_records.read(plan.place.run / "trials.jsonl")) == 4, "the trials stay as they were"
 
 
@@ -226,14 +228,70 @@ def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_con
     assert won[0].key == (1, FRESH), "what was confirmed before stays in the comparison"
 
 
+def test_a_search_of_an_earlier_version_keeps_its_seeds_and_what_they_showed(
+    plan: Plan, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trials share one seed, and its fresh seeds follow that one."""
+    plan = with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(seeds, "of_trial", lambda seed, number: seed)
+        patch.setattr(seeds, "fresh", lambda seed, index: seed + 1 + index)
+        first = session(plan, clock)
+        all_of(first, clock, 0.8, 0.9, 0.85)
+        jobs = confirm_all(first, clock, {1: (0.75, 0.85, 0.8), 2: (0.85, 0.78, 0.82)})
+    again = session(plan, clock)
+    assert again.finished, "nothing is trained once more"
+    assert {trial.seed for trial in again.trials} == {0}
+    assert {run.seed for run in again.confirmations} == {job.seed for job in jobs} <= {1, 2, 3}
+    assert again.conclusions.winner() == first.conclusions.winner()
+    assert again.conclusions.confirmed() == first.conclusions.confirmed()
+    more = session(with_budget(plan, trials=4), clock)
+    fourth = taken(more)
+    assert fourth.key == (3, 3), "a new trial has its own"
+    train(more, clock, fourth, 0.99, 0.99)
+    assert taken(more).key == (3, FRESH)
+
+
+def test_the_time_that_a_decided_race_leaves_goes_back_to_the_search(plan: Plan, clock: Clock) -> None:
+    """Trainings take 20 s, and one recipe is far better than the others."""
+    plan = with_budget(plan, trials=None, seconds=400.0, confirm_recipes=3, confirm_seeds=3, slots=1)
+    ledger, began, kinds = session(plan, clock), clock.now, ""
+    while (job := ledger.next()) is not None:
+        score = 0.9 if job.number == 3 else 0.6 + job.number / 1000
+        train(ledger, clock, job, score, score)
+        kinds += "c" if job.confirms else "t"
+        if kinds.endswith("cc"):
+            again = session(plan, clock)  # a crash
+            assert again.expired() is ledger.expired() is True
+            assert (again.finished, ledger.finished) == (False, False)
+            ledger = again
+    assert ledger.finished
+    # Six trainings are kept back, and two decide it. There is time for two trials more, beside the two trainings that
+    # another good recipe would need.
+    assert kinds == "t" * 14 + "cc" + "tt"
+    assert clock.now - began == 360
+    assert ledger.conclusions.confirmed()[0].number == 3
+
+
+def test_a_race_ends_with_the_time_of_the_budget(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=None, seconds=200.0, confirm_recipes=3, confirm_seeds=3, slots=1)
+    ledger, began = session(plan, clock), clock.now
+    while (job := ledger.next()) is not None:
+        luck = (job.seed * 37 + job.number * 11) % 17 / 100
+        train(ledger, clock, job, 0.6 + luck, 0.6 + luck)
+    assert ledger.finished
+    assert clock.now - began <= 200
+    assert len(ledger.confirmations) >= 3
+
+
 # --- the winner ----------------------------------------------------------------------------------
 
 
-def test_the_winner_is_the_best_mean_of_fresh_seeds_not_the_luckiest_score(plan: Plan, clock: Clock) -> None:
-    ledger = session(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=3), clock)
-    all_of(ledger, clock, 0.8, 0.99, 0.85)
-    all_of(ledger, clock, 0.70, 0.90, 0.65, 0.80, 0.82, 0.81)  # of trial 1, then of trial 2
-    assert [(row.number, row.found) for row in ledger.conclusions.confirmed()] == [(2, 0.85), (1, 0.99)]
+def test_the_winner_is_the_best_by_all_its_scores_not_the_luckiest_one(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2), clock)
+    all_of(ledger, clock, 0.8, 0.9, 0.85)
+    confirm_all(ledger, clock, {1: (0.65, 0.60), 2: (0.80, 0.82, 0.81)})
+    assert [(row.number, row.found) for row in ledger.conclusions.confirmed()] == [(2, 0.85), (1, 0.9)]
     won = ledger.conclusions.winner()
     assert won is not None
     best, folder = won

@@ -158,7 +158,8 @@ def test_the_disk_bound_grows_with_what_is_kept_at_once(options: Options) -> Non
     assert 3 * whole < off < 3.1 * whole, "without confirmation no recipe is trained again"
     assert bound(beside=1000) - bound() == 2000
     assert 0 < bound(trials=100) - bound(trials=50) < whole, "a trial more costs its lines only"
-    assert bound(trials=None, seconds=60.0) == bound(trials=1000)
+    timed = bound(trials=None, seconds=60.0) - bound(trials=1000)
+    assert timed == budget.confirm_recipes * whole, "time that is left may lead to a second race"
 
 
 # --- a search that goes on -----------------------------------------------------------------------
@@ -212,6 +213,22 @@ def test_what_a_search_that_goes_on_may_change(begun: Plan) -> None:
     assert (timed.search.base.budget.trials, timed.search.base.budget.seconds) == (12, 600)
     with pytest.raises(ValueError, match=r"--time-budget \+10m: the search has no time limit yet"):
         planning.resume(begun.place.run, Options(space="", time_budget="+10m"))
+
+
+def test_which_tied_recipe_is_offered_may_change_and_an_earlier_search_keeps_its_winner_until_it_grows(
+    begun: Plan,
+) -> None:
+    assert begun.search.prefer == "cheapest"
+    best, _ = planning.resume(begun.place.run, Options(space="", prefer="best"))
+    assert best.search.prefer == "best"
+    (begun.place.run / "plan.json").write_text(best.to_json())
+    assert planning.resume(begun.place.run, Options(space="", trials="+1"))[0].search.prefer == "best"
+    earlier = json.loads(best.to_json())
+    del earlier["prefer"]
+    (begun.place.run / "plan.json").write_text(json.dumps(earlier))
+    assert planning.resume(begun.place.run, Options(space=""))[0].search.prefer == ""
+    for grown in ({"trials": "+1"}, {"time_budget": "9m"}):
+        assert planning.resume(begun.place.run, Options(space="", **grown))[0].search.prefer == "cheapest"
 
 
 def test_a_search_goes_on_with_as_many_workers_a_trial_or_as_one_says(begun: Plan) -> None:

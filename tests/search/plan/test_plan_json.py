@@ -85,6 +85,7 @@ def test_an_odd_value_anywhere_is_refused_in_one_line_or_read(plan: Plan, fields
         (("need", "cpus"), "1", "need.cpus is a number, got '1'"),
         (("models", "package:other", "prefix", "kept"), [1.5], "models.package:other.prefix.kept[0] is a whole number"),
         (("metric",), 5, "name is text, got 5"),
+        (("prefer",), "fastest", "prefer is cheapest or best, got 'fastest'"),
         (("better",), "up", "better is one of 'higher', 'lower', got 'up'"),
         (("rungs",), "0.5", "rungs is a list, got '0.5'"),
         (("classes",), [1], "classes[0] is text, got 1"),
@@ -104,7 +105,19 @@ def test_a_plan_of_another_version_is_read_or_refused_in_one_line(plan: Plan, fi
     later = {**fields, "more": 1, "": [], "search": {}}
     assert of_json(plan.place.run, later) == plan, "a field that a later version may have"
     rows = {"rows_read", "rows_left_out", "rows_unused", "imbalance"}
-    derived = {*rows, "better", "unit", "is_share", "url", "address", "concurrent", "wandb_artifact", "run", "versions"}
+    derived = {
+        *rows,
+        "prefer",
+        "better",
+        "unit",
+        "is_share",
+        "url",
+        "address",
+        "concurrent",
+        "wandb_artifact",
+        "run",
+        "versions",
+    }
     for name in fields:
         message = refused(plan.place.run, {key: value for key, value in fields.items() if key != name})
         assert (name in message) is (name not in derived), name

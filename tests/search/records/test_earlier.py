@@ -213,13 +213,15 @@ def test_it_is_resumed_with_the_same_model_and_data_and_its_study_knows_its_tria
     assert plan.budget == dataclasses.replace(before.budget, trials=7)
     assert plan.data == before.data
     assert plan.search.models == before.search.models
+    assert (before.search.prefer, plan.search.prefer) == ("", "cheapest")
     ledger = session(plan, Clock())
     assert len(ledger.trials) == 6
+    assert [trial.seed for trial in ledger.trials] == [3] * 6, "all trials of that version had one seed"
     won = ledger.conclusions.winner()
     assert won is not None
     assert won[0].confirms
     job = taken(ledger)
-    assert (job.number, job.confirms) == (6, False)
+    assert (job.number, job.seed, job.confirms) == (6, 3 + 6, False)
     ledger.report(job, said(1, 0.99, 1_900_000_000.0))
     ledger.end(job, Outcome.INTERRUPTED)
     ledger.close()

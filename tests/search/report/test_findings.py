@@ -47,8 +47,8 @@ def row(number: int, *scores: float, kind: str = DONE, frozen: int = 0, seconds:
 def confirmed(number: int, *scores: float, seconds: float = 10.0, failed: int = 0) -> Confirmed:
     return Confirmed(
         number=number, params={}, label="", found=max(scores), seeds=tuple(range(1, len(scores) + 1)), scores=scores,
-        failed=failed, mean=sum(scores) / len(scores), interval=None,
-        objective=sum(scores) / len(scores), seconds=seconds,
+        failed=failed, mean=sum(scores) / len(scores), estimate=sum(scores) / len(scores),
+        interval=(0.7, 0.9), within=0.1, chance=0.5, tied=False, seconds=seconds,
     )  # fmt: skip
 
 
