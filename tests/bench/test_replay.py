@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from tests.bench.curves import recipes
 from tests.bench.curves.methods import METHODS
+from tests.bench.curves.peers.budgets import BudgetPeer, Wanted
 from tests.bench.curves.peers.trials import step_of
 from tests.bench.curves.replay import Claim, Start, replay
 from tests.bench.curves.searches import Searched
@@ -181,6 +182,62 @@ def test_every_method_searches_and_a_seed_gives_the_same_search(name: str, stand
     assert first.trainings > 10
     assert first.regret < 20.0
     assert first == again
+
+
+class _Budgets(BudgetPeer):
+    """Asks for these recipes with these budgets (in steps of 1/8 epoch), one after another."""
+
+    def __init__(self, wanted: list[tuple[float, float]]) -> None:
+        super().__init__()
+        self._left = [
+            Wanted(params=_LITERATURE["default"] | {"dropout": dropout}, budget=budget, job=number)
+            for number, (dropout, budget) in enumerate(wanted)
+        ]
+        self.told: list[tuple[int, float]] = []
+
+    def next(self) -> Wanted:
+        return self._left.pop(0)
+
+    def tell(self, wanted: Wanted, score: float) -> None:
+        self.told.append((wanted.job, score))
+
+
+def _point(epoch: float, accuracy: float, loss: float = 1.0) -> Point:
+    return Point(epoch=epoch, samples=1, step=1, accuracy=accuracy, loss=loss, train_loss=loss, seconds=1.0)
+
+
+def test_a_budget_pauses_a_training_and_a_larger_one_goes_on_with_it() -> None:
+    peer = _Budgets([(0.1, 1.8), (0.1, 8), (0.2, 1), (0.2, 4), (0.1, 5), (0.2, 9)])
+    first = peer.ask(0.0)
+    assert first is not None
+    assert [peer.report(0, _point(epoch, 0.5), False, 0.0) for epoch in (1 / 16, 1 / 8, 1 / 4)] == [True, True, False]
+    assert peer.told == [(0, 0.5)]
+    assert peer.ask(0.0) == replace(first, after=3), "the same training goes on"
+    second = peer.ask(0.0)
+    assert second is not None
+    assert second.params["dropout"] == 0.2
+    assert [peer.report(0, _point(1 / 2, 0.6), False, 0.0), peer.report(0, _point(1.0, 0.7), False, 0.0)] == [
+        True,
+        False,
+    ]
+    assert peer.report(1, _point(1 / 8, 0.4), False, 0.0) is False
+    assert peer.told[1:] == [(1, 0.7), (2, 0.4)]
+    assert peer.ask(0.0) == replace(second, after=1)
+    assert peer.report(1, _point(1 / 4, 0.0, math.nan), True, 0.0) is False
+    with pytest.raises(IndexError, match="empty"):
+        peer.ask(0.0)
+    assert peer.told[3:] == [(3, 0.0), (4, 0.7), (5, 0.0)], "known and failed trainings are not begun again"
+    assert peer.claim() == Claim(params=_LITERATURE["default"] | {"dropout": 0.1}, score=0.7)
+
+
+def test_a_recipe_that_is_in_training_is_not_begun_twice() -> None:
+    peer = _Budgets([(0.1, 1), (0.1, 2), (0.2, 1)])
+    peer.ask(0.0)
+    other = peer.ask(0.0)
+    assert other is not None
+    assert other.params["dropout"] == 0.2
+    assert [peer.report(0, _point(epoch, 0.5), False, 0.0) for epoch in (1 / 8, 1 / 4)] == [True, False]
+    assert peer.told == [(0, 0.5), (1, 0.5)]
 
 
 def _searched(**changes: Any) -> Searched:

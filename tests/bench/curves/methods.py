@@ -66,5 +66,16 @@ METHODS = {
         ray_asha_tpe="tpe_asha",
         ray_asha_tpe_2="tpe_asha_2",
     ),
+    **_all(
+        "peers.syne",
+        "syne_tune",
+        syne_asha="asha",
+        syne_hyperband="hyperband",
+        syne_bohb="bohb",
+        syne_asha_cqr="asha_cqr",
+        syne_cqr="cqr",
+    ),
+    **_all("peers.budgets", "dehb", dehb="dehb"),
+    **_all("peers.budgets", "smac", smac="smac", smac_whole="smac_whole"),
 }
 """Name -> method. Names are those of the command and of the tables."""

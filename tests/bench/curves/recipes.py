@@ -24,7 +24,7 @@ Params = dict[str, Any]
 def sobol(distributions: Mapping[str, BaseDistribution], count: int, seed: int = 0) -> list[Params]:
     """The first `count` points of a scrambled Sobol sequence (Owen 1998) over a search space."""
     points = qmc.Sobol(len(distributions), rng=seed).random(2 ** math.ceil(math.log2(max(count, 1))))[:count]
-    return [_at(distributions, dict(zip(distributions, point, strict=True))) for point in points]
+    return [recipe_at(distributions, dict(zip(distributions, point, strict=True))) for point in points]
 
 
 def around(
@@ -43,7 +43,7 @@ def around(
                 place[name] = float(draw.random()) if draw.random() < 0.2 else place[name]
             else:
                 place[name] = float(np.clip(place[name] + draw.normal(0.0, 0.1), 0.0, 1 - 1e-9))
-        recipes.append(_at(distributions, place))
+        recipes.append(recipe_at(distributions, place))
     return recipes
 
 
@@ -57,7 +57,7 @@ def space_to_json(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     return {name: json.loads(distribution_to_json(one)) for name, one in space.items()}
 
 
-def _at(distributions: Mapping[str, BaseDistribution], place: Mapping[str, float]) -> Params:
+def recipe_at(distributions: Mapping[str, BaseDistribution], place: Mapping[str, float]) -> Params:
     """The recipe at a place of the unit cube."""
     params: Params = {}
     for name, distribution in distributions.items():
