@@ -176,6 +176,8 @@ def _command_line(dice: random.Random) -> None:
         except SystemExit as end:
             code = end.code
     said = err.getvalue()
+    if code == 0 and "-h" in given and out.getvalue().startswith("usage: "):
+        return  # asked for help
     assert code == 2, f"{given} ends with {code}"
     one_line = said.startswith("frostline: ") and said.count("\n") == 1 and said[:-1].isprintable()
     assert one_line, f"{given} says {said!r}"
