@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import time
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,7 +133,9 @@ def search(job: Job) -> Searched:
 
     METHODS[job.method].making()  # imports its library before the clock starts
     before = time.process_time()
-    replayed = replay(stand_in, making, job.workers, seconds, job.seed)
+    with warnings.catch_warnings():  # the libraries warn of each other's versions, in each decision
+        warnings.simplefilter("ignore")
+        replayed = replay(stand_in, making, job.workers, seconds, job.seed)
     return Searched(
         task=job.task,
         table=job.table,

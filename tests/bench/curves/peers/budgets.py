@@ -13,7 +13,6 @@ import abc
 import json
 import math
 import tempfile
-import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +175,7 @@ class SmacPeer(BudgetPeer):
             )
 
     def next(self) -> Wanted:
-        with warnings.catch_warnings():  # scikit-learn tells in each fit that it has one process
-            warnings.simplefilter("ignore")
-            job = self._smac.ask()
+        job = self._smac.ask()
         params = {name: _value(self._space[name], job.config[name]) for name in self._space}
         return Wanted(params=params, budget=job.budget or self._last, job=job)
 
