@@ -333,7 +333,7 @@ def test_the_command_goes_on_where_it_was(recorded_tables: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--methods", "gues"], "no method gues; there are random, "),
+        (["--methods", "gues"], "no method gues; there are frostline, random, "),
         (["--task", "nothing"], "no task nothing; there are tiny"),
     ],
 )

@@ -42,6 +42,7 @@ def _all(module: str, needs: str, **functions: str) -> dict[str, Named]:
 
 
 METHODS = {
+    "frostline": Named(module="ours", function="making", needs="ray"),
     **_all(
         "simple",
         "optuna",
