@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Hashable, Iterator
@@ -21,7 +22,7 @@ from tests.bench.curves.methods import METHODS
 from tests.bench.curves.peers.budgets import BudgetPeer, Wanted
 from tests.bench.curves.peers.trials import step_of
 from tests.bench.curves.replay import Claim, Start, replay
-from tests.bench.curves.searches import Searched
+from tests.bench.curves.searches import Searched, jobs, search
 from tests.bench.curves.standin import Point, StandIn, load
 from tests.bench.curves.summary import ratio_of, tables
 
@@ -328,6 +329,15 @@ def test_the_command_goes_on_where_it_was(recorded_tables: Path, tmp_path: Path)
         "### tiny, 2 workers, forest",
         "### tiny, 4 workers, forest",
     ]
+
+
+def test_a_table_that_changes_meanwhile_is_not_mistaken(recorded_tables: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.parquet"
+    shutil.copy(recorded_tables / path.name, path)
+    [job] = jobs(["tiny"], tmp_path, "nearest", [1], ["random"], [0])
+    parquet.write_table(parquet.read_table(path), path, compression="none")
+    with pytest.raises(ValueError, match="the table of tiny has changed since the replay began"):
+        search(job)
 
 
 @pytest.mark.parametrize(

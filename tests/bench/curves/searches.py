@@ -82,7 +82,7 @@ def jobs(
     seeds: Sequence[int],
 ) -> list[Job]:
     """All searches, seed by seed."""
-    digests = {task: hashlib.sha256((tables / f"{task}.parquet").read_bytes()).hexdigest()[:12] for task in tasks}
+    digests = {task: digest(tables, task) for task in tasks}
     return [
         Job(
             task=task,
@@ -95,6 +95,11 @@ def jobs(
         )
         for seed, task, count, method in itertools.product(seeds, tasks, workers, methods)
     ]
+
+
+def digest(tables: Path, task: str) -> str:
+    """Beginning of the SHA-256 of a recorded table."""
+    return hashlib.sha256((tables / f"{task}.parquet").read_bytes()).hexdigest()[:12]
 
 
 def run(wanted: Sequence[Job], out: Path, processes: int) -> Iterator[Searched]:
@@ -156,7 +161,10 @@ def search(job: Job) -> Searched:
 
 @functools.cache
 def _stand_in(task: str, tables: str, table: str, kind: str) -> StandIn:
-    return load(task, Path(tables), nearest=kind == "nearest")
+    stand_in = load(task, Path(tables), nearest=kind == "nearest")
+    if digest(Path(tables), task) != table:
+        raise ValueError(f"the table of {task} has changed since the replay began: start it again")
+    return stand_in
 
 
 class _Timed:
