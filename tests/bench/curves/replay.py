@@ -74,7 +74,7 @@ class Replayed:
     """Trainings that were begun."""
 
     def within(self, points: float) -> float:
-        """Seconds until the regret was at most so many points for good; infinity if it is not at the end."""
+        """Seconds after which the regret stays at or below this number of points; infinity if it ends above."""
         over = [at for at, regret in enumerate(self.regrets) if regret > points]
         first = over[-1] + 1 if over else 0
         return self.times[first] if first < len(self.times) else math.inf

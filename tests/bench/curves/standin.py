@@ -180,7 +180,8 @@ class StandIn:
         text = json.dumps(params, sort_keys=True) + f"/{seed}"
         draw = np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
         mean, alive = self._mean(params)
-        logs = mean + self._luck[self._near(params)[draw.integers(_NEAR)]]
+        near = self._near(params)
+        logs = mean + self._luck[near[draw.integers(len(near))]]
         accuracy = _sigmoid(logs[:, 0])
         accuracy = accuracy + slice_luck * np.sqrt(accuracy * (1 - accuracy) / self.validation)
         accuracy = np.round(np.clip(accuracy, 0, 1) * self.validation) / self.validation
@@ -218,7 +219,7 @@ class StandIn:
         return flat[:size].reshape(self._shape), flat[size:]
 
     def _near(self, params: Params) -> Any:
-        """Indices of the trainings with luck near a recipe."""
+        """Indices of the trainings with luck near a recipe, `_NEAR` of them if there are that many."""
         away = np.square(self._luck_places - self._place(params)).sum(axis=1)
         return np.argsort(away, kind="stable")[:_NEAR]
 

@@ -10,7 +10,7 @@ from frostline.search.ledger.belief import Entry
 from tests.search.ledger import simulated
 
 FOUND = {number: 0.60 + number / 100 for number in range(20)}
-"""Scores of 20 trials, of which the last ones are the best."""
+"""Scores of 20 trials. The later a trial, the better its score."""
 LUCK = 0.02**2
 
 
