@@ -71,7 +71,7 @@ def _trials(plan: Plan) -> list[tuple[str, str]]:
     budget, resources = plan.budget, plan.resources
     examples = plan.data.sizes["train"] * budget.epochs
     stops = ", ".join(f"{rung:g}" for rung in plan.schedule.rungs)
-    asha = f"after {stops} epochs; about one trial in {budget.reduction_factor:g} goes on (ASHA)"
+    asha = f"after {stops} epoch{'s' * (stops != '1')}; about one trial in {budget.reduction_factor:g} goes on (ASHA)"
     threads = f"{resources.threads} thread{'s' * (resources.threads > 1)}"
     return [
         ("trials", f"{limit(budget)}, of up to {budget.epochs} epochs ({examples} examples)"),

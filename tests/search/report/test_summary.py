@@ -154,7 +154,7 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     assert timed["confirm"] == "off: the best trial wins without being trained again"
     assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
-    assert lines["rungs"].startswith("after 0.5 epochs; about one trial in 4 goes on (ASHA); measured after")
+    assert lines["rungs"].startswith("after 1 epoch; about one trial in 2 goes on (ASHA); measured after")
     never_stopped = dict(plan_lines(altered(plan, rungs=())))
     assert never_stopped["rungs"].startswith("none: every trial trains to its end; measured after")
 
