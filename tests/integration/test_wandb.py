@@ -348,7 +348,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
             "seen",
             trials=6,
             concurrent=1,
-            epochs=4,
+            epochs=16,  # long after the fourth report, so that Ctrl-C meets a trial that runs
             retries=0,
             wandb="online",
             prefix_cache="off",
