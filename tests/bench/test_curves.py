@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pyarrow import parquet
 
 from frostline import spaces
 from frostline.spaces import Data, Profile
 from tests.bench.curves import recipes, record
-from tests.bench.curves.record import Recorder, report_points, table
+from tests.bench.curves.record import Recorder, report_points, table, unpack
 from tests.bench.curves.tasks import TASKS, Task
 
 _SPACE = {
@@ -86,6 +88,56 @@ def test_a_recording_has_every_report_and_goes_on_where_it_was(
     (tmp_path / f"{lost}.json").unlink()
     assert recorder.work() == 1
     assert told(lost) == before
+
+    # The same from the table alone, as it is checked in.
+    path, elsewhere = tmp_path / "tiny.parquet", tmp_path / "elsewhere"
+    parquet.write_table(table(task, tmp_path), path)
+    again = Recorder(task, elsewhere, path)
+    assert again.work() == 0, "no training is trained twice"
+    for name in names:
+        assert (elsewhere / f"{name}.json").read_text() == (tmp_path / f"{name}.json").read_text()
+    assert table(task, elsewhere).equals(parquet.read_table(path), check_metadata=True)
+
+
+def _written(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    origin, number, seed = name.split("-")
+    same = {"origin": origin, "number": int(number), "seed": int(seed), "params": '{"learning_rate": 1e-05}'}
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps([same | row for row in rows]))
+
+
+def test_a_table_and_a_folder_are_put_together(task: Task, tmp_path: Path) -> None:
+    one, other, path = tmp_path / "one", tmp_path / "other", tmp_path / "tiny.parquet"
+    assert len(table(task, one, path)) == 0, "there is nothing yet"
+    _written(one, "around-000-0", [{"epoch": 0.0, "accuracy": math.nan, "failed": "no loss"}])
+    whole = [{"epoch": 0.5, "accuracy": 0.1, "test": None}, {"epoch": 1.0, "accuracy": 0.1 + 0.2, "test": 0.7}]
+    _written(one, "sobol-000-1", whole)
+    parquet.write_table(table(task, one), path)
+    _written(other, "sobol-000-1", [{"epoch": 1.0, "accuracy": 0.9}])
+    _written(other, "sobol-002-0", [{"epoch": 1.0, "accuracy": 0.8}])
+    both = table(task, other, path).to_pylist()
+    assert [(row["origin"], row["number"], row["accuracy"]) for row in both[1:]] == [
+        ("sobol", 0, 0.9),
+        ("sobol", 2, 0.8),
+    ]
+    assert (math.isnan(both[0]["accuracy"]), both[0]["failed"]) == (True, "no loss")
+    plan, _ = task.plan(tmp_path)
+    assert unpack(path, plan, one) == 0
+    (one / "sobol-000-1.json").unlink()
+    assert unpack(path, plan, one) == 1
+    told = json.loads((one / "sobol-000-1.json").read_text())
+    assert [{key: row[key] for key in whole[0]} for row in told] == whole
+
+
+def test_a_table_of_other_data_is_not_gone_on_with(task: Task, tmp_path: Path) -> None:
+    rows = table(task, tmp_path)
+    about = json.loads(rows.schema.metadata[b"task"])
+    path = tmp_path / "tiny.parquet"
+    parquet.write_table(
+        rows.replace_schema_metadata({"task": json.dumps(about | {"train": 7, "literature": {}})}), path
+    )
+    with pytest.raises(ValueError, match=r"tiny\.parquet: it was recorded with another train\. To record"):
+        Recorder(task, tmp_path, path)
 
 
 def test_the_command_starts_its_processes(tmp_path: Path) -> None:

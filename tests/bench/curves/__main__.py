@@ -6,7 +6,8 @@
     uv run python -m tests.bench.curves replay --task bert_imdb --workers 1,4 --out runs/bench/replay.jsonl
     uv run python -m tests.bench.curves summary runs/bench/replay.jsonl
 
-`record` and `replay` can be broken off and started again at any time; they go on where they were.
+`record` and `replay` can be broken off and started again at any time; they go on where they were. `record` goes on from
+the tables, too: what they have is not trained again, and `table` adds to them.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def main() -> int:
             part.add_argument("--against", help="method that the others are divided by, besides random search")
             continue
         part.add_argument("--task", action="append", help="may be given again; default: all")
+        part.add_argument("--tables", type=Path, default=TABLES, help="folder of the recorded tables")
         if name != "table":
             part.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
         if name == "replay":
-            part.add_argument("--tables", type=Path, default=TABLES, help="folder of the recorded tables")
             part.add_argument("--workers", default="1,4,16,64", help="numbers of trainings at once, with commas")
             part.add_argument("--searches", type=int, default=100, help="seeds, from 0 on")
             part.add_argument("--methods", default="", help="names, with commas; default: all that are installed")
@@ -59,9 +60,8 @@ def _record(given: argparse.Namespace) -> int:
 
     for name in _tasks(given):
         context = multiprocessing.get_context("spawn")
-        workers = [
-            context.Process(target=record, args=(name, given.out / name, given.seconds)) for _ in range(given.processes)
-        ]
+        what = (name, given.out / name, given.tables / f"{name}.parquet", given.seconds)
+        workers = [context.Process(target=record, args=what) for _ in range(given.processes)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -74,16 +74,18 @@ def _record(given: argparse.Namespace) -> int:
 def _table(given: argparse.Namespace) -> int:
     from pyarrow import parquet
 
+    from frostline.trainables import _atomic
     from tests.bench.curves.record import table
     from tests.bench.curves.tasks import TASKS
 
     for name in _tasks(given):
-        folder, path = given.out / name, TABLES / f"{name}.parquet"
-        if not any(folder.glob("*-*-*.json")):
+        folder, path = given.out / name, given.tables / f"{name}.parquet"
+        if not path.exists() and not any(folder.glob("*-*-*.json")):
             continue
-        rows = table(TASKS[name], folder)
-        TABLES.mkdir(exist_ok=True)
-        parquet.write_table(rows, path, compression="zstd")
+        rows = table(TASKS[name], folder, path)
+        given.tables.mkdir(parents=True, exist_ok=True)
+        with _atomic.writing(path) as file:
+            parquet.write_table(rows, file, compression="zstd", compression_level=19)
         trainings = len({*zip(*(rows[key].to_pylist() for key in ("origin", "number", "seed")), strict=True)})
         print(f"{name}: {trainings} trainings, {len(rows)} reports, {path.stat().st_size:,} bytes")
     return 0

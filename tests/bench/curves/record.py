@@ -1,7 +1,8 @@
 """Trains recipes in this process, without Ray, and keeps each of their reports.
 
 A training is a file, written when it has ended: what was broken off is trained again, and what is there is not. Several
-processes share the work by a lock for each training.
+processes share the work by a lock for each training. A recorded table is unpacked into such files first, so that a
+recording goes on from the tables that are checked in.
 """
 
 from __future__ import annotations
@@ -126,10 +127,22 @@ def _ranked(trainings: Sequence[Training], scores: Mapping[str, float]) -> list[
 class Recorder:
     """Records the trainings of one task in a folder."""
 
-    def __init__(self, task: Task, folder: Path) -> None:
+    def __init__(self, task: Task, folder: Path, recorded: Path | None = None) -> None:
+        """Plan the task, and unpack what is recorded of it.
+
+        Args:
+            task: the task.
+            folder: of its trainings.
+            recorded: its table, whose trainings are not trained again; it need not exist.
+
+        Raises:
+            ValueError: see `unpack`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._task = folder, task
         self.plan, corpus = task.plan(folder)
+        if recorded is not None:
+            unpack(recorded, self.plan, folder)
         # `run` is empty, since there is no run directory that a slot could look for.
         self._setup = dataclasses.replace(setup_of(self.plan, corpus), run="", threads=1)
         self._slot, self._where = Slot(), where()
@@ -254,17 +267,72 @@ def where() -> dict[str, str]:
     return {"machine": f"{model}, torch {torch.__version__}, one thread", "commit": commit or "unknown"}
 
 
-def table(task: Task, folder: Path) -> Any:
-    """All recorded trainings of a task as a `pyarrow.Table`, a row for each report; its metadata describe the task."""
+def table(task: Task, folder: Path, recorded: Path | None = None) -> Any:
+    """All recorded trainings of a task as a `pyarrow.Table`, a row for each report; its metadata describe the task.
+
+    Args:
+        task: the task.
+        folder: of its trainings.
+        recorded: an earlier table, whose trainings are unpacked into the folder first; it need not exist.
+
+    Raises:
+        ValueError: see `unpack`.
+    """
     import pyarrow
 
-    rows = [row for path in sorted(folder.glob("*-*-*.json")) for row in json.loads(path.read_text())]
+    folder.mkdir(parents=True, exist_ok=True)
     plan, _ = task.plan(folder)
-    about = {
+    if recorded is not None:
+        unpack(recorded, plan, folder)
+    rows = [row for path in sorted(folder.glob("*-*-*.json")) for row in json.loads(path.read_text())]
+    names = dict.fromkeys(name for row in rows for name in row)  # one that failed at once has few
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pyarrow.table(columns).replace_schema_metadata({"task": json.dumps(_about(plan))})
+
+
+def unpack(recorded: Path, plan: Plan, folder: Path) -> int:
+    """Write the trainings of a table as files, without those that the folder has already.
+
+    Args:
+        recorded: the table as Parquet; without such a file nothing is written.
+        plan: the task's plan.
+        folder: of the trainings.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        ValueError: the table's data, reports or parameters are not those of the task.
+    """
+    from pyarrow import parquet
+
+    if not recorded.is_file():
+        return 0
+    rows = parquet.read_table(recorded)
+    told, now = json.loads(rows.schema.metadata[b"task"]), json.loads(json.dumps(_about(plan)))
+    # The literature's recipes may change: each training says what it was trained with.
+    if other := [name for name in now if name != "literature" and told[name] != now[name]]:
+        raise ValueError(
+            f"{recorded}: it was recorded with another {' and '.join(other)}. To record the task anew, delete it."
+        )
+    trainings: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.to_pylist():
+        training = Training(
+            origin=row["origin"], number=row["number"], params=json.loads(row["params"]), seed=row["seed"]
+        )
+        trainings.setdefault(training.name, []).append(row)
+    lacking = [name for name in trainings if not (folder / f"{name}.json").exists()]
+    for name in lacking:
+        _atomic.write(folder / f"{name}.json", json.dumps(trainings[name]))
+    return len(lacking)
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """What a table says of its task."""
+    return {
         "epochs": report_points(plan.budget.epochs),
         "train": plan.data.sizes["train"],
         "validation": plan.data.sizes["validation"],
         "space": recipes.space_to_json(plan.search.distributions),
         "literature": plan.search.recipes,
     }
-    return pyarrow.Table.from_pylist(rows).replace_schema_metadata({"task": json.dumps(about)})
