@@ -48,7 +48,7 @@ class Frostline:
         """
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
         run = Path(self._folder.name)
-        self._clock, self._jobs = Clock(runs.BEGAN), dict[Hashable, Job]()
+        self._clock, self._jobs, self._began = Clock(runs.BEGAN), dict[Hashable, Job](), dict[Hashable, float]()
         self._plan = plan = plan_of(run, stand_in, workers, budget, seed)
         self._metric = plan.search.metric
         with mock.patch("os.fsync"):
@@ -61,7 +61,7 @@ class Frostline:
             job = self._ledger.next()
         if job is None:
             return None
-        self._jobs[job.key] = job
+        self._jobs[job.key], self._began[job.key] = job, now
         return Start(key=job.key, params=parameters.sampled(job.params), seed=job.seed)
 
     def report(self, key: Hashable, point: Point, last: bool, now: float) -> bool:
@@ -82,7 +82,7 @@ class Frostline:
                 step=point.step,
                 partial=point.epoch < 1,
                 final=last,
-                seconds=now,
+                seconds=now - self._began[key],
             )
             stops = last
             if not job.confirms:
