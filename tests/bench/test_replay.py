@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Hashable, Iterator
@@ -18,6 +19,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pyarrow import parquet
 
 from tests.bench.curves import recipes
+from tests.bench.curves.__main__ import TABLES
 from tests.bench.curves.methods import METHODS
 from tests.bench.curves.peers.budgets import BudgetPeer, Wanted
 from tests.bench.curves.peers.trials import step_of
@@ -183,6 +185,23 @@ def test_every_method_searches_and_a_seed_gives_the_same_search(name: str, stand
     assert first.trainings > 10
     assert first.regret < 20.0
     assert first == again
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_searches_on_a_recorded_table_have_plausible_figures() -> None:
+    """A few searches, so that the bounds are wide: the figures themselves need a hundred."""
+    stand_in = load("bert_imdb", TABLES)
+    untried = 100 * (stand_in.best - max(stand_in.truth(params) for params in stand_in.literature.values()))
+    found = [search(job) for job in jobs(["bert_imdb"], TABLES, "forest", [4], ["frostline", "random"], range(5))]
+    for name in ("frostline", "random"):
+        own = [one for one in found if one.method == name]
+        assert all(0.0 <= one.regret < 100 for one in own)
+        assert statistics.fmean(one.regret for one in own) < untried, "a search beats the literature's recipes"
+        assert all(one.trainings > 10 and one.decision_ms < 1000 for one in own)
+    claimed = [one for one in found if one.method == "frostline" and one.width is not None]
+    assert len(claimed) >= 3, "most searches have the time to confirm their recipe"
+    assert all(0.0 < one.width < 50.0 for one in claimed if one.width is not None)
+    assert sum(bool(one.holds) for one in claimed) >= len(claimed) / 2
 
 
 class _Budgets(BudgetPeer):
