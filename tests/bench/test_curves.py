@@ -65,6 +65,17 @@ def task(tiny_model: Path, tiny_csv: Path) -> Task:
     return Task(name="tiny", space=lambda _: dataclasses.replace(space, small=small), sobol=2, around=1)
 
 
+def test_recipes_get_their_second_seed_after_every_few(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "_BLOCK", 3)
+    plan, _ = task.plan(tmp_path)
+    assert [training.name for training in record.wanted(task, plan, {})] == [
+        *("literature-000-0", "literature-001-0", "sobol-000-0", "literature-000-1", "literature-001-1", "sobol-000-1"),
+        *("sobol-001-0", "sobol-001-1"),
+    ]
+
+
 def test_a_recording_has_every_report_and_goes_on_where_it_was(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

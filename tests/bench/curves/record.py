@@ -47,6 +47,8 @@ _SEEDS, _MORE_SEEDS = (0, 1), (2, 3, 4, 5)
 """Seeds of all recipes, and further ones of the best and of as many others."""
 _MANY = 20
 """Recipes that get them: this many of the best, and as many others."""
+_BLOCK = 10
+"""Recipes that are trained with one seed before the next seed: an unfinished recording has several seeds, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,8 +110,9 @@ def _of(origins: Sequence[tuple[str, Params]], seeds: Sequence[int]) -> list[Tra
         counts[origin] = counts.get(origin, 0) + 1
     return [
         Training(origin=origin, number=number, params=params, seed=seed)
+        for begin in range(0, len(numbered), _BLOCK)
         for seed in seeds
-        for origin, number, params in numbered
+        for origin, number, params in numbered[begin : begin + _BLOCK]
     ]
 
 
