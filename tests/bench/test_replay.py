@@ -25,7 +25,7 @@ from tests.bench.curves.peers.budgets import BudgetPeer, Wanted
 from tests.bench.curves.peers.trials import step_of
 from tests.bench.curves.replay import Claim, Start, replay
 from tests.bench.curves.searches import Searched, jobs, search
-from tests.bench.curves.standin import Point, StandIn, load
+from tests.bench.curves.standin import Point, StandIn, left_out, load
 from tests.bench.curves.summary import ratio_of, tables
 
 _EPOCHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 1.5, 2.0)
@@ -192,7 +192,7 @@ def test_searches_on_a_recorded_table_have_plausible_figures() -> None:
     """A few searches, so that the bounds are wide: the figures themselves need a hundred."""
     stand_in = load("bert_imdb", TABLES)
     untried = 100 * (stand_in.best - max(stand_in.truth(params) for params in stand_in.literature.values()))
-    found = [search(job) for job in jobs(["bert_imdb"], TABLES, "forest", [4], ["frostline", "random"], range(5))]
+    found = [search(job) for job in jobs(["bert_imdb"], TABLES, "both", [4], ["frostline", "random"], range(5))]
     for name in ("frostline", "random"):
         own = [one for one in found if one.method == name]
         assert all(0.0 <= one.regret < 100 for one in own)
@@ -345,8 +345,8 @@ def test_the_command_goes_on_where_it_was(recorded_tables: Path, tmp_path: Path)
     run = subprocess.run([*command, "summary", str(out)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert [line for line in run.stdout.splitlines() if line.startswith("#")] == [
-        "### tiny, 2 workers, forest",
-        "### tiny, 4 workers, forest",
+        "### tiny, 2 workers, both",
+        "### tiny, 4 workers, both",
     ]
 
 
@@ -371,3 +371,10 @@ def test_a_wrong_name_is_told_with_the_choices(given: list[str], message: str, r
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert message in run.stderr
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_stand_in_knows_recipes_that_it_was_not_made_of() -> None:
+    """The nearest recorded recipe is the plainest guess; the models of the default stand-in guess better."""
+    wrong = {kind: left_out("bert_imdb", TABLES, kind, folds=4)[0] for kind in ("both", "nearest")}
+    assert wrong["both"] < wrong["nearest"]

@@ -3,6 +3,7 @@
     uv run python -m tests.bench.curves record --task bert_imdb --processes 2
     uv run python -m tests.bench.curves record --seconds 3600        # every task, for an hour each
     uv run python -m tests.bench.curves table                        # what is recorded, as Parquet beside this file
+    uv run python -m tests.bench.curves left-out                     # how good the stand-ins are
     uv run python -m tests.bench.curves replay --task bert_imdb --workers 1,4 --out runs/bench/replay.jsonl
     uv run python -m tests.bench.curves summary runs/bench/replay.jsonl
 
@@ -28,8 +29,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.curves", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = parser.add_subparsers(required=True, metavar="record | table | replay | summary")
-    for name, doing in (("record", _record), ("table", _table), ("replay", _replay), ("summary", _summary)):
+    parts = parser.add_subparsers(required=True, metavar="record | table | left-out | replay | summary")
+    for name, doing in (
+        ("record", _record),
+        ("table", _table),
+        ("left-out", _left_out),
+        ("replay", _replay),
+        ("summary", _summary),
+    ):
         part = parts.add_parser(name)
         part.set_defaults(doing=doing, part=part)
         if name == "summary":
@@ -44,7 +51,7 @@ def main() -> int:
             part.add_argument("--workers", default="1,4,16,64", help="numbers of trainings at once, with commas")
             part.add_argument("--searches", type=int, default=100, help="seeds, from 0 on")
             part.add_argument("--methods", default="", help="names, with commas; default: all that are installed")
-            part.add_argument("--stand-in", choices=("forest", "nearest"), default="forest")
+            part.add_argument("--stand-in", choices=("both", "forest", "process", "nearest"), default="both")
             part.add_argument("--out", type=Path, default=Path("runs/bench/replay.jsonl"))
             continue
         part.add_argument("--out", type=Path, default=Path("runs/bench/curves"), help="folder of the trainings")
@@ -99,6 +106,17 @@ def _tasks(given: argparse.Namespace) -> list[str]:
         if name not in TASKS:
             given.part.error(f"no task {name}; there are {', '.join(TASKS)}")
     return given.task or list(TASKS)
+
+
+def _left_out(given: argparse.Namespace) -> int:
+    from tests.bench.curves.standin import KINDS, left_out
+
+    for name in given.task or sorted(path.stem for path in given.tables.glob("*.parquet")):
+        wrong = {kind: left_out(name, given.tables, kind) for kind in KINDS}
+        known = ", ".join(f"{kind} {error:.1f}" for kind, (error, _) in wrong.items())
+        luck = next(iter(wrong.values()))[1]
+        print(f"{name}: points away from recipes left out: {known}; luck explains {luck:.1f}", flush=True)
+    return 0
 
 
 def _replay(given: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.bench.curves.methods import METHODS
 from tests.bench.curves.replay import Claim, Method, Start, replay, seconds_of
-from tests.bench.curves.standin import Point, StandIn, load
+from tests.bench.curves.standin import Kind, Point, StandIn, load
 
 NEAR, FAR = 0.5, 2.0
 """Points of regret that a time is taken for."""
@@ -35,8 +35,8 @@ class Job:
     """Folder of the recorded tables."""
     table: str
     """Beginning of the table's SHA-256."""
-    stand_in: str
-    """`forest` or `nearest`."""
+    stand_in: Kind
+    """What its mean follows, see `standin.KINDS`."""
     workers: int
     method: str
     seed: int
@@ -76,7 +76,7 @@ class Searched:
 def jobs(
     tasks: Sequence[str],
     tables: Path,
-    stand_in: str,
+    stand_in: Kind,
     workers: Sequence[int],
     methods: Sequence[str],
     seeds: Sequence[int],
@@ -160,8 +160,8 @@ def search(job: Job) -> Searched:
 
 
 @functools.cache
-def _stand_in(task: str, tables: str, table: str, kind: str) -> StandIn:
-    stand_in = load(task, Path(tables), nearest=kind == "nearest")
+def _stand_in(task: str, tables: str, table: str, kind: Kind) -> StandIn:
+    stand_in = load(task, Path(tables), kind)
     if digest(Path(tables), task) != table:
         raise ValueError(f"the table of {task} has changed since the replay began: start it again")
     return stand_in
