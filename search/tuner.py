@@ -19,6 +19,7 @@ from frostline.search import publish, stop
 from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
 from frostline.search.records import remote
 from frostline.search.records.log import Log
@@ -27,7 +28,6 @@ from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
 from frostline.search.tune.reaper import Reaper
 from frostline.search.tune.switchboard import Follower, RayGone, SearchFailedError, Switchboard
@@ -214,7 +214,7 @@ def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker:
         ClusterLostError: Ray has gone.
         OSError: the disk is full.
     """
-    rungs = Rungs(plan.budget)
+    rungs = Rungs(plan)
     stopped = rungs.replay(ledger.trials)
     with (
         stop.requests() as signals,

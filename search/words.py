@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 STOPPED, UNFIT = "stopped early", "did not fit"
-"""Outcomes of a trial that ASHA pruned, and of an infeasible one, for people. Records keep their own words."""
+"""Outcomes of a trial that a rung stopped, and of an infeasible one, for people. Records keep their own words."""
 
 
 def outcome(recorded: str) -> str:

@@ -88,16 +88,16 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """The cost of a search at most, where ASHA may stop a trial, and how the winner is confirmed."""
+    """The cost of a search at most, where a trial may stop early, and how the winner is confirmed."""
 
     trials: int | None
     """Number of recipes tried; None leaves it to `seconds`."""
     epochs: int
     """Epochs of a trial that is never stopped."""
     first_rung: float
-    """Epochs before a trial may be stopped."""
+    """Epochs before a trial may be stopped; with fewer than 20 trials none is."""
     reduction_factor: float = 2.0
-    """One trial in this many goes on past a rung (eta of Li et al. 2020, arXiv:1810.05934)."""
+    """Each rung is at this many times the epochs of the one before."""
     seconds: float | None = None
     """Wall-clock time of the trials and their confirmation, over all sessions of the search; None is no limit."""
     confirm_recipes: int = 5

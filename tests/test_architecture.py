@@ -45,7 +45,7 @@ ARROWS = {
     "cluster": "_errors _locks _storage stop",
     "plan": "_errors _family _task cluster data prefix records spaces words",
     "ledger": "_atomic _task plan records spaces",
-    "tune": "_atomic _imports _task cluster ledger records slot spaces",
+    "tune": "_atomic _imports _task cluster ledger records slot",
     "publish": "_atomic _sizes _storage _task cluster data plan records slot spaces",
     "report": "_atomic _family ledger plan records spaces words",
     "console": "ledger plan records words",
@@ -190,7 +190,7 @@ def heavy_imports(modules: list[str], heavy: tuple[str, ...]) -> str:
     "package",
     [
         *("spaces", "search.plan", "search.records", "search.ledger"),
-        *("search.cluster.capacity", "search.tune.asha", "search.tune.health"),
+        *("search.cluster.capacity", "search.tune.health"),
     ],
 )
 def test_what_decides_is_imported_without_ray_and_torch(package: str) -> None:

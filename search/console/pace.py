@@ -18,7 +18,7 @@ class Rung:
     epoch: float
     reached: int
     stopped: int
-    """Trials that ASHA stopped there or before the next rung: it compares a trial with later arrivals too."""
+    """Trials that were stopped there."""
     passed: int
     """Trials that still train or reached the next rung. A trial that failed in between does not count."""
 
@@ -45,12 +45,9 @@ def rung_counts(trials: Iterable[Trial], epochs: Sequence[float]) -> list[Rung]:
     ]
 
 
-def passing(rungs: Iterable[Rung], reduction_factor: float) -> dict[float, float]:
-    """Rung -> expected share of trials that pass it: ASHA's aim at first, later what was counted.
-
-    The aim counts like `reduction_factor` arrivals, one of them passing.
-    """
-    return {rung.epoch: (rung.passed + 1) / (rung.reached + reduction_factor) for rung in rungs}
+def passing(rungs: Iterable[Rung]) -> dict[float, float]:
+    """Rung -> expected share of trials that pass it: what was counted, with one more that passes."""
+    return {rung.epoch: (rung.passed + 1) / (rung.reached + 1) for rung in rungs}
 
 
 def epochs_ahead(done: float, epochs: float, shares: Mapping[float, float]) -> float:

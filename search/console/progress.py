@@ -244,7 +244,7 @@ class Progress:
         )
         if anywhere is None:
             return None
-        shares = pace.passing(rungs, budget.reduction_factor)
+        shares = pace.passing(rungs)
         running: dict[_Key, float] = {}
         for key, run in self._running.items():
             recipe = self._plan.recipe(run.job.params, run.job.seed)

@@ -1,16 +1,28 @@
-"""Arithmetic of a budget: rungs, reports, and how many epochs a search trains. Pure, no Ray."""
+"""Arithmetic of a budget: rungs, reports, and how many trainings it is. Pure, no Ray."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 from frostline.spaces import Budget
 
+FEWEST = 20
+"""Whole trainings that a budget must have room for, before a trial may stop early. With fewer, what a rung says would
+be known when it is of no use any more."""
+COMPANIONS = 6
+"""Trials that were trained whole and had passed a rung, before a trial may stop there."""
+STEPS = 25
+"""Optimizer steps before a trial may stop."""
+
 
 def rungs(budget: Budget) -> tuple[float, ...]:
-    """Epochs at which ASHA may stop a trial: `first_rung`, times `reduction_factor` each, below `epochs`."""
+    """Epochs at which a trial may be stopped: `first_rung`, times `reduction_factor` each, below `epochs`.
+
+    None if there are too few trials. Whether a time is too short shows when the first trials have ended.
+    """
     points, epoch = [], budget.first_rung
+    if budget.trials is not None and budget.trials < FEWEST:
+        return ()
     while epoch < budget.epochs:
         points.append(float(epoch))
         epoch *= budget.reduction_factor
@@ -40,17 +52,20 @@ def validation_sizes(budget: Budget, train: int, validation: int) -> tuple[int, 
 
 
 def worst_case_epochs(trials: int, budget: Budget) -> float:
-    """Epochs of training if ASHA stops nothing."""
+    """Epochs of training if no trial is stopped."""
     return float(trials * budget.epochs)
 
 
-def expected_epochs(trials: int, budget: Budget) -> float:
-    """Epochs of training if exactly one trial in `reduction_factor` passes each rung."""
-    points, alive, total = (0.0, *rungs(budget), float(budget.epochs)), float(trials), 0.0
-    for start, stop in itertools.pairwise(points):
-        total += math.ceil(alive) * (stop - start)
-        alive /= budget.reduction_factor
-    return total
+def whole_trainings(budget: Budget, slots: int, seconds: float) -> float:
+    """Whole trainings of trials that the budget has room for.
+
+    Args:
+        budget: of the search.
+        slots: trials at once.
+        seconds: of a whole training; 0 if none has ended, when only the number of trials counts.
+    """
+    in_time = math.inf if budget.seconds is None or not seconds else budget.seconds * slots / seconds
+    return min(in_time, math.inf if budget.trials is None else budget.trials)
 
 
 def trainings(budget: Budget) -> int:

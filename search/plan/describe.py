@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from frostline.search.plan.budget import expected_epochs, worst_case_epochs
+from frostline.search.plan.budget import COMPANIONS, FEWEST, STEPS, worst_case_epochs
 from frostline.search.plan.plan import Plan
 from frostline.search.words import duration, plural
 from frostline.spaces import Budget
@@ -70,19 +70,13 @@ def _parameters(plan: Plan) -> list[tuple[str, str]]:
 def _trials(plan: Plan) -> list[tuple[str, str]]:
     budget, resources = plan.budget, plan.resources
     examples = plan.data.sizes["train"] * budget.epochs
-    stops = ", ".join(f"{rung:g}" for rung in plan.schedule.rungs)
-    asha = f"after {stops} epoch{'s' * (stops != '1')}; about one trial in {budget.reduction_factor:g} goes on (ASHA)"
     threads = f"{resources.threads} thread{'s' * (resources.threads > 1)}"
     return [
         ("trials", f"{limit(budget)}, of up to {budget.epochs} epochs ({examples} examples)"),
-        (
-            "rungs",
-            f"{asha if stops else 'none: every trial trains to its end'}; "
-            f"measured after {', '.join(_measured(plan))} epochs",
-        ),
+        ("rungs", f"{_rungs(plan)}; measured after {', '.join(_measured(plan))} epochs"),
         ("at once", f"{resources.slots} trials: {resources.slots_reason}"),
         ("each trial", f"{resources.need} on {resources.device}, {threads}"),
-        *([] if budget.trials is None else [("epochs", _epochs(budget.trials, budget))]),
+        *([] if budget.trials is None else [("epochs", _epochs(budget.trials, plan))]),
         ("confirm", _confirmation(budget, plan.search.prefer)),
     ]
 
@@ -122,6 +116,20 @@ def _prefix(plan: Plan) -> list[str]:
     return lines
 
 
+def _rungs(plan: Plan) -> str:
+    """Where a trial may stop, and what decides it."""
+    rungs, budget = plan.schedule.rungs, plan.budget
+    if not rungs:
+        few = budget.trials is not None and budget.trials < FEWEST and budget.first_rung < budget.epochs
+        return "none: every trial trains to its end" + f" (there are fewer than {FEWEST})" * few
+    where = ", ".join(f"{rung:g}" for rung in rungs)
+    return (
+        f"after {where} epoch{'s' * (where != '1')} a trial stops if a new one promises twice as much a second, by "
+        f"what the trials that trained to their end had shown there; not before {COMPANIONS} of them, {STEPS} steps "
+        "and its warm-up"
+    )
+
+
 def _measured(plan: Plan) -> list[str]:
     """Epochs of each report, with its number of validation examples where that is not all of them."""
     total = plan.data.sizes["validation"]
@@ -139,9 +147,9 @@ def limit(budget: Budget) -> str:
     return ", or ".join(limits)
 
 
-def _epochs(trials: int, budget: Budget) -> str:
-    worst, expected = worst_case_epochs(trials, budget), expected_epochs(trials, budget)
-    return f"at worst {worst:g}, about {expected:g} if every rung stops its share"
+def _epochs(trials: int, plan: Plan) -> str:
+    fewer = "; fewer where trials are stopped at a rung" if plan.schedule.rungs else ""
+    return f"at worst {worst_case_epochs(trials, plan.budget):g}{fewer}"
 
 
 def _confirmation(budget: Budget, prefer: str) -> str:

@@ -84,7 +84,7 @@ class Schedule:
     """When a trial is measured and may be stopped."""
 
     rungs: tuple[float, ...]
-    """Epochs at which ASHA may stop a trial."""
+    """Epochs at which a trial may be stopped."""
     report_at: tuple[float, ...]
     """Epochs at which a trial is measured."""
     validate_on: tuple[int, ...]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.search.plan import parameters
-from frostline.search.plan.budget import expected_epochs, validation_sizes
+from frostline.search.plan.budget import validation_sizes
 from frostline.search.plan.parameters import Searched
 from frostline.spaces import Budget, Recipe
 from frostline.trainables._task import Boundary, NotSurveyedError
@@ -133,7 +133,7 @@ _FRACTIONS = 1000
 
 
 def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, model: str, blocks: int) -> Work:
-    """Expected trainings of a model by frozen depth, and the examples of each, if ASHA stops its share.
+    """Expected trainings of a model by frozen depth, and the examples of each, if none is stopped early.
 
     Sampled trials are spread evenly over the models that are searched.
 
@@ -146,8 +146,6 @@ def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, 
     """
     trials = budget.trials or _TRIALS_IN_A_TIME
     confirmations = budget.confirm_recipes * budget.confirm_seeds
-    epochs = expected_epochs(trials, budget) + confirmations * budget.epochs
-    share = epochs / ((trials + confirmations) * budget.epochs)
     validated = sum(validation_sizes(budget, sizes["train"], sizes["validation"]))
     own = [recipe for recipe in searched.recipes.values() if recipe.get("model", model) == model]
     own = [recipe for recipe in own if recipe.get("augmentation", "none") == "none"]
@@ -157,7 +155,7 @@ def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, 
     sampled *= _share_without_augmentation(searched.distributions)
     return Work(
         trainings=trainings_by_depth(depth_shares(searched.distributions, blocks), depths, sampled),
-        passes=share * (budget.epochs * sizes["train"] + validated),
+        passes=float(budget.epochs * sizes["train"] + validated),
         examples=sizes["train"] + sizes["validation"],
     )
 

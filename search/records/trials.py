@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     COMPLETE = "complete"
     """It has used its whole budget."""
     PRUNED = "pruned"
-    """ASHA stopped it at a rung."""
+    """It was stopped at a rung."""
     INFEASIBLE = "infeasible"
     """The device has no memory for a single example."""
     OUT_OF_TIME = "out of time"

@@ -1,10 +1,9 @@
 """Which parameters set the best trials apart: PED-ANOVA, and how much of its result chance alone would give.
 
-ASHA stops most trials early, so their scores come from different epochs and do not compare. The scores of the trials
-that were never stopped do compare, but these trials were chosen by score. PED-ANOVA (Watanabe et al. 2023,
-arXiv:2304.10255) only asks which trials are among the best, and ASHA has answered that for all of them: a trial that
-it stopped is behind those that went on. PED-ANOVA also treats a log scale as one, which Optuna's fANOVA does not, and
-is quick with 2,000 trials.
+Trials that were stopped early have scores of different epochs, which do not compare. The scores of the trials that were
+never stopped do compare, but these trials were chosen. PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) only asks
+which trials are among the best, and a trial that a rung stopped is unlikely to be one of them. PED-ANOVA also treats a
+log scale as one, which Optuna's fANOVA does not, and is quick with 2,000 trials.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Importance:
 def judged(trials: Sequence[Trial]) -> list[Trial]:
     """The trials that the search has judged, worst first.
 
-    Trials that ASHA stopped come first, in the order of their last epoch. Trials that trained to the end follow.
+    Trials that a rung stopped come first, in the order of their last epoch. Trials that trained to the end follow.
     """
 
     def place(trial: Trial) -> tuple[float, float, int]:

@@ -1,7 +1,7 @@
 """Several workers for a trial: one `TorchTrainer` worker group a slot, kept from trial to trial.
 
 A group takes 22 s and more to start, so a slot starts one at its first trial and uses it for all later ones. A trial
-that ASHA stops ends at its report on every worker, but their processes stay.
+that is stopped ends at its report on every worker, but their processes stay.
 
 The slot's own process (a Tune trial without a CPU) passes reports on to Tune. It owns the mailbox and Ray Train's
 controller, and the controller owns the workers, so Ray ends all of them with the slot. Only the placement group stays

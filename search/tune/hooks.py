@@ -92,7 +92,8 @@ class Asker(Searcher):
 
 
 class Stopper(FIFOScheduler):
-    """Stops a trial at a report: when ASHA decides so, when its budget is used up, when the time for trials is over."""
+    """Stops a trial at a report: at a rung that decides so, when its budget is used up, when the time for trials is
+    over."""
 
     def __init__(self, board: Switchboard) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class Stopper(FIFOScheduler):
             if isinstance(message, Measured):
                 stops = message.final
                 if not job.confirms:
-                    left_behind = board.rungs.stops(job.number, message.epoch, message.objective)
+                    left_behind = board.rungs.stops(job.number, job.params, message)
                     stops = left_behind or board.ledger.expired()
         if told.whole:
             stops = isinstance(told.last, Measured) and told.task == max(jobs)

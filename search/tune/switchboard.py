@@ -10,9 +10,9 @@ from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import TrialNode, Watch
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rules import FAST_FAILURES
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.records.events import Job
 from frostline.search.records.trials import Line
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, PATIENCE_OF_WORKERS, Health, Waiting
 from frostline.search.tune.reaper import Reaper
 

@@ -4,7 +4,7 @@
     python -m tests.bench.long_search --trials 1000 --slots 16 --ray
 
 A trivial trainable (a score that is made up) goes through everything else: the hooks that Tune calls, the
-ledger, the Optuna study on its journal, Ray's ASHA, the records with an fsync a line, the progress. Parameters
+ledger, the Optuna study on its journal, the rungs, the records with an fsync a line, the progress. Parameters
 are drawn at random, and TPE is measured apart, on studies of growing size. With `--ray` Tune itself calls the
 hooks, and the trainable runs in reused processes.
 """
@@ -36,6 +36,7 @@ from frostline.search.cluster.environment import prepare_environment
 from frostline.search.console.progress import Progress
 from frostline.search.ledger import study
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.ledger.study import Study
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import resolve as planning
@@ -45,7 +46,6 @@ from frostline.search.records import trials as trial_records
 from frostline.search.records.log import hold
 from frostline.search.records.trials import Records
 from frostline.search.tracking.tracker import Tracker
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
 from frostline.search.tune.switchboard import Switchboard
 from frostline.spaces import Recipe
@@ -64,7 +64,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     ],
     "report, tell": [(Study, "report"), (Study, "tell")],
     "records": [(Records, "append")],
-    "ASHA": [(Rungs, "stops")],
+    "rungs": [(Rungs, "stops")],
     "progress": [(Progress, name) for name in ("begin", "report", "end")],
     "fsync": [(os, "fsync")],
 }
@@ -235,7 +235,7 @@ def without_ray(made: Plan, every: int) -> None:
     with hold(made.place.run) as log:
         ledger = Ledger(made, log)
         progress = Progress(made, Console(file=io.StringIO(), width=120))
-        board = Switchboard(ledger, Rungs(made.search.base.budget), [progress], [])
+        board = Switchboard(ledger, Rungs(made), [progress], [])
         board.watch = Calm()  # type: ignore[assignment]
         table = Table(watch, every, [*PARTS])
         for _ in drive(board):
@@ -246,7 +246,7 @@ def without_ray(made: Plan, every: int) -> None:
     with hold(made.place.run) as log:
         again = Ledger(made, log)
         opened = time.perf_counter()
-        Rungs(made.search.base.budget).replay(again.trials)
+        Rungs(made).replay(again.trials)
         states = ", ".join(f"{count} {state}" for state, count in trial_records.counts(again.trials).items())
     print(f"opened again in {opened - began:.1f} s, rungs in {time.perf_counter() - opened:.1f} s: {states}")
     assert again.finished

@@ -142,7 +142,7 @@ def test_the_best_recipes_are_confirmed_in_the_same_slots(searches: Searches) ->
     trials, runs = trial_records.read(run / "trials.jsonl"), trial_records.read(run / "confirm.jsonl")
     seeds = {trial.number: [run.seed - FRESH for run in runs if run.number == trial.number] for trial in trials}
     assert {trial.number for trial in runs} <= {trial.number for trial in trial_records.top(trials, 3)}, (
-        "of those that ASHA has let come to a score on all of the validation slice"
+        "of those that have a score on all of the validation slice"
     )
     assert all(each == [*range(len(each))] for each in seeds.values()), "fresh ones, from the first on"
     assert len(runs) <= 6

@@ -92,7 +92,7 @@ def test_the_study_says_the_same_as_the_records(finished: dict[str, Any]) -> Non
             assert trial.value == record.objective
     assert [record.label for record in records][:2] == ["default", "linear probe"]
     states = {trial.state for trial in trials}
-    assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "ASHA stopped some and let some finish"
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED}, "the rungs stopped some and let some finish"
 
 
 def test_the_second_trial_starts_at_once_in_the_same_process(finished: dict[str, Any]) -> None:

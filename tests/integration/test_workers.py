@@ -19,6 +19,7 @@ from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome
+from tests.integration.searches import stopping_early
 from tests.search.altered import altered
 
 GONE = 120.0
@@ -40,11 +41,12 @@ def search(ray_here: None, tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> 
 
         given = {"model": str(tiny_model), "dataset": str(tiny_csv), "profile": "small", "storage": tmp_path}
         given |= {"confirm_recipes": 0, "workers_per_trial": 2, **options}
-        plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
+        with stopping_early():
+            plan, corpus = planning.resolve(Options(space="bert_imdb", **given))
         plan = change(plan)
         planning.claim(plan)
         text = io.StringIO()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool, stopping_early():
             doing = pool.submit(meanwhile_or_end, meanwhile, plan.place.run)
             found = tuner.run(plan, corpus, Console(file=text, width=200))
             all_is_free(time.monotonic() + GONE)

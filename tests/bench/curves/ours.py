@@ -11,13 +11,13 @@ from pathlib import Path
 from unittest import mock
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.records.events import Job
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.hooks import end_of
 from frostline.spaces import Budget
 from tests.bench.curves.replay import Claim, Method, Start
@@ -53,7 +53,7 @@ class Frostline:
         self._metric = plan.search.metric
         with mock.patch("os.fsync"):
             self._ledger = Ledger(plan, Log(run, self._clock), self._clock)
-        self._rungs = Rungs(budget)
+        self._rungs = Rungs(plan)
 
     def ask(self, now: float) -> Start | None:
         self._clock.now = runs.BEGAN + now
@@ -86,7 +86,7 @@ class Frostline:
             )
             stops = last
             if not job.confirms:
-                left_behind = self._rungs.stops(job.number, point.epoch, point.accuracy)
+                left_behind = self._rungs.stops(job.number, job.params, message)
                 stops = left_behind or last or ledger.expired()
             ledger.report(job, message)
             if stops:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.journal import Journal
@@ -83,7 +84,7 @@ def written(seed: int = 0, trials: int = 8) -> Books:
 
 def plan_of(run: Path, trials: int = 8) -> Plan:
     """The plan of a small search in a folder."""
-    return with_budget(
+    plan = with_budget(
         runs.plan_of(run),
         trials=trials,
         epochs=3,
@@ -93,6 +94,7 @@ def plan_of(run: Path, trials: int = 8) -> Plan:
         confirm_seeds=2,
         slots=3,
     )
+    return altered(plan, rungs=budgets.rungs(plan.budget), report_at=budgets.report_points(plan.budget))
 
 
 @contextlib.contextmanager

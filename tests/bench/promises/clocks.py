@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.records.log import Log
-from frostline.search.tune.asha import Rungs
 from tests.bench.promises import books
 from tests.bench.promises.rows import Failure, Row
 from tests.search.ledger.test_ledger_crash import Driver
@@ -52,7 +52,7 @@ class JumpingDriver(Driver):
         self.sessions += 1
         log = Log(self.plan.place.run, lambda: self.clock.now)  # the time that passes
         log.append("session", pid=1, host="here", command="")
-        self.ledger, self.rungs = Ledger(self.plan, log, self.clock), Rungs(self.plan.budget)
+        self.ledger, self.rungs = Ledger(self.plan, log, self.clock), Rungs(self.plan)
         self.ledger.settle(self.rungs.replay(self.ledger.trials))
         self.running = []
 

@@ -27,12 +27,10 @@ def test_a_rung_counts_the_trials_that_reach_it() -> None:
     assert pace.rung_counts(trials, ()) == []
 
 
-def test_the_share_that_passes_begins_as_asha_aims_and_ends_as_counted() -> None:
+def test_all_trials_are_expected_to_pass_until_others_are_counted() -> None:
     empty = Rung(epoch=0.5, reached=0, stopped=0, passed=0)
-    full = Rung(epoch=1.0, reached=996, stopped=249, passed=747)
-    shares = pace.passing([empty, full], 4)
-    assert shares[0.5] == 0.25
-    assert shares[1.0] == pytest.approx(0.748)
+    full = Rung(epoch=1.0, reached=999, stopped=250, passed=749)
+    assert pace.passing([empty, full]) == {0.5: 1.0, 1.0: 0.75}
 
 
 @pytest.mark.parametrize(

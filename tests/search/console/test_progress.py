@@ -130,7 +130,7 @@ def test_trials_of_an_earlier_session_count_and_open_ones_go_on(plan: Plan) -> N
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_on_a_terminal_the_table_has_the_same_content(plan: Plan, width: int) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    with Progress(plan, console) as progress:
+    with Progress(altered(plan, rungs=(1.0,)), console) as progress:
         follow(progress)
         table = shown(progress, width)
     assert "2 of 12 trials done, 1 running, 9 to come" in table

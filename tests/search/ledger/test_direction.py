@@ -11,17 +11,16 @@ from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Judge
-from frostline.search.plan import budget as budgets
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome, Trial
-from frostline.search.tune.asha import Rungs
 from frostline.spaces import Metric
 from tests.search.altered import altered
 from tests.search.ledger.test_study import Told, sequence
 from tests.search.made import FRESH, METRIC, Clock, confirm_all, session, taken, train, trial, with_budget
-from tests.search.tune.test_asha import budget
-from tests.search.tune.test_hooks import Tune
+from tests.search.tune.test_hooks import TAUGHT, Tune, many, taught
+from tests.told import said
 
 LOSS, SCORE = Metric(name="loss", better="lower"), Metric(name="score")
 LOSSES = (0.75, 0.125, 0.5, 0.25)
@@ -126,14 +125,18 @@ def test_suggestions_for_losses_are_those_for_the_scores_that_they_are_the_negat
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_rung_decides_the_same_for_losses(seed: int) -> None:
-    rng, made = random.Random(seed), budget()
-    rungs = {metric.name: Rungs(made) for metric in (METRIC, LOSS)}
+def test_a_rung_decides_the_same_for_losses(plan: Plan, seed: int) -> None:
+    rng, made = random.Random(seed), many(plan)
+    rungs = {metric.name: Rungs(altered(made, metric=metric)) for metric in (METRIC, LOSS)}
     decided = []
     for number in range(30):
-        for epoch in budgets.report_points(made):
-            score = rng.randrange(64) / 64
-            stops = [rungs[metric.name].stops(number, epoch, *turned(metric, score)) for metric in (METRIC, LOSS)]
+        good = rng.randrange(64)
+        for epoch in made.schedule.report_at:
+            score = (good + rng.randrange(8)) / 64
+            stops = [
+                rungs[metric.name].stops(number, {}, said(epoch, *turned(metric, score), 0.0, metrics={}))
+                for metric in (METRIC, LOSS)
+            ]
             assert stops[0] == stops[1]
             decided.append(stops[0])
             if stops[0]:
@@ -142,12 +145,13 @@ def test_a_rung_decides_the_same_for_losses(seed: int) -> None:
 
 
 def test_a_rung_lets_the_smaller_loss_pass(plan: Plan, clock: Clock) -> None:
-    tune = Tune(altered(plan, metric=LOSS), clock)
+    tune = Tune(altered(many(plan), metric=LOSS), clock)
+    taught(tune)
     good, bad = tune.start(), tune.start()
     assert not tune.report(good, 1, LOSS.objective(0.1))
     assert tune.report(bad, 1, LOSS.objective(0.9))
     assert tune.report(good, 2, LOSS.objective(0.2))
-    assert tune.records == [(0, Outcome.COMPLETE, ""), (1, Outcome.PRUNED, "")]
+    assert tune.records[-2:] == [(TAUGHT, Outcome.COMPLETE, ""), (TAUGHT + 1, Outcome.PRUNED, "")]
 
 
 # --- the ledger ------------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.ledger.ledger import Ledger
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan import budget as budgets
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.events import LOG, Job, started_jobs
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Outcome, Trial
-from frostline.search.tune.asha import Rungs
 from frostline.spaces import Recipe
 from frostline.trainables import _task
 from tests.search.altered import altered
@@ -58,7 +58,7 @@ class Driver:
 
     def open(self) -> None:
         self.sessions += 1
-        self.ledger, self.rungs = session(self.plan, self.clock), Rungs(self.plan.budget)
+        self.ledger, self.rungs = session(self.plan, self.clock), Rungs(self.plan)
         stopped = self.rungs.replay(self.ledger.trials)
         self.ledger.settle(stopped)
         self.running: list[Job] = []
@@ -111,7 +111,7 @@ class Driver:
         if job.number in BAD and not job.confirms:
             self.end(job, *BAD[job.number])
             return
-        epoch = next(at for at in budgets.report_points(budget) if int(320 * at) > task.samples)
+        epoch = next(at for at in self.plan.schedule.report_at if int(320 * at) > task.samples)
         if epoch > 1 and job.number % 3 == 0 and job.key not in self.died:
             self.died.add(job.key)
             assert self.ledger.lose(job, "its process died") is None
@@ -123,8 +123,9 @@ class Driver:
         if task.best is None or objective > task.best:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(str(objective))
-        assert self.ledger.report(job, said(epoch, objective, self.clock.now))
-        stops = not job.confirms and self.rungs.stops(job.number, epoch, objective)
+        measured = said(epoch, objective, self.clock.now)
+        assert self.ledger.report(job, measured)
+        stops = not job.confirms and self.rungs.stops(job.number, job.params, measured)
         if (stops or epoch >= budget.epochs) and not self.killed():
             self.end(job, Outcome.COMPLETE if epoch >= budget.epochs else Outcome.PRUNED)
 
@@ -158,11 +159,12 @@ def left(plan: Plan) -> dict[str, Any]:
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_killed_after_every_event_a_search_ends_as_if_nothing_had_happened(
-    plan: Plan, tmp_path_factory: pytest.TempPathFactory, slots: int
+    plan: Plan, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
-    plan = with_budget(
-        plan, trials=8, epochs=3, first_rung=1, reduction_factor=2.0, confirm_recipes=2, confirm_seeds=2, slots=slots
-    )
+    monkeypatch.setattr(budgets, "COMPANIONS", 4)  # a small search must do
+    monkeypatch.setattr(budgets, "FEWEST", 1)
+    plan = with_budget(plan, trials=14, epochs=3, first_rung=1, confirm_recipes=2, confirm_seeds=2, slots=slots)
+    plan = altered(plan, rungs=budgets.rungs(plan.budget), report_at=budgets.report_points(plan.budget))
     always, now_and_then = (lambda _: True), (lambda written: written % 7 == 0)
     found = []
     for dies_at, interrupted in ((lambda _: False, False), (always, False), (now_and_then, False), (always, True)):
@@ -180,10 +182,10 @@ def test_killed_after_every_event_a_search_ends_as_if_nothing_had_happened(
     alone, *others = found
     sessions = [each.pop("sessions") for each in found]
     assert sessions[0] == 1 < 5 < sessions[2] < 40 < min(sessions[1], sessions[3])
-    stopped = {Outcome.PRUNED} if slots > 1 else set()  # one at a time, each trial is better than those before it
     outcomes = {trial["outcome"] for trial in alone["trials"]}
-    assert outcomes == {Outcome.COMPLETE, Outcome.INFEASIBLE, Outcome.FAILED} | stopped
-    assert (len(alone["trials"]), len(alone["confirmations"])) == (8, 4)
+    assert outcomes == {Outcome.COMPLETE, Outcome.INFEASIBLE, Outcome.FAILED, Outcome.PRUNED}
+    assert len(alone["trials"]) == 14
+    assert 2 <= len(alone["confirmations"]) <= 4
     for other in others:
         for name, value in alone.items():
             assert other[name] == value, name

@@ -16,10 +16,10 @@ from rich.console import Console
 from frostline import search
 from frostline.search.console.progress import Progress
 from frostline.search.ledger import ledger, study
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.ledger.study import Study
 from frostline.search.plan.plan import Plan
 from frostline.search.records.trials import Outcome, Records
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.switchboard import Switchboard
 from tests.bench import long_search
 from tests.search.made import PARAMS, Clock, session, trial, with_budget
@@ -75,7 +75,7 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
     written, append = list[object](), Records.append
     monkeypatch.setattr(Records, "append", lambda *a: (append(*a), written.append(a))[0])
     plan = with_budget(plan, trials=800, seconds=1e9, epochs=long_search.EPOCHS, slots=16)
-    board = Switchboard(session(plan, clock), Rungs(plan.budget), [Progress(plan, Console(quiet=True))], [])
+    board = Switchboard(session(plan, clock), Rungs(plan), [Progress(plan, Console(quiet=True))], [])
     board.watch = long_search.Calm()  # type: ignore[assignment]
     ends = long_search.drive(board)
 

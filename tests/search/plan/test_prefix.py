@@ -123,12 +123,11 @@ def test_the_trials_are_spread_evenly_over_the_models() -> None:
     assert other.trainings == {0: 2.0, 7: 2.0}
 
 
-def test_work_counts_what_asha_halts_and_what_confirms() -> None:
-    budget = Budget(trials=8, epochs=2, first_rung=1, confirm_recipes=0)
+def test_work_counts_whole_trainings_and_those_that_confirm() -> None:
+    budget = Budget(trials=6, epochs=2, first_rung=1, confirm_recipes=1, confirm_seeds=2)
     searched = Searched(distributions={"frozen_layers": IntDistribution(0, 1)}, recipes={})
     found = prefix_plan.expected_work(budget, {"train": 300, "validation": 100}, searched, "m", 1)
-    # 8 trials of 1 epoch, half of them of 2: 12 of 16 epochs; a whole one looks at 2 x 300 and 2 x 100 examples.
-    assert found == Work(trainings={0: 4.0, 1: 4.0}, passes=0.75 * 800, examples=400)
+    assert found == Work(trainings={0: 4.0, 1: 4.0}, passes=2 * 300 + 2 * 100, examples=400)
 
 
 # --- in a plan -----------------------------------------------------------------------------------

@@ -154,9 +154,15 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     assert timed["confirm"] == "off: the best trial wins without being trained again"
     assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
-    assert lines["rungs"].startswith("after 1 epoch; about one trial in 2 goes on (ASHA); measured after")
-    never_stopped = dict(plan_lines(altered(plan, rungs=())))
-    assert never_stopped["rungs"].startswith("none: every trial trains to its end; measured after")
+    none = "none: every trial trains to its end"
+    assert lines["rungs"].startswith(f"{none} (there are fewer than 20); measured after")
+    assert lines["epochs"] == "at worst 24"
+    at_the_end = with_budget(plan, first_rung=2)
+    assert dict(plan_lines(at_the_end))["rungs"].startswith(f"{none}; measured after")
+    stopping = dict(plan_lines(altered(plan, rungs=(1.0,))))
+    assert stopping["rungs"].startswith("after 1 epoch a trial stops if a new one promises twice as much a second")
+    assert "not before 6 of them, 25 steps and its warm-up; measured after" in stopping["rungs"]
+    assert stopping["epochs"] == "at worst 24; fewer where trials are stopped at a rung"
 
 
 def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> None:

@@ -1,15 +1,18 @@
 """Trainings of heads only, given to a slot together: what the ledger hands out, and how Tune's hooks take them."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from ray.tune.experiment import Trial
 
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.records import trials as trial_records
-from frostline.search.records.trials import Outcome
-from frostline.trainables._task import Message, Task, Told
+from frostline.search.records.trials import Line, Outcome
+from frostline.trainables._task import Measured, Message, Task, Told
 from tests.search.altered import altered
 from tests.search.made import FRESH, Clock, session, with_budget
 from tests.search.tune.test_hooks import Tune
@@ -96,15 +99,28 @@ def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cach
     assert len(tune.board.jobs) == 1, "the first trial still runs"
 
 
-def test_asha_hears_of_them_and_stops_none_of_them(cached: Plan, clock: Clock) -> None:
-    """A head costs less than the message that would stop it. What comes to the rung after them is compared."""
+class _StopsAll(Rungs):
+    """Rungs that stop every trial."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.heard: list[tuple[int, float]] = []
+
+    def stops(self, number: int, params: Mapping[str, Any], report: Line | Measured) -> bool:
+        self.heard.append((number, report.epoch))
+        return True
+
+
+def test_the_rungs_learn_from_them_and_stop_none_of_them(cached: Plan, clock: Clock) -> None:
+    """A head costs less than the message that would stop it."""
     tune = Tune(cached, clock)
+    rungs = tune.board.rungs = _StopsAll(cached)
     trial = group(tune)
-    for place in range(len(trial.config["tasks"])):
+    count = len(trial.config["tasks"])
+    for place in range(count):
         told(tune, trial, place, 0.9 - place / 50, 0.9)
+    assert rungs.heard == [(number, epoch) for number in range(1, count + 1) for epoch in (1.0, 2.0)]
     assert {t.outcome for t in trial_records.read(cached.place.run / "trials.jsonl")} == {Outcome.COMPLETE}
-    other = tune.start()
-    assert tune.report(other, 1, 0.1), "the last of those that have come to the rung"
 
 
 def test_one_that_fails_is_followed_by_the_others(cached: Plan, clock: Clock) -> None:

@@ -22,13 +22,13 @@ from frostline.search.cluster.capacity import GB, Need, Node, Offer
 from frostline.search.cluster.connection import ClusterLostError
 from frostline.search.cluster.watch import TrialNode
 from frostline.search.console.progress import Progress
+from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
 from frostline.search.records.lease import TakenOverError
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome
 from frostline.search.tune import hooks
-from frostline.search.tune.asha import Rungs
 from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
 from frostline.search.tune.switchboard import RayGone, SearchFailedError, Switchboard
@@ -71,7 +71,7 @@ class Tune:
         self.plan, self.clock, self.text = plan, clock, io.StringIO()
         self.ledger, self.stop = session(plan, clock), list[int]()
         progress = Progress(plan, Console(file=self.text, width=300))
-        self.board = Switchboard(self.ledger, Rungs(plan.budget), [progress], self.stop)
+        self.board = Switchboard(self.ledger, Rungs(plan), [progress], self.stop)
         self.board.watch = _Calm()  # type: ignore[assignment]
         self.asker, self.stopper, self.recorder = Asker(self.board), Stopper(self.board), Recorder(self.board)
 
@@ -127,6 +127,25 @@ class Tune:
     @property
     def said(self) -> list[str]:
         return [part.split("] ", 1)[1] for part in self.text.getvalue().splitlines()]
+
+
+TAUGHT = 8
+"""Trials after which a rung knows what a report says."""
+
+
+def many(plan: Plan) -> Plan:
+    """The plan with so many trials that they may stop early, after one epoch."""
+    return altered(with_budget(plan, trials=30), rungs=(1.0,))
+
+
+def taught(tune: Tune) -> None:
+    """Train the first trials whole, each better than the one before: what they show after an epoch ranks them."""
+    metric = tune.plan.search.metric
+    for number in range(TAUGHT):
+        trial, score = tune.start(), 0.3 + number / 20
+        for epoch in (1, 2):
+            objective = metric.objective(score if metric.better == "higher" else 1 - score)
+            assert tune.report(trial, epoch, objective) == (epoch == 2)
 
 
 @pytest.fixture
@@ -206,12 +225,14 @@ def test_tune_is_told_to_wait_while_something_runs_and_to_finish_when_nothing_is
     assert tune.asker.suggest("next") == Searcher.FINISHED
 
 
-def test_a_trial_is_stopped_when_asha_says_so_and_when_it_is_over(tune: Tune) -> None:
+def test_a_trial_is_stopped_when_a_rung_says_so_and_when_it_is_over(plan: Plan, clock: Clock) -> None:
+    tune = Tune(many(plan), clock)
+    taught(tune)
     good, bad = tune.start(), tune.start()
     assert not tune.report(good, 1, 0.9)
     assert tune.report(bad, 1, 0.1)
     assert tune.report(good, 2, 0.8)
-    assert tune.records == [(0, Outcome.COMPLETE, ""), (1, Outcome.PRUNED, "")]
+    assert tune.records[-2:] == [(TAUGHT, Outcome.COMPLETE, ""), (TAUGHT + 1, Outcome.PRUNED, "")]
 
 
 def test_a_trial_is_stopped_when_the_time_for_trials_is_over(plan: Plan, clock: Clock) -> None:
@@ -229,7 +250,7 @@ def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> N
     tune.report(first, 2, 0.9)
     again, last = tune.start(), tune.start()
     clock.now += 5000
-    assert not tune.report(again, 1, 0.1), "neither ASHA nor the time stops it"
+    assert not tune.report(again, 1, 0.1), "neither the rung nor the time stops it"
     assert tune.report(again, 2, 0.2)
     tune.die(last)
     tune.report(tune.start(), 2, 0.3)
