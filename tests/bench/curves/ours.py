@@ -34,6 +34,12 @@ def making(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method
     return Frostline(stand_in, workers, budget, seed)
 
 
+def whole(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method:
+    """Frostline without rungs: every training runs to its end."""
+    epochs = int(stand_in.epochs[-1])
+    return Frostline(stand_in, workers, Budget(trials=None, seconds=seconds, epochs=epochs, first_rung=epochs), seed)
+
+
 class Frostline:
     """A search by the product's own ledger."""
 

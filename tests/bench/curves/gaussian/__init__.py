@@ -1,0 +1,1 @@
+"""A search by a Gaussian process that sees scores and losses: what Frostline's own could become."""
