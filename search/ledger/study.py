@@ -1,6 +1,6 @@
 """The Optuna study of a search: ask, report, tell, on durable storage.
 
-Ray's own `OptunaSearch` tells a trial that ASHA stopped as COMPLETE, drops its last intermediate value,
+Ray's own `OptunaSearch` tells a trial that a rung stopped as COMPLETE, drops its last intermediate value,
 leaves a non-finite one RUNNING for ever, and after a restart enqueues its first points again and repeats
 its random ones (Ray 2.60). This study keeps Optuna's states true.
 
@@ -78,7 +78,7 @@ class Study:
         self._study = optuna.load_study(
             study_name=name,
             storage=storage,
-            pruner=optuna.pruners.NopPruner(),  # ASHA decides; Optuna is told
+            pruner=optuna.pruners.NopPruner(),  # the rungs decide; Optuna is told
         )
         study_id = storage.get_study_id_from_name(name)
         self._open = {
