@@ -362,7 +362,7 @@ def test_a_table_that_changes_meanwhile_is_not_mistaken(recorded_tables: Path, t
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--methods", "gues"], "no method gues; there are frostline, random, "),
+        (["--methods", "gues"], "no method gues; there are frostline, frostline-whole, "),
         (["--task", "nothing"], "no task nothing; there are tiny"),
     ],
 )
