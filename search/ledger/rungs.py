@@ -73,9 +73,8 @@ class Rungs:
             report: of the trial. One that comes again changes nothing.
         """
         training, rung = self._trainings.setdefault(number, _Training()), self._rung_of(report.epoch)
-        is_new = rung is not None and rung not in training.shown
-        if rung is not None and is_new:
-            training.shown[rung] = signals_of(report)
+        if rung is not None:
+            training.shown.setdefault(rung, signals_of(report))
         if report.objective is not None and math.isfinite(report.objective) and not report.partial:
             training.best = max(training.best, report.objective)
         if report.epoch >= self._budget.epochs:

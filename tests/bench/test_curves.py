@@ -147,7 +147,7 @@ def test_a_table_of_other_data_is_not_gone_on_with(task: Task, tmp_path: Path) -
     parquet.write_table(
         rows.replace_schema_metadata({"task": json.dumps(about | {"train": 7, "literature": {}})}), path
     )
-    with pytest.raises(ValueError, match=r"tiny\.parquet: it was recorded with another train\. To record"):
+    with pytest.raises(ValueError, match=r"tiny\.parquet was recorded with another train\. Delete it"):
         Recorder(task, tmp_path, path)
 
 

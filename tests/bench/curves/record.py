@@ -316,7 +316,7 @@ def unpack(recorded: Path, plan: Plan, folder: Path) -> int:
     # The literature's recipes may change: each training says what it was trained with.
     if other := [name for name in now if name != "literature" and told[name] != now[name]]:
         raise ValueError(
-            f"{recorded}: it was recorded with another {' and '.join(other)}. To record the task anew, delete it."
+            f"{recorded} was recorded with another {' and '.join(other)}. Delete it to record the task again."
         )
     trainings: dict[str, list[dict[str, Any]]] = {}
     for row in rows.to_pylist():

@@ -1,8 +1,9 @@
 """A stand-in for the trainings of a task, made from the recorded ones: it answers for any recipe and any seed.
 
 The mean of each measurement is that of two models over recipes: extremely randomised trees (Geurts et al. 2006), which
-are rough, and a Gaussian process, which is smooth. Of recipes left out, the two together predict best (see
-tests/bench/README.md), and a search that suits only one of them gains little. Each can be had alone. The luck of a
+are rough, and a Gaussian process, which is smooth. Of recipes left out, the two together know more than the
+forest alone and somewhat less than the process alone (see tests/bench/README.md). The forest stays, since a search by a
+Gaussian process would otherwise meet a truth of its own kind. Each can be had alone. The luck of a
 training is that of a recorded one near by: the whole curve's distance from the mean of its recipe. So reports of one
 training belong together, and good recipes may have other luck than bad ones. A search never sees the truth: only
 trainings, on a validation slice whose luck is drawn once for each search.
@@ -291,8 +292,15 @@ def load(name: str, folder: Path, kind: Kind = "both") -> StandIn:
 def left_out(name: str, folder: Path, kind: Kind, folds: int = 10) -> tuple[float, float]:
     """How well a stand-in knows recipes that it was not made of.
 
-    Returns the root mean squared difference, in points, between its true score of a recipe and the mean of the recorded
-    ones, and the part of it that the luck of the recorded trainings alone explains.
+    Args:
+        name: name of the task.
+        folder: where `<name>.parquet` is.
+        kind: see `StandIn`.
+        folds: parts of the recipes, each of which is left out once.
+
+    Returns:
+        The root mean squared difference, in points, between the stand-in's score of a recipe and the recorded mean; and
+        how large it would be through the luck of the recorded trainings alone.
     """
     known, about = _read(name, folder)
     keys = np.array([json.dumps(params, sort_keys=True) for params in known.params])

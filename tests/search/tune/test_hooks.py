@@ -134,7 +134,7 @@ TAUGHT = 8
 
 
 def many(plan: Plan) -> Plan:
-    """The plan with so many trials that they may stop early, after one epoch."""
+    """The plan with enough trials for rungs: a trial may stop after one epoch."""
     return altered(with_budget(plan, trials=30), rungs=(1.0,))
 
 

@@ -16,7 +16,7 @@ _ANYWHERE, _NEAR, _CENTERS = 200, 20, 5
 """Recipes that are compared: drawn from the whole space, and around each of the best."""
 _STEP, _MOVES, _JUMPS = 0.1, 0.5, 0.1
 """Around one of the best: standard deviation of a step as a share of a parameter's range, and the probabilities that a
-parameter moves by one or is drawn anew."""
+parameter moves by such a step or is drawn again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
