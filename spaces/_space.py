@@ -95,7 +95,7 @@ class Budget:
     epochs: int
     """Epochs of a trial that is never stopped."""
     first_rung: float
-    """Epochs before a trial may be stopped; with fewer than 20 trials none is."""
+    """Epochs before a trial may be stopped; with fewer than 60 trials none is."""
     reduction_factor: float = 2.0
     """Each rung is at this many times the epochs of the one before."""
     seconds: float | None = None

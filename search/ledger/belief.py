@@ -1,11 +1,8 @@
-"""How good each of the best recipes is, by all scores of the search: a posterior, as draws from it. numpy alone.
+"""How good some recipes are, by all scores of the search: a posterior, as draws from it. numpy alone.
 
 The best score of many is also the luckiest, so a recipe is worse than the score that it was found by. By how much
-depends on how far the recipes of this search lie apart and on how much luck a training has. Both are estimated from
-this search: a recipe's mean score is normal around a common mean, and a training is normal around its recipe's mean.
-Only the upper half of the scores says how the good recipes are spread. The lower half counts with its number alone,
-since a long tail of bad recipes says nothing about the best ones. The three unknown numbers (mean and spread of the
-recipes, luck of a training) are integrated over a grid. So the draws know how uncertain these are themselves.
+depends on how far the recipes of this search lie apart, on what their neighbours scored, and on how much luck a
+training has. The process (`gaussian/surrogate.py`) has estimated all of it, and the draws know how uncertain it is.
 
 Choosing recipes by their scores does not bias a posterior that has seen all scores of the search.
 """
@@ -13,48 +10,38 @@ Choosing recipes by their scores does not bias a posterior that has seen all sco
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from frostline.search.ledger.gaussian.surrogate import Array, Surrogate
 
 _DRAWS = 4000
-_LUCK_COUNTS = 0.5
-"""Trainings that the assumed luck counts for, before any recipe has been trained twice."""
-_MEANS, _SPREADS, _LUCKS = np.linspace(-0.75, 0.75, 13), np.geomspace(0.03, 1.5, 12), 16
-"""The grid: means and standard deviations of recipes, in units of the distance from the median to the best score, and
-the number of variances of a training."""
+_JITTER = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The scores of one recipe, as objectives."""
+    """A recipe that may be trained again."""
 
     number: int
     """Number of the trial that found the recipe."""
-    found: float
-    """Score of that trial."""
-    fresh: tuple[float, ...] = ()
-    """Scores of the trainings with fresh seeds."""
+    fresh: int = 0
+    """Trainings with fresh seeds that have ended."""
     running: int = 0
-    """Trainings with fresh seeds that have not ended."""
+    """Trainings with fresh seeds that have not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Belief:
-    """Draws from the posterior. Recipes are in the order of the entries."""
+    """Draws from the posterior. Recipes are in the order in which they were asked about."""
 
     recipes: Array
     """Mean scores of the recipes over all seeds, on the validation slice: draws x recipes."""
     luck: Array
     """Variance of a training's score around the mean of its recipe, a value a draw."""
     center: Array
-    """Mean of all good recipes, a value a draw."""
+    """Mean of all recipes, a value a draw."""
     spread: Array
     """Variance of the recipes around it, a value a draw."""
     means: Array
@@ -67,53 +54,33 @@ class Belief:
         return np.asarray(np.bincount(self.recipes.argmax(axis=1), minlength=count) / draws)
 
 
-def believe(found: Mapping[int, float], entries: Sequence[Entry], luck: float) -> Belief:
-    """The posterior of the recipes' mean scores.
+def believe(surrogate: Surrogate, places: Array) -> Belief:
+    """The posterior of recipes' mean scores.
 
     Args:
-        found: score of each trial that was trained to its end, by number.
-        entries: recipes that are asked about, at least one; their own scores need not be in `found`.
-        luck: variance that is assumed for a training's score until the scores say more.
+        surrogate: what the trainings of the search say.
+        places: [recipes, axes] of the recipes that are asked about, at least one.
     """
-    from scipy.special import log_ndtr
-
-    again = [np.array([entry.found, *entry.fresh]) for entry in entries if entry.fresh]
-    known = {**found, **{entry.number: entry.found for entry in entries}}
-    median = float(np.median([*known.values()]))
-    once = np.array([known[number] for number in known.keys() - {e.number for e in entries if e.fresh}])
-    within = sum(float(scores.var() * scores.size) for scores in again) / max(1, sum(s.size - 1 for s in again))
-    unit = max(max(known.values()), *(float(scores.max()) for scores in again), median) - median
-    unit = max(unit, math.sqrt(luck))
-    means = (median + unit * _MEANS)[:, None, None]
-    spreads = ((unit * _SPREADS) ** 2)[None, :, None]
-    lucks = np.geomspace(min(luck, unit**2) / 30, max(4 * luck, unit**2, 4 * within), _LUCKS)[None, None, :]
-    # Scaled inverse chi-squared for the luck, flat in the standard deviation of the recipes and in their mean.
-    fit = -0.5 * _LUCK_COUNTS * (np.log(lucks) + luck / lucks) + 0.5 * np.log(spreads)
-    single = spreads + lucks
-    upper = once[once >= median]
-    if upper.size:
-        around = float(((upper - upper.mean()) ** 2).sum()) + upper.size * (upper.mean() - means) ** 2
-        fit = fit - 0.5 * upper.size * np.log(single) - 0.5 * around / single
-    fit = fit + (once.size - upper.size) * log_ndtr((median - means) / np.sqrt(single))
-    for scores in again:
-        count, mean = scores.size, float(scores.mean())
-        fit = fit - 0.5 * (count - 1) * np.log(lucks) - 0.5 * float(scores.var() * count) / lucks
-        together = spreads + lucks / count
-        fit = fit - 0.5 * np.log(together) - 0.5 * (mean - means) ** 2 / together
-    place = _systematic(fit)
-    center, spread, variance = (np.broadcast_to(axis, fit.shape).ravel()[place] for axis in (means, spreads, lucks))
-    counts = np.array([1 + len(entry.fresh) for entry in entries])
-    sums = np.array([entry.found + math.fsum(entry.fresh) for entry in entries])
-    precision = 1 / spread[:, None] + counts / variance[:, None]
-    mean_of_each = (center[:, None] / spread[:, None] + sums / variance[:, None]) / precision
-    recipes = mean_of_each + standard_normal(len(entries)) / np.sqrt(precision)
-    return Belief(recipes=recipes, luck=variance, center=center, spread=spread, means=mean_of_each.mean(axis=0))
+    means, together = surrogate.joint(places)
+    count = places.shape[0]
+    scale = np.linalg.cholesky(together + _JITTER * np.eye(count))
+    normal, taken = standard_normal(count), _shares(surrogate.weights)
+    recipes = means[taken] + np.einsum("dpq,dq->dp", scale[taken], normal)
+    draws = len(taken)
+    return Belief(
+        recipes=surrogate.scores(recipes),
+        luck=(surrogate.unit * surrogate.luck[taken]) ** 2,
+        center=np.full(draws, surrogate.median),
+        spread=(surrogate.unit * surrogate.spread[taken]) ** 2,
+        means=surrogate.scores(surrogate.weights @ means),
+    )
 
 
-def _systematic(fit: Array) -> NDArray[Any]:
-    """Points of a grid as often as their likelihood says, `_DRAWS` of them."""
-    weights = np.cumsum(np.exp(fit.ravel() - fit.max()))
-    return np.asarray(np.searchsorted(weights, (np.arange(_DRAWS) + 0.5) / _DRAWS * weights[-1]))
+def _shares(weights: Array) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Places of weights as often as each says, `_DRAWS` of them, in an order that has nothing to do with it."""
+    ends = np.cumsum(weights)
+    places = np.searchsorted(ends, (np.arange(_DRAWS) + 0.5) / _DRAWS * ends[-1])
+    return np.random.default_rng(0).permutation(places)
 
 
 @functools.cache

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.search.ledger.belief import Array, Belief, standard_normal
+from frostline.search.ledger.belief import Belief, standard_normal
+from frostline.search.ledger.gaussian.surrogate import Array
 
 LEVEL = 0.95
 """Probability of an interval. A recipe is tied with the best one if its chance to be better is above the rest."""
@@ -74,4 +75,4 @@ def _on_unseen(belief: Belief, scores: Array, examples: int) -> Array:
     own = np.minimum(_OWN_SHARE * variance, belief.spread)
     kept = 1 - own / belief.spread
     noise = np.sqrt(own * kept + (1 - _OWN_SHARE) * variance) * standard_normal(2)[:, 0]
-    return np.asarray(belief.center + kept * (scores - belief.center) + noise)
+    return np.clip(belief.center + kept * (scores - belief.center) + noise, 0.0, 1.0)

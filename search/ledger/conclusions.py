@@ -7,6 +7,8 @@ from typing import Any
 
 from frostline.search.ledger import confirm
 from frostline.search.ledger.confirm import Judge
+from frostline.search.ledger.gaussian.axes import Axes
+from frostline.search.ledger.knowledge import Knowledge
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
 from frostline.search.records.log import Log
@@ -16,14 +18,17 @@ from frostline.search.records.trials import Records, Trial
 def judge_of(plan: Plan) -> Judge:
     """The rules by which recipes of this search are compared."""
     search = plan.search
-    return Judge(metric=search.metric, examples=plan.data.sizes["validation"], prefer=search.prefer)
+    base = {name: getattr(search.base, name) for name in search.distributions}
+    axes = Axes(search.distributions, base)
+    return Judge(metric=search.metric, examples=plan.data.sizes["validation"], prefer=search.prefer, axes=axes)
 
 
 class Conclusions:
     """What follows from the records of a search as they stand."""
 
-    def __init__(self, plan: Plan, log: Log, trials: Records, confirmations: Records) -> None:
+    def __init__(self, plan: Plan, log: Log, trials: Records, confirmations: Records, knowledge: Knowledge) -> None:
         self._plan, self._log, self._trials, self._confirmations = plan, log, trials, confirmations
+        self._knowledge = knowledge
         self.read_test_set = False
         """True once this process has recorded a reading of the test set."""
 
@@ -32,7 +37,7 @@ class Conclusions:
         budget = self._plan.budget
         if not (budget.confirm_recipes and budget.confirm_seeds):
             return []
-        return confirm.confirmed(self._trials, self._confirmations, judge_of(self._plan))
+        return confirm.confirmed(self._trials, self._confirmations, judge_of(self._plan), self._knowledge)
 
     def winner(self) -> tuple[Trial, str] | None:
         """The training whose weights are exported, and its folder; None if no training has a score.

@@ -1,7 +1,7 @@
 """The recipes that were trained again with fresh seeds, and which of them is offered. Pure functions of records.
 
 The best score of many trials is also the luckiest. So the trials only say which recipes deserve to be trained again
-(`race.py`), and the winner is chosen by all scores of the search together (`belief.py`).
+(`race.py`), and the winner is chosen by all scores of the search together (`knowledge.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from frostline.search.ledger import belief, claim
-from frostline.search.ledger.belief import Entry
+from frostline.search.ledger import claim
 from frostline.search.ledger.claim import LEVEL, Claim
+from frostline.search.ledger.gaussian.axes import Axes
+from frostline.search.ledger.knowledge import Knowledge
+from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Outcome, Trial
 from frostline.spaces import Metric
@@ -43,7 +45,7 @@ class Confirmed:
     failed: int
     """Trainings that ended without a score."""
     mean: float
-    """Mean of the scores."""
+    """Mean of the scores; without any, the score of the trial."""
     estimate: float
     """Expected score over all seeds, on examples that no training has seen. It is below the mean where that is luck."""
     interval: tuple[float, float]
@@ -69,6 +71,15 @@ class Judge:
     prefer: str
     """The tied recipe that is offered: the `cheapest`, or the `best` by its estimate. Empty: the one with the best mean
     of its fresh seeds, as in searches of earlier versions."""
+    axes: Axes
+    """Axes of the space."""
+
+    def knowledge(self, trainings: Iterable[Trial] = ()) -> Knowledge:
+        """What these trainings say of the search's recipes."""
+        knowledge = Knowledge(self.axes, self.examples if self.metric.is_share else None)
+        for training in trainings:
+            knowledge.put(training)
+        return knowledge
 
     def small(self, found: Iterable[float]) -> float:
         """Difference between two objectives that hardly matters.
@@ -77,17 +88,6 @@ class Judge:
             found: objectives of the trials.
         """
         return _SMALL if self.metric.is_share else _SMALL_PART * _distance(found)
-
-    def luck(self, found: Iterable[float]) -> float:
-        """Variance that is assumed for the score of a training until scores say more.
-
-        For a share of right answers it is that of a binomial share.
-        """
-        if not self.metric.is_share:
-            return (_distance(found) / 4) ** 2
-        right = min(1.0, max(0.0, max(found))) * self.examples
-        share = (right + 1) / (self.examples + 2)
-        return share * (1 - share) / self.examples
 
 
 def _distance(found: Iterable[float]) -> float:
@@ -121,51 +121,53 @@ def by_number(runs: Iterable[Trial]) -> dict[int, list[Trial]]:
     return ended
 
 
-def entry(trial: Trial, runs: Iterable[Trial], running: int = 0) -> Entry:
-    """A recipe with its scores.
+def confirmed(
+    trials: Iterable[Trial], runs: Iterable[Trial], judge: Judge, knowledge: Knowledge | None = None
+) -> list[Confirmed]:
+    """The recipes that have been trained again, the one that is offered first, then the best.
 
-    Args:
-        trial: the trial that found it.
-        runs: its trainings with fresh seeds that have ended.
-        running: number of those that have not.
-    """
-    fresh = tuple(run.objective for run in runs if has_score(run))
-    return Entry(number=trial.number, found=trial.objective, fresh=fresh, running=running)
-
-
-def confirmed(trials: Iterable[Trial], runs: Iterable[Trial], judge: Judge) -> list[Confirmed]:
-    """The recipes that have been trained again: the one that is offered first, then the best.
-
-    Those that never failed come before the others.
+    A trial that no fresh seed has confirmed yet is among them if its recipe is expected to be better than all others:
+    for some there is no time. Recipes that never failed come before the others.
 
     Args:
         trials: trials of the search.
         runs: trainings with fresh seeds; their `number` is that of the search's trial.
         judge: how recipes are compared.
+        knowledge: what all of them say, if it is there already.
     """
     trials, runs_of = list(trials), by_number(runs)
+    knowledge = knowledge or judge.knowledge([*trials, *(run for each in runs_of.values() for run in each)])
     again = [trial for trial in trials if trial.best and any(map(has_score, runs_of.get(trial.number, ())))]
-    if not again:
-        return []
+    # Of the others, those whose weights are kept.
+    kept = [trial for trial in trial_records.top(trials, KEPT_CHECKPOINTS) if trial.outcome == Outcome.COMPLETE]
+    kept = [trial for trial in kept if trial.number not in runs_of]
     sound = [trial for trial in again if all(map(has_score, runs_of[trial.number]))]
-    rows = _rows(trials, sound, runs_of, judge)
+    if kept:
+        expected = knowledge.expected([*kept, *sound])
+        best = int(expected.argmax())
+        sound += kept[best : best + 1]
+    if not (again or sound):
+        return []
+    small = judge.small([*completed(trials).values(), *(trial.objective for trial in [*again, *sound])])
+    rows = _rows(sound, runs_of, judge, knowledge, small)
     failing = [trial for trial in again if trial not in sound]
-    rest = _rows(trials, failing, runs_of, judge)
+    rest = _rows(failing, runs_of, judge, knowledge, small)
     return [*rows, *sorted(rest, key=lambda row: row.failed)]
 
 
 def _rows(
-    trials: Sequence[Trial], again: Sequence[Trial], runs_of: Mapping[int, Sequence[Trial]], judge: Judge
+    again: Sequence[Trial],
+    runs_of: Mapping[int, Sequence[Trial]],
+    judge: Judge,
+    knowledge: Knowledge,
+    small: float,
 ) -> list[Confirmed]:
     if not again:
         return []
-    entries, found = [entry(trial, runs_of[trial.number]) for trial in again], completed(trials)
-    scores = [*found.values(), *(each.found for each in entries)]
-    belief_now = belief.believe(found, entries, judge.luck(scores))
-    examples = judge.examples if judge.metric.is_share else None
-    claims = claim.claims(belief_now, examples, judge.small(scores))
-    order = sorted(range(len(again)), key=lambda place: -belief_now.means[place])
-    rows = [_row(again[place], runs_of[again[place].number], claims[place], judge.metric) for place in order]
+    belief = knowledge.belief(again)
+    claims = claim.claims(belief, judge.examples if judge.metric.is_share else None, small)
+    order = sorted(range(len(again)), key=lambda place: -belief.means[place])
+    rows = [_row(again[place], runs_of.get(again[place].number, ()), claims[place], judge.metric) for place in order]
     if not judge.prefer:
         return sorted(rows, key=lambda row: (-judge.metric.objective(row.mean), row.seconds))
     if judge.prefer == "cheapest":
@@ -177,15 +179,17 @@ def _rows(
 
 
 def winner(trials: Iterable[Trial], runs: Iterable[Trial], rows: Sequence[Confirmed]) -> Trial | None:
-    """The training that wins: the best one of the first of the confirmed recipes, else the best trial.
+    """The training that wins: the best one with a fresh seed of the first of these recipes, or the trial that found it.
 
     Args:
         trials: trials of the search.
         runs: trainings with fresh seeds.
-        rows: result of `confirmed` for both; empty if confirmation is off.
+        rows: result of `confirmed` for both; empty if confirmation is off, when the best trial wins.
     """
-    same = [run for run in runs if rows and run.number == rows[0].number and not run.open]
-    return trial_records.winner(same) or trial_records.winner(trials)
+    if not rows:
+        return trial_records.winner(trials)
+    same = [run for run in runs if run.number == rows[0].number and not run.open]
+    return trial_records.winner(same) or next(trial for trial in trials if trial.number == rows[0].number)
 
 
 def has_score(run: Trial) -> bool:
@@ -205,13 +209,13 @@ def _row(trial: Trial, runs: Sequence[Trial], said: Claim, metric: Metric) -> Co
         seeds=tuple(run.seed for run in good),
         scores=scores,
         failed=len(runs) - len(good),
-        mean=statistics.fmean(scores),
+        mean=statistics.fmean(scores) if scores else metric.value(trial.objective),
         estimate=metric.value(said.estimate),
         interval=(low, high),
         within=said.within,
         chance=said.chance,
         tied=said.tied,
-        seconds=statistics.fmean(run.seconds for run in good),
+        seconds=statistics.fmean(run.seconds for run in good or [trial]),
     )
 
 

@@ -8,13 +8,15 @@ directory after a crash equals the one that was lost.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from frostline.search.ledger import rules, seeds
+from frostline.search.ledger import rules, seeds, study
 from frostline.search.ledger.conclusions import Conclusions, judge_of
 from frostline.search.ledger.contest import Contest
 from frostline.search.ledger.lines import end_line, report_line
@@ -51,7 +53,9 @@ class Ledger:
         run_folder.delete_leftovers(plan.place.run)
         self.trials = Records(plan.place.run / "trials.jsonl")
         self.confirmations = Records(plan.place.run / "confirm.jsonl")
-        self.conclusions = Conclusions(plan, log, self.trials, self.confirmations)
+        judge = judge_of(plan)
+        self._knowledge = judge.knowledge([*self.trials, *self.confirmations])
+        self.conclusions = Conclusions(plan, log, self.trials, self.confirmations, self._knowledge)
         self._weights = Weights(plan.place.run, log, self.confirmations, removes_later=tidies_later)
         started = started_jobs(plan.place.run)
         asked = {job.number: job for job in started if not job.confirms}
@@ -65,9 +69,12 @@ class Ledger:
             metric=plan.search.metric,
             cost=lambda params: rules.start_order(plan, params),
             known=[self._known(asked[number]) for number in sorted(asked)],
+            knowledge=self._knowledge,
         )
         self._asked = len(asked)
         self._started = {job.key for job in started}
+        self._again = sum(1 for _ in itertools.takewhile(lambda job: job.confirms, reversed(started)))
+        """Trainings with fresh seeds that have begun since the last trial did."""
         self._waiting = deque(sorted((job for job in started if self._is_open(job)), key=lambda job: job.confirms))
         self._running: dict[tuple[int, int], tuple[Job, float]] = {}
         """Each training on a slot, and the session's seconds when it was given to the slot or last reported."""
@@ -75,7 +82,7 @@ class Ledger:
         self._ended: list[Trial] = []
         # Updated with each line instead of computed from all trials, so that a step costs the same in a long search.
         self._ranking = Ranking()
-        self._contest = Contest(plan, judge_of(plan), self._ranking, self.confirmations, self._started)
+        self._contest = Contest(plan, judge, self._knowledge, self._ranking, self.confirmations, self._started)
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
         for known in self.trials:
             self._learn(known)
@@ -86,8 +93,8 @@ class Ledger:
         times += [trial.time for records in (self.trials, self.confirmations) for trial in records]
         self._used = sum(seconds_worked(log.events(), times)[:-1])
         self._worked = False
-        self._over = plan.budget.seconds is not None and bool(started) and started[-1].confirms
-        """True while the time for trials is over. A session that begins in the middle of a race goes on with it."""
+        self._no_trial_pays = False
+        """True if no recipe was expected to end in time and to be worth it, until something ends."""
         self.failure: str | None = None
         """Why the search should stop by itself; None as long as it should go on."""
 
@@ -130,13 +137,20 @@ class Ledger:
         """Trainings that were interrupted and wait to go on."""
         return list(self._waiting)
 
-    def expired(self) -> bool:
-        """True if the time for trials is over. The rest of the time budget, at most half of it, is for confirmation."""
-        seconds = self.plan.budget.seconds
-        if seconds is not None and not self._over:
-            # Once over it stays so, also if a better and faster trial now promises a shorter confirmation.
-            self._over = self.seconds >= seconds - min(self._contest.seconds_needed(), seconds / 2)
-        return self._over
+    def late(self, report: _task.Measured | Line | None) -> bool:
+        """True if a trial would not end within the time budget.
+
+        As long as no trial has come to its end, one may go on until the time is over.
+
+        Args:
+            report: its last one, whose seconds per epoch count; None before the first.
+        """
+        budget, left = self.plan.budget, 0.0
+        if budget.seconds is None or (report and report.epoch >= budget.epochs):
+            return False
+        if report and report.epoch and self._contest.seconds_of_trial():
+            left = report.seconds * (budget.epochs / report.epoch - 1)
+        return self.seconds + left >= budget.seconds
 
     def next_group(self) -> list[Job]:
         """The next training; several if each takes milliseconds, none if there is none now.
@@ -168,43 +182,67 @@ class Ledger:
             return None
         if self._waiting:
             job = self._waiting.popleft() if only(self._waiting[0].params) else None
-        elif self._more_trials():
-            if only(self._study.upcoming()):
-                number, params, label = self._study.ask()
-                params = self.plan.complete(params)
-                seed = seeds.of_trial(self.plan.search.seed, number)
-                job = Job(number=number, seed=seed, params=params, label=label, confirms=False)
-                self._begin(job)
-                self._asked = number + 1
-        elif (job := self._next_confirmation()) and only(job.params):
+        elif job := self._contest.urgent(self._jobs, self.seconds):
+            job = self._take(job, only)
+        elif self._more_trials() and not only(self._study.upcoming()):
+            return None
+        elif self._more_trials() and (job := self._new_trial()):
             self._begin(job)
-        else:
-            job = None
+        elif job := self._contest.next(self._jobs, self.seconds, self._again):
+            job = self._take(job, only)
         if job:
             self._running[job.key] = (job, self._log.seconds)
             self._worked = True
         return job
 
+    def _new_trial(self) -> Job | None:
+        worth = self._contest.worth(self._jobs, self.seconds) if self._chooses else 0.0
+        asked = self._study.ask(self._seconds_left, worth)
+        self._no_trial_pays = asked is None
+        if asked is None:
+            return None
+        number, params, label = asked
+        self._asked = number + 1
+        seed = seeds.of_trial(self.plan.search.seed, number)
+        return Job(number=number, seed=seed, params=self.plan.complete(params), label=label, confirms=False)
+
     def _begin(self, job: Job) -> None:
         self._log.append("start", **dataclasses.asdict(job))
         self._started.add(job.key)
+        self._again = self._again + 1 if job.confirms else 0
+
+    def _take(self, job: Job, only: Callable[[Mapping[str, Any]], bool]) -> Job | None:
+        if not only(job.params):
+            return None
+        self._begin(job)
+        return job
+
+    @property
+    def _jobs(self) -> list[Job]:
+        return [job for job, _ in self._running.values()]
+
+    @property
+    def _seconds_left(self) -> float:
+        return math.inf if self.plan.budget.seconds is None else self.plan.budget.seconds - self.seconds
 
     def _more_trials(self) -> bool:
+        """Whether a trial may begin."""
         budget = self.plan.budget
-        if budget.trials is not None and self._asked >= budget.trials:
+        if self._no_trial_pays or (budget.trials is not None and self._asked >= budget.trials):
             return False
-        if budget.seconds is None or not len(self.confirmations):
-            return not self.expired()
-        if self._over and (self._running or self._waiting or self._next_confirmation()):
-            return False
-        # The winner was decided early: the time that is left goes back to the search if a whole trial fits in.
-        left = budget.seconds - self.seconds - self._contest.seconds_needed()
-        fits = left >= self._contest.seconds_of_trial()
-        self._over = self._over and not fits
-        return fits and not self.expired()
+        if budget.seconds is None:
+            return True
+        left = self._seconds_left
+        return left > 0 and (self._chooses or left >= self._contest.seconds_of_trial())
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether the next trial is chosen by what is known, also of the time that it takes."""
+        return not self._study.upcoming() and self._asked < study.MODELLED
 
     def _next_confirmation(self) -> Job | None:
-        return self._contest.next([job for job, _ in self._running.values()], self.seconds)
+        now = self._jobs, self.seconds
+        return self._contest.urgent(*now) or self._contest.next(*now, self._again)
 
     @property
     def finished(self) -> bool:
@@ -260,6 +298,8 @@ class Ledger:
         line = end_line(job, outcome, reason, last, silent=now - since, now=self._clock())
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)
+        self._knowledge.put(ended)
+        self._no_trial_pays = False
         if not job.confirms:
             self._learn(ended)
             self._study.tell(ended)
@@ -305,7 +345,7 @@ class Ledger:
                 outcome = Outcome.COMPLETE
             elif not job.confirms and job.number in stopped:
                 outcome = Outcome.PRUNED
-            elif not job.confirms and self.expired():
+            elif not job.confirms and self.late(trial.reports[-1] if trial and trial.reports else None):
                 outcome = Outcome.OUT_OF_TIME
             else:
                 continue

@@ -1,8 +1,8 @@
 """Which of the best recipes is trained again next, until the winner is decided. Pure functions.
 
-First each of the best recipes gets one fresh seed, unless it has no chance to win. Then the leader and its strongest
-rival go on: the one whose next score is expected to change more. The race is over when the leader is the best with a
-probability of 95 %, or when no training is expected to find a recipe that is better by a noticeable amount.
+First the leader gets fresh seeds: the recipe that is expected to be the best. If they are bad, another one leads, which
+then gets them. After that each training goes to the recipe from which most is expected to be gained. The race is over
+when the leader is the best with a probability of 95 %, or when no training is expected to gain a noticeable amount.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from frostline.search.ledger.belief import Array, Belief, Entry
+from frostline.search.ledger.belief import Belief, Entry
+from frostline.search.ledger.gaussian.surrogate import Array
 
 _SURE = 0.95
 """Probability that decides the race."""
-_HOPELESS = 0.02
-"""A recipe that is the best with a lower probability is not trained again."""
 LEAST = 2
 """Fresh seeds of a winner, at least: with one alone little is known of the luck of its trainings."""
-_EXTRA = 3
-"""Trainings that a race takes beside the first one of each recipe, by experience."""
+_EXTRA = 1
+"""Trainings that a race takes beside one for each recipe, by experience."""
 
 
 def expected_trainings(recipes: int, seeds: int) -> int:
@@ -38,19 +37,14 @@ def next_training(belief: Belief, entries: Sequence[Entry], *, seeds: int, small
         seeds: fresh seeds of each recipe on average, at most; those of a recipe without a rival.
         small: gain of a training, in units of the objective, that is not worth it.
     """
-    trained = [len(entry.fresh) + entry.running for entry in entries]
-    chances, means = belief.chances, belief.means
-    for place in np.argsort(-means):
-        if trained[place] == 0 and chances[place] >= _HOPELESS:
-            return entries[int(place)]
-    leader = int(np.argmax(means))
-    rivals = [place for place in np.argsort(-chances) if place != leader]
-    if trained[leader] < (min(LEAST, seeds) if rivals else seeds):
+    leader = int(np.argmax(belief.means))
+    alone = len(entries) == 1
+    if entries[leader].fresh + entries[leader].running < (seeds if alone else min(LEAST, seeds)):
         return entries[leader]
     gain = gains(belief, entries)
-    if not rivals or chances[leader] >= _SURE or gain.max() < small:
+    if alone or belief.chances[leader] >= _SURE or gain.max() < small:
         return None
-    return entries[max((leader, int(rivals[0])), key=lambda place: float(gain[place]))]
+    return entries[int(np.argmax(gain))]
 
 
 def gains(belief: Belief, entries: Sequence[Entry]) -> Array:

@@ -62,7 +62,8 @@ class Rungs:
         self._slots = plan.resources.slots
         self._trainings: dict[int, _Training] = {}
         self._known: dict[float, list[tuple[Signals, float]]] = {rung: [] for rung in plan.schedule.rungs}
-        self._seconds, self._whole = 0.0, 0
+        self._longest = 0.0
+        """Seconds of the longest whole training: the first ones are often the cheapest."""
 
     def stops(self, number: int, params: Mapping[str, Any], report: Line | Measured) -> bool:
         """True if the trial stops at this report: its budget is used up, or it gives way to a new trial.
@@ -97,7 +98,7 @@ class Rungs:
     def _learn(self, training: _Training, seconds: float) -> None:
         if training.ended:
             return
-        training.ended, self._seconds, self._whole = True, self._seconds + seconds, self._whole + 1
+        training.ended, self._longest = True, max(self._longest, seconds)
         if math.isfinite(training.best):
             for rung, signals in training.shown.items():
                 self._known[rung].append((signals, training.best))
@@ -107,8 +108,7 @@ class Rungs:
         warmup = params.get("warmup", self._base.warmup)
         if report.step < budgets.STEPS or report.epoch <= warmup * self._budget.epochs:
             return False
-        seconds = self._seconds / self._whole if self._whole else 0.0
-        return budgets.whole_trainings(self._budget, self._slots, seconds) >= budgets.FEWEST
+        return budgets.whole_trainings(self._budget, self._slots, self._longest) >= budgets.FEWEST
 
     def replay(self, trials: Iterable[Trial]) -> set[int]:
         """Replay the reports of earlier sessions; returns the trials that were stopped at their last report."""

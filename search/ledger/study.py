@@ -25,9 +25,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from frostline.search.ledger.knowledge import Knowledge
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
 from frostline.trainables import _atomic
+
+MODELLED = 100
+"""Trials that a Gaussian process proposes, at most. After them TPE does: it has enough to learn from, and it stays
+quick."""
 
 
 class Study:
@@ -43,6 +48,7 @@ class Study:
         recipes: Mapping[str, Mapping[str, Any]],
         distributions: Mapping[str, BaseDistribution],
         metric: Metric,
+        knowledge: Knowledge,
         cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
         known: Sequence[Trial] = (),
     ) -> None:
@@ -56,6 +62,7 @@ class Study:
             recipes: label -> parameters.
             distributions: what is searched.
             metric: metric of the values; the study has its direction.
+            knowledge: what all trainings of the search say; its owner keeps it up to date.
             cost: sort key of the random points, cheapest first. By default the points that freeze most come first.
             known: every trial asked for so far, numbered without a gap.
 
@@ -64,7 +71,7 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._seed, self._distributions, self._metric = seed, dict(distributions), metric
-        self._cost = cost
+        self._cost, self._knowledge = cost, knowledge
         self._startup = startup_trials(planned, len(recipes))
         tried = [trial.params for trial in known]
         first = [
@@ -89,11 +96,7 @@ class Study:
         }
 
     def _start(self, count: int) -> list[dict[str, Any]]:
-        """Random points, cheapest first.
-
-        Before any result exists all trials are equally informative, and ASHA always promotes the first arrivals at a
-        rung: so these should be cheap ones.
-        """
+        """Random points, cheapest first: before any result exists all trials are equally informative."""
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
         points = [study.ask(self._distributions).params for _ in range(count)]
         return sorted(points, key=self._cost)
@@ -102,17 +105,29 @@ class Study:
         """Parameters of the next trial if they are known before it is asked for; else empty."""
         return self._enqueued[0] if self._enqueued else {}
 
-    def ask(self) -> tuple[int, dict[str, Any], str]:
+    def ask(self, seconds: float = math.inf, worth: float = 0.0) -> tuple[int, dict[str, Any], str] | None:
         """The next trial: its number, parameters, and label (empty unless it is one of the recipes).
+
+        None if no recipe is expected to end in time and to be worth it. As long as nothing is known of the times, any
+        is.
 
         The sampled values depend on the seed, the number and the results so far, not on how often the search was
         restarted.
+
+        Args:
+            seconds: what a training may take.
+            worth: improvement that a trial has to promise, in units of the objective.
         """
-        self._study.sampler = _Sampler(
-            self._distributions,
-            seed=int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1)[0]),
-            n_startup_trials=self._startup,
-        )
+        seed = int(np.random.SeedSequence([self._seed, self._asked]).generate_state(1)[0])
+        modelled = not self._enqueued and self._asked < MODELLED and self._knowledge.surrogate is not None
+        if modelled:
+            running = [trial.params for _, trial in sorted(self._open.items())]
+            proposed = self._knowledge.propose(running, np.random.default_rng(seed), seconds)
+            if proposed is None or proposed[1] < worth:
+                return None
+            self._study.sampler = _Given(proposed[0])
+        else:
+            self._study.sampler = _TPE(self._distributions, seed=seed, n_startup_trials=self._startup)
         trial = self._study.ask(self._distributions)
         self._asked += 1
         self._open[trial.number] = trial
@@ -135,7 +150,10 @@ class Study:
 
 
 def startup_trials(planned: int | None, recipes: int) -> int:
-    """Trials before TPE builds a model: a third of the search, at most 10 (Optuna's default), at least the recipes."""
+    """Trials before the first one that is proposed: a third of the search, at most 10, at least the recipes.
+
+    With 6 of 25 the search soon looked nowhere but around its first good recipes (tests/bench/README.md).
+    """
     return max(recipes, 10 if planned is None else min(10, planned // 3))
 
 
@@ -201,7 +219,23 @@ def _frozen(trial: Trial, distributions: dict[str, BaseDistribution], metric: Me
     return frozen
 
 
-class _Sampler(optuna.samplers.TPESampler):
+class _Given(optuna.samplers.RandomSampler):
+    """Gives the parameters that were chosen already."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        super().__init__(seed=0)
+        self._params = dict(params)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._params[param_name]
+
+
+class _TPE(optuna.samplers.TPESampler):
     """TPE with a given space. Every trial here has the same one; TPE would intersect those of all trials."""
 
     def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:

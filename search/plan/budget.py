@@ -6,7 +6,7 @@ import math
 
 from frostline.spaces import Budget
 
-FEWEST = 20
+FEWEST = 60
 """Whole trainings that a budget must have room for, before a trial may stop early. With fewer, what a rung says would
 be known when it is of no use any more."""
 COMPANIONS = 6

@@ -161,7 +161,7 @@ def _confirmation(budget: Budget, prefer: str) -> str:
         return f"the best recipe again, with {plural(seeds, 'fresh seed')}: at most {most * budget.epochs} epochs"
     offered = "; the cheapest of tied recipes is exported" if prefer == "cheapest" else ""
     return (
-        f"the best {recipes} recipes again with fresh seeds, until one of them wins, or {most} times: at most "
+        f"the best recipes again with fresh seeds, {recipes} at most, until one of them wins, or {most} times: at most "
         f"{most * budget.epochs} epochs{offered}"
     )
 

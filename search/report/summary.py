@@ -135,7 +135,8 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         first = confirmed[0]
         rows.append(("  expected of its recipe", score(first["estimate"]), ""))
         rows.append(("  95 % interval", interval(first["interval"]), ""))
-        rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))
+        if first["scores"]:
+            rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))
         rows.append(("  as first found", score(best["found"]), ""))
     return rows
 

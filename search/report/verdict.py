@@ -68,10 +68,15 @@ def verdict(evidence: Evidence) -> list[str]:
     sentences, repeats = [], evidence.repeats
     if repeats and evidence.tied:
         sentences.append(_tie(evidence))
-    elif (sound := sum(not repeat.failed for repeat in repeats)) > 1:
+    elif (again := sum(not repeat.failed and repeat.scored > 0 for repeat in repeats)) > 1 and repeats[0].scored:
         sentences.append(
-            f"Trial {repeats[0].number} is the best of {sound} recipes trained again, with a probability of "
+            f"Trial {repeats[0].number} is the best of {again} recipes trained again, with a probability of "
             f"{_percent(repeats[0].chance)}."
+        )
+    if repeats and not repeats[0].scored:
+        sentences.append(
+            f"Trial {repeats[0].number} was not trained again with a fresh seed: its own score and those of similar "
+            "recipes speak for it."
         )
     if repeats:
         sentences.append(

@@ -92,8 +92,8 @@ class Asker(Searcher):
 
 
 class Stopper(FIFOScheduler):
-    """Stops a trial at a report: at a rung that decides so, when its budget is used up, when the time for trials is
-    over."""
+    """Stops a trial at a report: at a rung that decides so, when its budget is used up, when it would not end in
+    time."""
 
     def __init__(self, board: Switchboard) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Stopper(FIFOScheduler):
                 stops = message.final
                 if not job.confirms:
                     left_behind = board.rungs.stops(job.number, job.params, message)
-                    stops = left_behind or board.ledger.expired()
+                    stops = left_behind or board.ledger.late(message)
         if told.whole:
             stops = isinstance(told.last, Measured) and told.task == max(jobs)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
@@ -193,7 +193,7 @@ class Recorder(Callback):
 
     def _end(self, job: Job, last: Message | None) -> None:
         board, (outcome, reason) = self._board, end_of(last)
-        if outcome == Outcome.PRUNED and board.ledger.expired():
+        if outcome == Outcome.PRUNED and isinstance(last, Measured) and board.ledger.late(last):
             outcome = Outcome.OUT_OF_TIME
         if isinstance(last, Failed) and last.traceback:
             self._keep_error(job, last.traceback)

@@ -56,7 +56,7 @@ from tests.search.altered import altered
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "hooks": [(Asker, "suggest"), (Stopper, "on_trial_result")]
     + [(Recorder, f"on_{event}") for event in ("step_begin", "trial_start", "trial_result", "trial_complete")],
-    "ledger": [(Ledger, name) for name in ("next_group", "task", "report", "end", "expired", "finished", "tidy")],
+    "ledger": [(Ledger, name) for name in ("next_group", "task", "report", "end", "late", "finished", "tidy")],
     "ask": [(Study, "ask")],
     "sampler": [
         (optuna.samplers.RandomSampler, name)
@@ -71,7 +71,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
 """The measured functions. The time of one does not include the others that it calls."""
 
 EPOCHS = 4
-TPE = study._Sampler
+TPE = study._TPE
 
 
 class Stopwatch:
@@ -230,7 +230,7 @@ def without_ray(made: Plan, every: int) -> None:
     """The search, how long it takes to open it again, and TPE apart."""
     watch = Stopwatch()
     watch.attach()
-    study._Sampler = at_random  # type: ignore[misc, assignment]
+    study._TPE = at_random  # type: ignore[misc, assignment]
     made.place.run.mkdir()
     with hold(made.place.run) as log:
         ledger = Ledger(made, log)
@@ -289,7 +289,7 @@ def with_ray(made: Plan, every: int) -> None:
     """The search through Tune's own controller."""
     watch = Stopwatch()
     watch.attach()
-    study._Sampler = at_random  # type: ignore[misc, assignment]
+    study._TPE = at_random  # type: ignore[misc, assignment]
     tuner.run_trial = trivial
     setup = Setup(
         models={},

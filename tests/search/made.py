@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from frostline.search.ledger.gaussian.axes import Axes
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.plan.plan import Plan
@@ -28,6 +31,13 @@ FRESH = 1_000_000
 """The first seed of a training that confirms a recipe, if the search has seed 0."""
 
 METRIC = Metric(name="accuracy", unit="0 to 1", is_share=True)
+
+AXES = Axes({"learning_rate": FloatDistribution(1e-5, 1e-3, log=True), "frozen_layers": IntDistribution(0, 7)})
+
+
+def apart(number: int) -> dict[str, Any]:
+    """Parameters of a recipe that is far away from those with the next numbers."""
+    return {**PARAMS, "learning_rate": 1e-5 * 100 ** (number * 0.618 % 1), "frozen_layers": number * 5 % 8}
 
 
 def line(number: int, outcome: Outcome, score: float | None = None, **more: Any) -> Line:

@@ -44,7 +44,7 @@ def _all(module: str, needs: str, **functions: str) -> dict[str, Named]:
 METHODS = {
     "frostline": Named(module="ours", function="making", needs="ray"),
     "frostline-whole": Named(module="ours", function="whole", needs="ray"),
-    "gaussian": Named(module="gaussian.search", function="making", needs="scipy"),
+    "gaussian": Named(module="gaussian", function="making", needs="scipy"),
     **_all(
         "simple",
         "optuna",

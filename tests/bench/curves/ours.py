@@ -60,6 +60,8 @@ class Frostline:
         with mock.patch("os.fsync"):
             self._ledger = Ledger(plan, Log(run, self._clock), self._clock)
         self._rungs = Rungs(plan)
+        self._changed, self._claim = False, None
+        """Whether something has ended since the last claim, and that one."""
 
     def ask(self, now: float) -> Start | None:
         self._clock.now = runs.BEGAN + now
@@ -76,6 +78,7 @@ class Frostline:
         with mock.patch("os.fsync"):
             if math.isnan(point.loss):
                 ledger.end(job, *end_of(failed("loss is nan")))
+                self._changed = True
                 return False
             if point.epoch not in self._plan.schedule.report_at:
                 return True
@@ -93,23 +96,28 @@ class Frostline:
             stops = last
             if not job.confirms:
                 left_behind = self._rungs.stops(job.number, job.params, message)
-                stops = left_behind or last or ledger.expired()
+                stops = left_behind or last or ledger.late(message)
             ledger.report(job, message)
             if stops:
+                self._changed = True
                 outcome, reason = end_of(message)
-                late = outcome == Outcome.PRUNED and ledger.expired()
+                late = outcome == Outcome.PRUNED and ledger.late(message)
                 ledger.end(job, Outcome.OUT_OF_TIME if late else outcome, reason)
         return not stops
 
     def claim(self) -> Claim | None:
+        if self._changed:
+            self._changed, self._claim = False, self._claimed()
+        return self._claim
+
+    def _claimed(self) -> Claim | None:
+        if rows := self._ledger.conclusions.confirmed():
+            first = rows[0]
+            return Claim(params=parameters.sampled(first.params), score=first.estimate, interval=first.interval)
         best = self._ledger.conclusions.winner()
         if best is None:
             return None
-        trial, params = best[0], parameters.sampled(best[0].params)
-        rows = self._ledger.conclusions.confirmed()
-        if rows and trial.confirms:
-            return Claim(params=params, score=rows[0].mean, interval=rows[0].interval)
-        return Claim(params=params, score=self._metric.value(trial.objective))
+        return Claim(params=parameters.sampled(best[0].params), score=self._metric.value(best[0].objective))
 
 
 def plan_of(run: Path, stand_in: StandIn, workers: int, budget: Budget, seed: int) -> Plan:

@@ -43,14 +43,15 @@ class Confirming:
 
         Args:
             stand_in: whose recipes are drawn.
-            seconds: of the search; at its end is time for `recipes` x `seeds` whole trainings, at most half.
+            seconds: of the search; at its end is time for `recipes` x `seeds` whole trainings, for one at least; at
+                most half.
             seed: of the draws.
             workers: trainings at once.
             epochs: of each recipe in the first part.
             recipes: recipes that are trained again; 0 for none.
             seeds: fresh seeds for each.
         """
-        again = recipes * seeds * stand_in.full_seconds / workers
+        again = max(recipes * seeds / workers, min(recipes * seeds, 1)) * stand_in.full_seconds
         self._until = seconds - min(again, seconds / 2)
         self._draw, self._epochs, self._recipes, self._seeds = random_points(stand_in, seed), epochs, recipes, seeds
         self._params: list[Params] = []

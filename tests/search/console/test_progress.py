@@ -246,7 +246,7 @@ def test_there_is_no_estimate_before_the_first_report(plan: Plan) -> None:
 
 
 def test_the_time_to_go_counts_running_and_coming_trials_and_the_confirmation(plan: Plan) -> None:
-    """12 s an epoch; of 12 trials 1 is done; a race of 3 recipes takes 6 trainings, 9 at most; 2 slots."""
+    """12 s an epoch; of 12 trials 1 is done; a race of 3 recipes takes 4 trainings, 9 at most; 2 slots."""
     plan = with_budget(plan, slots=2, confirm_seeds=3)
     budget = plan.budget
     with Progress(plan, Console(file=io.StringIO())) as progress:
@@ -254,7 +254,7 @@ def test_the_time_to_go_counts_running_and_coming_trials_and_the_confirmation(pl
         progress.report(line(0, Outcome.RUNNING, 0.5))
         progress.end(line(0, Outcome.PRUNED, 0.5))
         left = progress._seconds_left([], progress._started)
-    trials, confirming = 11 * budget.epochs * 12.0, 6 * budget.epochs * 12.0
+    trials, confirming = 11 * budget.epochs * 12.0, 4 * budget.epochs * 12.0
     assert left == pytest.approx((trials + confirming) / 2)
 
 

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frostline.search.ledger import belief, claim, race
+from frostline.search.ledger import belief, claim, knowledge, race
 from frostline.search.ledger.belief import Entry
 from frostline.search.ledger.confirm import Judge
-from tests.search.made import METRIC
+from frostline.search.ledger.gaussian.surrogate import Surrogate
+from tests.search.made import AXES, METRIC
 
 RECIPES = 40
 _OWN = 0.2
 """Part of the variance by validation examples that is a recipe's own."""
+
+_AXES = 3
+"""Parameters of a recipe."""
 
 Rng = np.random.Generator
 KINDS: dict[str, Callable[[Rng], np.ndarray]] = {
@@ -32,7 +36,8 @@ KINDS: dict[str, Callable[[Rng], np.ndarray]] = {
     ),
     "all close": lambda rng: 0.85 + 0.01 * rng.standard_normal(RECIPES),
 }
-"""True scores of the recipes of a search, over all seeds and all examples there could be."""
+"""True scores of the recipes of a search, over all seeds and all examples there could be. Which recipe has which is a
+smooth function of its parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +62,12 @@ class Ended:
     """Half of the interval's width, in points."""
 
 
+def _smooth(places: np.ndarray, rng: Rng) -> np.ndarray:
+    """[recipes]: a smooth function of their places (random Fourier features, Rahimi and Recht 2007)."""
+    waves = rng.standard_normal((_AXES, 64)) / 0.5
+    return np.asarray(np.cos(places @ waves + rng.uniform(0, 2 * np.pi, 64)).sum(axis=1))
+
+
 def searched(kind: str, sd: float, examples: int, rng: Rng, recipes: int = 5, seeds: int = 2) -> Ended:
     """A search of `RECIPES` trials that all train to their end, then the race.
 
@@ -68,40 +79,50 @@ def searched(kind: str, sd: float, examples: int, rng: Rng, recipes: int = 5, se
         recipes: recipes in the race.
         seeds: fresh seeds for each of them on average, at most.
     """
-    truth = np.clip(KINDS[kind](rng), 0.3, 0.98)
+    places = rng.random((RECIPES, _AXES))
+    truth = np.empty(RECIPES)
+    truth[np.argsort(_smooth(places, rng))] = np.sort(np.clip(KINDS[kind](rng), 0.3, 0.98))
     slice_luck = math.sqrt(1 - _OWN) * rng.standard_normal() + math.sqrt(_OWN) * rng.standard_normal(RECIPES)
     on_slice = truth + np.sqrt(truth * (1 - truth) / examples) * slice_luck
+    trained, scores = [*range(RECIPES)], list[float]()
 
     def score(number: int) -> float:
         exact = float(np.clip(on_slice[number] + sd * rng.standard_normal(), 0, 1))
         return round(exact * examples) / examples
 
-    judge = Judge(metric=METRIC, examples=examples, prefer="best")
-    found = {number: score(number) for number in range(RECIPES)}
-    leading = sorted(found, key=lambda number: -found[number])
-    entries = [Entry(number=number, found=found[number]) for number in leading[:recipes]]
-    luck, small = judge.luck(found.values()), judge.small(found.values())
-    while sum(len(entry.fresh) for entry in entries) < recipes * seeds:
-        now = belief.believe(found, entries, luck)
-        chosen = race.next_training(now, entries, seeds=seeds, small=small / 10)
+    def surrogate() -> Surrogate:
+        none, all_whole = [math.nan] * len(scores), [True] * len(scores)
+        return Surrogate(places[trained], scores, none, all_whole, knowledge.least_luck(scores, examples))
+
+    judge = Judge(metric=METRIC, examples=examples, prefer="best", axes=AXES)
+    scores += [score(number) for number in range(RECIPES)]
+    found = [*scores]
+    leading = sorted(range(RECIPES), key=lambda number: -found[number])
+    small = judge.small(found)
+    while len(trained) < RECIPES + recipes * seeds:
+        known, again = surrogate(), trained[RECIPES:]
+        best = [int(number) for number in np.argsort(-known.expect(places).mean)[:recipes]]
+        entries = [Entry(number=number, fresh=again.count(number)) for number in best]
+        chosen = race.next_training(belief.believe(known, places[best]), entries, seeds=seeds, small=small / 10)
         if chosen is None:
             break
-        more = Entry(number=chosen.number, found=chosen.found, fresh=(*chosen.fresh, score(chosen.number)))
-        entries = [more if entry.number == more.number else entry for entry in entries]
-    again = [entry for entry in entries if entry.fresh]
-    claims = claim.claims(belief.believe(found, again, luck), examples, small)
-    winner, said = max(zip(again, claims, strict=True), key=lambda pair: pair[1].estimate)
+        trained.append(chosen.number)
+        scores.append(score(chosen.number))
+    known, fresh = surrogate(), sorted({*trained[RECIPES:]})
+    winner = max(fresh, key=lambda number: float(known.expect(places[[number]]).mean[0]))
+    (said,) = claim.claims(belief.believe(known, places[[winner]]), examples, small)
+    own = [one for number, one in zip(trained[RECIPES:], scores[RECIPES:], strict=True) if number == winner]
     means = {number: np.mean([score(number) for _ in range(3)]) for number in leading[:3]}
     of_three = max(means, key=lambda number: means[number])
     low, high = said.interval
     return Ended(
         sd=sd,
-        holds=bool(low <= truth[winner.number] <= high),
-        another_within=bool(abs(score(winner.number) - said.estimate) <= said.within),
-        regret=100 * float(truth.max() - truth[winner.number]),
-        trainings=sum(len(entry.fresh) for entry in entries),
+        holds=bool(low <= truth[winner] <= high),
+        another_within=bool(abs(score(winner) - said.estimate) <= said.within),
+        regret=100 * float(truth.max() - truth[winner]),
+        trainings=len(trained) - RECIPES,
         regret_of_three=100 * float(truth.max() - truth[of_three]),
-        optimism=100 * float(np.mean(winner.fresh) - truth[winner.number]),
+        optimism=100 * float(np.mean(own) - truth[winner]),
         half=50 * (high - low),
     )
 

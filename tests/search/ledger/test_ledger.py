@@ -303,7 +303,7 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
     ledger.abandon()
     clock.now += 1
     again = session(plan, clock)
-    assert again.expired()
+    assert again.late(None)
     (line,) = again.settle({0})
     assert ((line.number, line.seed), line.outcome) == (over.key, Outcome.COMPLETE)
     assert again.unfinished == [half]

@@ -25,6 +25,8 @@ from tests.search.made import Clock, session, with_budget
 from tests.told import said
 
 BAD = {3: (Outcome.FAILED, "loss is nan at step 3"), 4: (Outcome.INFEASIBLE, "out of memory")}
+HOPELESS = 11
+"""A trial that a rung stops."""
 FILES = ("trials.jsonl", "confirm.jsonl", LOG)
 GARBAGE = b'{"number": 0, "outcome": "complete", "par'
 
@@ -33,7 +35,7 @@ def score(job: Job, epoch: float) -> float:
     """What a training scores: learning rate and depth decide, the seed adds its luck."""
     luck = (job.seed * 37 + job.number * 11) % 17 / 400
     fit = 1 - abs(math.log10(job.params["learning_rate"]) + 3.6) / 4 - job.params["frozen_layers"] / 40
-    return round(0.9 * fit + luck + epoch / 50, 4)
+    return round(0.9 * fit + luck + epoch / 50 - (0.5 if job.number == HOPELESS else 0.0), 4)
 
 
 @dataclass

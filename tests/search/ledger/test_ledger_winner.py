@@ -24,61 +24,69 @@ def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "per_epoch", "recipes", "seeds", "slots", "over_at"),
+    ("seconds", "epoch", "ended", "late"),
     [
-        (100, 5, 0, 3, 1, 100),  # nothing to confirm
-        (100, 5, 3, 0, 1, 100),
-        (100, 5, 1, 2, 1, 100 - 5 * 2 * 2),
-        (100, 5, 1, 4, 1, 100 - 5 * 2 * 4),
-        (100, 5, 1, 4, 2, 100 - 5 * 2 * 4 / 2),
-        (100, 5, 1, 9, 1, 50),  # at most half is kept back
-        (100, 5, 3, 2, 1, 100 - 5 * 2 * 2),  # one trial is all there is to confirm
+        (89, 1, True, False),  # its second epoch takes 10 s, too
+        (90, 1, True, True),
+        (90, 1, False, False),  # it would be the first trial with a score of its end
+        (100, 1, False, True),
+        (100, 2, True, False),  # it is at its end
+        (99, 0, True, False),  # nothing is known of its time
+        (100, 0, True, True),
     ],
 )
-def test_the_time_for_trials_ends_before_that_of_the_budget(
-    plan: Plan, clock: Clock, seconds: float, per_epoch: float, recipes: int, seeds: int, slots: int, over_at: float
+def test_a_trial_that_would_not_end_in_time_is_late(
+    plan: Plan, clock: Clock, seconds: float, epoch: int, ended: bool, late: bool
 ) -> None:
-    plan = with_budget(
-        plan, trials=None, seconds=float(seconds), confirm_recipes=recipes, confirm_seeds=seeds, slots=slots
-    )
+    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0)
     ledger, began = session(plan, clock), clock.now
-    assert not ledger.expired()
-    clock.now = began + 10
-    ledger.report(taken(ledger), said(1, 0.6, clock.now, seconds=per_epoch))
-    clock.now = began + over_at - 0.1
-    assert not ledger.expired()
-    assert ledger.next() is not None
-    clock.now = began + over_at + 0.1
-    assert ledger.expired()
-    assert ledger.next() is None, "no trial is begun any more"
+    if ended:
+        all_of(ledger, clock, 0.6)
+    clock.now = began + seconds
+    assert ledger.late(said(epoch, 0.6, clock.now, seconds=10.0 * epoch) if epoch else None) is late
 
 
-def test_a_time_that_is_over_stays_over(plan: Plan, clock: Clock) -> None:
-    """A better and faster trial promises a shorter confirmation: no reason to begin trials again."""
-    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=1, confirm_seeds=2, slots=1)
-    ledger, began = session(plan, clock), clock.now
-    slow, fast = taken(ledger), taken(ledger)
-    clock.now = began + 10
-    ledger.report(slow, said(1, 0.6, clock.now, seconds=10.0))
-    clock.now = began + 70
-    assert ledger.expired()
-    ledger.report(fast, said(1, 0.9, clock.now, seconds=1.0))
-    assert ledger.expired()
-
-
-def test_without_a_report_the_whole_time_is_for_trials(plan: Plan, clock: Clock) -> None:
-    ledger = session(with_budget(plan, trials=None, seconds=100.0), clock)
-    taken(ledger)
-    clock.now += 99
-    assert not ledger.expired()
-    clock.now += 1
-    assert ledger.expired()
-
-
-def test_a_search_without_a_time_budget_never_expires(plan: Plan, clock: Clock) -> None:
+def test_no_trial_is_late_without_a_time_budget(plan: Plan, clock: Clock) -> None:
     ledger = session(plan, clock)
     clock.now += 1e9
-    assert not ledger.expired()
+    assert not ledger.late(said(1, 0.6, clock.now))
+
+
+@pytest.mark.parametrize(
+    ("recipes", "seeds", "slots", "begins"),
+    [
+        # A training takes 20 s. It takes 2 s more at times, and on one slot another training may run before it.
+        (2, 2, 1, 400 - 2 * 22 - 2 * 20),
+        (2, 1, 1, 400 - 22 - 2 * 20),
+        (2, 2, 2, 400 - 22 - 2 * 20 / 2),
+        (0, 2, 1, None),
+        (2, 0, 1, None),
+    ],
+)
+def test_the_leader_gets_its_fresh_seeds_before_the_time_is_over(
+    plan: Plan, clock: Clock, recipes: int, seeds: int, slots: int, begins: float | None
+) -> None:
+    plan = with_budget(plan, trials=None, seconds=400.0, confirm_recipes=recipes, confirm_seeds=seeds, slots=slots)
+    ledger, began, first = session(plan, clock), clock.now, None
+    while (job := ledger.next()) is not None and first is None:
+        if job.confirms:
+            first = clock.now - began
+        score = 0.9 if job.number == 3 else 0.6 + job.number / 1000
+        train(ledger, clock, job, score, score)
+    if begins is None:
+        assert (first, len(ledger.confirmations)) == (None, 0)
+    else:
+        assert first is not None
+        assert begins <= first < begins + 20
+
+
+def test_a_search_without_a_number_of_trials_goes_on_until_no_trial_ends_in_time(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=None, seconds=110.0, confirm_recipes=0)
+    ledger, began = session(plan, clock), clock.now
+    while (job := ledger.next()) is not None:
+        train(ledger, clock, job, 0.6 + job.number / 100, 0.6)
+    assert ledger.finished
+    assert clock.now - began == 100, "each takes 20 s, and 10 are left"
 
 
 def test_the_number_of_trials_and_the_time_both_end_a_search(plan: Plan, clock: Clock) -> None:
@@ -87,12 +95,6 @@ def test_the_number_of_trials_and_the_time_both_end_a_search(plan: Plan, clock: 
     all_of(ledger, clock, 0.6)
     assert not ledger.finished
     all_of(ledger, clock, 0.7)
-    assert (ledger.next(), ledger.finished) == (None, True)
-
-
-def test_a_search_without_a_number_of_trials_goes_on_until_its_time_is_over(plan: Plan, clock: Clock) -> None:
-    ledger = session(with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0), clock)
-    all_of(ledger, clock, 0.6, 0.7, 0.8, 0.6, 0.7)  # 20 s each
     assert (ledger.next(), ledger.finished) == (None, True)
 
 
@@ -143,26 +145,27 @@ def test_a_ledger_opened_again_in_the_same_session_counts_its_time_once(plan: Pl
 # --- trained again -------------------------------------------------------------------------------
 
 
-def test_the_best_recipes_are_trained_again_with_fresh_seeds_best_first(plan: Plan, clock: Clock) -> None:
+def test_the_leader_gets_two_fresh_seeds_and_then_those_that_may_win(plan: Plan, clock: Clock) -> None:
     plan = with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=2)
     plan = altered(plan, seed=40)
     ledger = session(plan, clock)
     all_of(ledger, clock, 0.6, 0.9, 0.7, 0.8)
     assert not ledger.finished
-    jobs = [taken(ledger) for _ in range(3)]
-    assert [(job.number, job.seed - FRESH) for job in jobs] == [(1, 40), (3, 40), (1, 41)]
+    jobs = [taken(ledger) for _ in range(2)]
+    assert [(job.number, job.seed - FRESH) for job in jobs] == [(1, 40), (1, 41)]
     assert {job.confirms for job in jobs} == {True}
     assert [job.params for job in jobs] == [ledger.trials.get(job.number, 40 + job.number).params for job in jobs]  # type: ignore[union-attr]
     assert jobs[0].label == "linear probe"
-    assert ledger.next() is None
     assert not ledger.finished, "they run"
-    for job, score in zip(jobs, (0.7, 0.8, 0.75), strict=True):
-        train(ledger, clock, job, score, score)
-    last = taken(ledger)
-    assert last.key == (3, FRESH + 41), "the scores leave it open"
-    train(ledger, clock, last, 0.6, 0.6)
+    for job in jobs:
+        train(ledger, clock, job, 0.7, 0.7)
+    rival = taken(ledger)
+    assert rival.key == (3, FRESH + 40), "the scores leave it open"
+    train(ledger, clock, rival, 0.6, 0.6)
+    if (last := ledger.next()) is not None:
+        train(ledger, clock, last, 0.6, 0.6)
     assert (ledger.next(), ledger.finished) == (None, True), "at most two for each of two recipes"
-    assert len(trial_records.read(plan.place.run / "confirm.jsonl")) == 4
+    assert 3 <= len(trial_records.read(plan.place.run / "confirm.jsonl")) <= 4
     assert len(trial_records.read(plan.place.run / "trials.jsonl")) == 4, "the trials stay as they were"
 
 
@@ -177,20 +180,16 @@ def test_confirming_can_be_turned_off(plan: Plan, clock: Clock, off: dict[str, i
     assert (won[0].number, won[1]) == (1, "trials/00001")
 
 
-def test_the_confirmation_of_a_certain_recipe_does_not_wait_for_the_last_trials(plan: Plan, clock: Clock) -> None:
+def test_a_confirmation_does_not_wait_for_the_last_trials(plan: Plan, clock: Clock) -> None:
     ledger = session(with_budget(plan, trials=4, confirm_recipes=2, confirm_seeds=1), clock)
     all_of(ledger, clock, 0.6, 0.9)
     third, fourth = taken(ledger), taken(ledger)
-    assert ledger.next() is None, "two that run can push both out"
+    assert ledger.next() is None, "two that run are as likely to lead as two that have ended"
     assert not ledger.finished
     train(ledger, clock, third, 0.7, 0.7)
     first = taken(ledger)
     assert (first.number, first.confirms) == (1, True)
-    assert ledger.next() is None
     train(ledger, clock, fourth, 0.8, 0.8)
-    second = taken(ledger)
-    assert (second.number, second.confirms) == (3, True)
-    assert ledger.next() is None
 
 
 def test_a_confirmation_that_failed_is_not_tried_again_and_one_that_died_goes_on(plan: Plan, clock: Clock) -> None:
@@ -214,14 +213,14 @@ def test_more_trials_than_before_are_tried_and_only_new_ones_of_the_best_are_con
 ) -> None:
     plan = with_budget(plan, trials=2, confirm_recipes=1, confirm_seeds=1)
     ledger = session(plan, clock)
-    all_of(ledger, clock, 0.6, 0.9, 0.5)  # the third confirms trial 1
+    all_of(ledger, clock, 0.6, 0.9, 0.85)  # the third confirms trial 1
     assert ledger.finished
     more = session(with_budget(plan, trials=4), clock)
     assert not more.finished
     all_of(more, clock, 0.7, 0.95)
     job = taken(more)
     assert (job.number, job.confirms) == (3, True)
-    train(more, clock, job, 0.4, 0.4)
+    train(more, clock, job, 0.2, 0.2)
     assert more.finished
     won = more.conclusions.winner()
     assert won is not None
@@ -261,15 +260,10 @@ def test_the_time_that_a_decided_race_leaves_goes_back_to_the_search(plan: Plan,
         train(ledger, clock, job, score, score)
         kinds += "c" if job.confirms else "t"
         if kinds.endswith("cc"):
-            again = session(plan, clock)  # a crash
-            assert again.expired() is ledger.expired() is True
-            assert (again.finished, ledger.finished) == (False, False)
-            ledger = again
+            ledger = session(plan, clock)  # a crash
     assert ledger.finished
-    # Six trainings are kept back, and two decide it. There is time for two trials more, beside the two trainings that
-    # another good recipe would need.
-    assert kinds == "t" * 14 + "cc" + "tt"
-    assert clock.now - began == 360
+    assert kinds == "t" * 16 + "cc" + "tt"
+    assert clock.now - began == 400
     assert ledger.conclusions.confirmed()[0].number == 3
 
 
@@ -281,7 +275,7 @@ def test_a_race_ends_with_the_time_of_the_budget(plan: Plan, clock: Clock) -> No
         train(ledger, clock, job, 0.6 + luck, 0.6 + luck)
     assert ledger.finished
     assert clock.now - began <= 200
-    assert len(ledger.confirmations) >= 3
+    assert len(ledger.confirmations) >= 2
 
 
 # --- the winner ----------------------------------------------------------------------------------
@@ -290,8 +284,8 @@ def test_a_race_ends_with_the_time_of_the_budget(plan: Plan, clock: Clock) -> No
 def test_the_winner_is_the_best_by_all_its_scores_not_the_luckiest_one(plan: Plan, clock: Clock) -> None:
     ledger = session(with_budget(plan, trials=3, confirm_recipes=2, confirm_seeds=2), clock)
     all_of(ledger, clock, 0.8, 0.9, 0.85)
-    confirm_all(ledger, clock, {1: (0.65, 0.60), 2: (0.80, 0.82, 0.81)})
-    assert [(row.number, row.found) for row in ledger.conclusions.confirmed()] == [(2, 0.85), (1, 0.9)]
+    confirm_all(ledger, clock, {0: (0.7,), 1: (0.65, 0.60), 2: (0.80, 0.82, 0.81)})
+    assert [(row.number, row.found) for row in ledger.conclusions.confirmed()][:2] == [(2, 0.85), (1, 0.9)]
     won = ledger.conclusions.winner()
     assert won is not None
     best, folder = won

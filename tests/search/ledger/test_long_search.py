@@ -16,6 +16,7 @@ from rich.console import Console
 from frostline import search
 from frostline.search.console.progress import Progress
 from frostline.search.ledger import ledger, study
+from frostline.search.ledger.conclusions import judge_of
 from frostline.search.ledger.rungs import Rungs
 from frostline.search.ledger.study import Study
 from frostline.search.plan.plan import Plan
@@ -57,7 +58,7 @@ class _Numbers:
     def upcoming(self) -> dict[str, Any]:
         return {}
 
-    def ask(self) -> tuple[int, dict[str, Any], str]:
+    def ask(self, *_: float) -> tuple[int, dict[str, Any], str]:
         return next(self._asked), {**PARAMS, "learning_rate": self._rng.uniform(1e-5, 1e-3)}, ""
 
     def report(self, *_: object) -> None:
@@ -86,9 +87,9 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
     def skip(trainings: int) -> None:
         assert len(list(itertools.islice(ends, trainings))) == trainings
 
-    skip(50)
+    skip(150)  # as many trainings as are looked at, at most, and some more
     early = per_record(25)
-    skip(675)
+    skip(575)
     late = per_record(25)
     assert late < 1.2 * early
     last = per_record()
@@ -100,7 +101,8 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
 def test_the_study_walks_through_its_trials_for_its_sampler_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan
 ) -> None:
-    monkeypatch.setattr(study, "_Sampler", long_search.at_random)
+    monkeypatch.setattr(study, "_TPE", long_search.at_random)
+    monkeypatch.setattr(study, "MODELLED", 0)
     walks, walk = list[object](), JournalStorage.get_all_trials
     monkeypatch.setattr(JournalStorage, "get_all_trials", lambda *a, **k: (walk(*a, **k), walks.append(a))[0])
     found = []
@@ -114,6 +116,7 @@ def test_the_study_walks_through_its_trials_for_its_sampler_only(
             recipes=plan.search.recipes,
             distributions=plan.search.distributions,
             metric=plan.search.metric,
+            knowledge=judge_of(plan).knowledge(known),
             known=known,
         )
         while opened.upcoming():

@@ -19,7 +19,7 @@ from tests.search import runs
 from tests.search.altered import altered
 from tests.search.made import line, with_budget
 
-TRIALS = 40
+TRIALS = 80
 
 
 def plan_with(**budget: Any) -> Plan:
@@ -107,10 +107,10 @@ def test_nothing_stops_before_six_trials_were_trained_whole(known: int) -> None:
         ({}, {}, {"step": 25}, True),
         ({}, {"warmup": 0.2}, {}, False),  # to 0.6 epochs
         ({}, {"warmup": 0.1}, {}, True),
-        ({"trials": 20}, {}, {}, True),
-        ({"trials": None, "seconds": 200.0}, {}, {}, False),  # 2 slots; a whole training takes 30 s
-        ({"trials": None, "seconds": 300.0}, {}, {}, True),
-        ({"seconds": 200.0}, {}, {}, False),
+        ({"trials": 60}, {}, {}, True),
+        ({"trials": None, "seconds": 800.0}, {}, {}, False),  # 2 slots; a whole training takes 30 s
+        ({"trials": None, "seconds": 900.0}, {}, {}, True),
+        ({"seconds": 800.0}, {}, {}, False),
     ],
 )
 def test_the_budget_and_the_warm_up_allow_it(
@@ -124,7 +124,7 @@ def test_the_budget_and_the_warm_up_allow_it(
 
 
 def test_a_search_of_few_trials_has_no_rungs() -> None:
-    assert not after(plan_with(trials=19), 15, clear).stops(99, {}, shows(99, 0.5, -1.0, 9.0, 9.0))
+    assert not after(plan_with(trials=59), 15, clear).stops(99, {}, shows(99, 0.5, -1.0, 9.0, 9.0))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -247,7 +247,7 @@ def search(plan: Plan, dice: random.Random, slots: int = 3) -> list[tuple[Line, 
     return found
 
 
-@pytest.mark.parametrize("changes", [{}, {"epochs": 9, "reduction_factor": 3.0}, {"seconds": 300.0}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"epochs": 9, "reduction_factor": 3.0}, {"seconds": 900.0}], ids=str)
 def test_after_a_replay_the_decisions_are_those_of_a_search_that_was_never_interrupted(changes: dict[str, Any]) -> None:
     plan = plan_with(**changes)
     found = search(plan, random.Random(0))

@@ -13,12 +13,16 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.ledger import study
+from frostline.search.ledger.confirm import Judge
+from frostline.search.ledger.gaussian.axes import Axes
 from frostline.search.ledger.study import Study
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.report import view
 from tests.search.made import METRIC, full_disk, line, trial
 from tests.search.studies import DISTRIBUTIONS, RECIPES
+
+BASE = RECIPES["default"]
 
 
 class Told:
@@ -40,7 +44,10 @@ class Told:
             "distributions": DISTRIBUTIONS,
             "metric": METRIC,
         }
-        self.study = Study(self.path, "test", known=self.known(), **{**given, **self.more})
+        given |= self.more
+        judge = Judge(metric=given["metric"], examples=400, prefer="best", axes=Axes(given["distributions"], BASE))
+        self.knowledge = judge.knowledge(self.known())
+        self.study = Study(self.path, "test", known=self.known(), knowledge=self.knowledge, **given)
 
     def known(self) -> list[Trial]:
         recorded = {trial.number: trial for trial in trial_records.collect(self.lines)}
@@ -78,6 +85,7 @@ class Told:
     def end(self, number: int, outcome: Outcome, reason: str = "") -> None:
         self._line(number, outcome, None, 999, reason)
         (trial,) = (trial for trial in self.known() if trial.number == number)
+        self.knowledge.put(trial)
         self.study.tell(trial)
 
     @property
@@ -366,12 +374,13 @@ def test_suggestions_do_not_depend_on_how_often_the_search_was_restarted(tmp_pat
     assert len(different) == 12, "no point is tried twice"
 
 
-def test_what_is_suggested_is_what_optunas_own_sampler_suggests(
+def test_what_is_suggested_in_a_long_search_is_what_optunas_own_sampler_suggests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told the space instead of finding it out; the rest is Optuna's."""
+    monkeypatch.setattr(study, "MODELLED", 0)
     ours = sequence(tmp_path / "ours", again=False, slots=3)
-    monkeypatch.setattr(study, "_Sampler", lambda _, **options: optuna.samplers.TPESampler(**options))
+    monkeypatch.setattr(study, "_TPE", lambda _, **options: optuna.samplers.TPESampler(**options))
     assert sequence(tmp_path / "optunas", again=False, slots=3) == ours
 
 

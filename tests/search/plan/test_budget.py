@@ -7,7 +7,7 @@ from frostline.spaces import Budget
 
 
 def budget(**changes: float | None) -> Budget:
-    return Budget(**{"trials": 20, "epochs": 3, "first_rung": 1, "reduction_factor": 2, **changes})
+    return Budget(**{"trials": 60, "epochs": 3, "first_rung": 1, "reduction_factor": 2, **changes})
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def budget(**changes: float | None) -> Budget:
         ({"first_rung": 0.5}, (0.5, 1, 2), (0.5, 1, 2, 3)),
         ({"first_rung": 3}, (), (1, 2, 3)),
         ({"epochs": 9, "reduction_factor": 3}, (1, 3), (1, 2, 3, 4, 5, 6, 7, 8, 9)),
-        ({"first_rung": 0.5, "trials": 19}, (), (1, 2, 3)),
+        ({"first_rung": 0.5, "trials": 59}, (), (1, 2, 3)),
         ({"first_rung": 0.5, "trials": None, "seconds": 1.0}, (0.5, 1, 2), (0.5, 1, 2, 3)),
     ],
 )
@@ -51,11 +51,11 @@ def test_epochs_at_worst() -> None:
 @pytest.mark.parametrize(
     ("changes", "seconds", "fit"),
     [
-        ({}, 0.0, 20),
-        ({}, 30.0, 20),
-        ({"seconds": 100.0}, 0.0, 20),  # no trial has ended yet
+        ({}, 0.0, 60),
+        ({}, 30.0, 60),
+        ({"seconds": 100.0}, 0.0, 60),  # no trial has ended yet
         ({"seconds": 100.0}, 20.0, 10),
-        ({"seconds": 1000.0}, 20.0, 20),
+        ({"seconds": 1000.0}, 20.0, 60),
         ({"trials": None, "seconds": 100.0}, 0.0, math.inf),
         ({"trials": None, "seconds": 100.0}, 5.0, 40),
     ],

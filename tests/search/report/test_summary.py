@@ -143,8 +143,8 @@ def test_the_number_of_trials_in_words(changes: dict[str, Any], text: str) -> No
 def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     lines = dict(plan_lines(plan))
     assert lines["confirm"] == (
-        "the best 3 recipes again with fresh seeds, until one of them wins, or 6 times: at most 12 epochs; the "
-        "cheapest of tied recipes is exported"
+        "the best recipes again with fresh seeds, 3 at most, until one of them wins, or 6 times: at most 12 epochs; "
+        "the cheapest of tied recipes is exported"
     )
     one = dict(plan_lines(altered(with_budget(plan, confirm_recipes=1), prefer="best")))
     assert one["confirm"] == "the best recipe again, with 2 fresh seeds: at most 4 epochs"
@@ -155,7 +155,7 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
     assert "epochs" not in timed, "their number is not known"
     assert timed["trials"].startswith("as many as fit into 1 min, of up to 2 epochs")
     none = "none: every trial trains to its end"
-    assert lines["rungs"].startswith(f"{none} (there are fewer than 20); measured after")
+    assert lines["rungs"].startswith(f"{none} (there are fewer than 60); measured after")
     assert lines["epochs"] == "at worst 24"
     at_the_end = with_budget(plan, first_rung=2)
     assert dict(plan_lines(at_the_end))["rungs"].startswith(f"{none}; measured after")

@@ -135,7 +135,7 @@ TAUGHT = 8
 
 def many(plan: Plan) -> Plan:
     """The plan with enough trials for rungs: a trial may stop after one epoch."""
-    return altered(with_budget(plan, trials=30), rungs=(1.0,))
+    return altered(with_budget(plan, trials=60), rungs=(1.0,))
 
 
 def taught(tune: Tune) -> None:

@@ -15,6 +15,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,73 +78,74 @@ class Surrogate:
             least: standard deviation that the luck of a training has at least, in units of the score.
         """
         self._places, objectives, shown_losses = places, np.array(scores), np.array(losses)
-        median = float(np.median(objectives))
-        unit = max(float(objectives.max()) - median, 1.5 * least, 1e-9)
-        self._least = least / unit
+        self.median = float(np.median(objectives))
+        """The score that is 0 in units of the process."""
+        self.unit = max(float(objectives.max()) - self.median, 1.5 * least, 1e-9)
+        """One unit of the process, as a difference of scores."""
         shown = np.isfinite(shown_losses) & (shown_losses > 0)
-        self._median, self._unit = median, unit
         self._place_of = np.concatenate([np.arange(len(objectives)), np.flatnonzero(shown)])
         """Of each number that was seen, the training."""
         self._view = np.repeat([0, 1], [len(objectives), int(shown.sum())])
         """0 for a score, 1 for a loss."""
-        self._noise = np.where(np.array(sure), 0.0, _UNSURE)[self._place_of]
-        values = [_warped((objectives - median) / unit)]
+        values = [_warped((objectives - self.median) / self.unit)]
         if shown.any():
             low = -np.log(shown_losses[shown])
             middle = float(np.median(low))
             values.append(_warped((low - middle) / max(float(low.max()) - middle, 1e-9)))
-        self._values = np.concatenate(values)
-        self._draws = _prior(places.shape[1])
-        self._fit()
+        self._fit(np.concatenate(values), np.where(np.array(sure), 0.0, _UNSURE)[self._place_of], least / self.unit)
 
-    def _fit(self) -> None:
-        draws = self._draws
-        lengths = np.exp(draws.lengths)
-        self._lengths, self._height, self._together = lengths, np.exp(draws.height), draws.together
-        self._own = np.exp(draws.own)
-        luck = np.exp(draws.luck)
-        luck[:, 0] = np.maximum(luck[:, 0], self._least)
-        self._luck = luck**2
-        count, same = len(self._values), self._place_of[:, None] == self._place_of[None]
-        other = self._view[:, None] != self._view[None]
-        kernel = self._kernel(self._places, self._places)[:, self._place_of][:, :, self._place_of]
-        kernel = kernel * np.where(other, self._together[:, None, None], 1.0) + np.where(other, 0.0, _CENTER)
-        own = luck[:, self._view]
-        kernel += np.where(
-            same, own[:, :, None] * own[:, None] * np.where(other, draws.shared[:, None, None], 1.0), 0.0
+    def _fit(self, values: Array, noise: Array, least: float) -> None:
+        drawn = _prior(self._places.shape[1])
+        luck = np.exp(drawn.luck)
+        luck[:, 0] = np.maximum(luck[:, 0], least)
+        self._draws = _Draws(
+            lengths=np.exp(drawn.lengths),
+            height=np.exp(drawn.height) ** 2,
+            own=np.exp(drawn.own) ** 2,
+            luck=luck,
+            together=drawn.together,
+            shared=drawn.shared,
         )
-        kernel += np.diag(self._noise + _JITTER)
-        self._lower = np.linalg.cholesky(kernel)
-        self._solved = np.linalg.solve(self._lower, np.broadcast_to(self._values[:, None], (len(kernel), count, 1)))[
-            ..., 0
-        ]
-        likelihood = -0.5 * (self._solved**2).sum(axis=1) - np.log(np.diagonal(self._lower, axis1=1, axis2=2)).sum(
-            axis=1
-        )
-        weights = np.exp(likelihood - likelihood.max())
+        lower = np.linalg.cholesky(self._covariance(noise))
+        solved = _solved(lower, np.broadcast_to(values, (len(lower), len(values))))
+        fits = -0.5 * (solved**2).sum(axis=1) - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        weights = np.exp(fits - fits.max())
         kept = np.argsort(-weights, kind="stable")[:_KEPT]
-        self._lengths, self._height, self._luck = lengths[kept], self._height[kept], self._luck[kept]
-        self._own = self._own[kept]
-        self._together, self._lower, self._solved = self._together[kept], self._lower[kept], self._solved[kept]
-        self.weights = weights[kept] / weights[kept].sum()
+        self._draws = _Draws(*(getattr(self._draws, name)[kept] for name in _Draws.__slots__))
+        self._lower, self._solved, self.weights = lower[kept], solved[kept], weights[kept] / weights[kept].sum()
+
+    def _covariance(self, noise: Array) -> Array:
+        """[draws, numbers seen, numbers seen]: how they vary together."""
+        draws, count = self._draws, len(self._places)
+        between = self._kernel(self._places, self._places)
+        together, shared = draws.together[:, None, None], draws.shared[:, None, None]
+        shown, index = self._place_of[count:], np.arange(count)
+        own = np.zeros_like(between)
+        own[:, index, index] = 1.0
+        first, second = draws.luck[:, 0][:, None, None], draws.luck[:, 1][:, None, None]
+        scores = between + _CENTER + first**2 * own
+        losses = (between + _CENTER + second**2 * own)[:, shown][:, :, shown]
+        across = (together * between + shared * first * second * own)[:, :, shown]
+        whole = np.concatenate(
+            [np.concatenate([scores, across], axis=2), np.concatenate([across.swapaxes(1, 2), losses], axis=2)], axis=1
+        )
+        index = np.arange(len(noise))
+        whole[:, index, index] += noise + _JITTER
+        return whole
 
     def _kernel(self, some: Array, others: Array) -> Array:
         """[draws, some, others]: Matern 5/2, and what the same recipe alone has."""
-        away = np.zeros((len(self._lengths), len(some), len(others)))
-        for axis in range(some.shape[1]):
-            away += (
-                np.square(some[:, axis][:, None] - others[:, axis][None])
-                / np.square(self._lengths[:, axis])[:, None, None]
-            )
+        squares = np.square(some[:, None] - others[None]).reshape(-1, some.shape[1])
+        away = ((1 / np.square(self._draws.lengths)) @ squares.T).reshape(-1, len(some), len(others))
         distance = np.sqrt(5 * away)
-        smooth = np.square(self._height)[:, None, None] * (1 + distance + distance**2 / 3) * np.exp(-distance)
-        return np.asarray(smooth + np.where(away == 0, np.square(self._own)[:, None, None], 0.0))
+        smooth = self._draws.height[:, None, None] * (1 + distance + distance**2 / 3) * np.exp(-distance)
+        return np.asarray(smooth + np.where(away == 0, self._draws.own[:, None, None], 0.0))
 
     def _across(self, places: Array) -> Array:
         """[draws, numbers seen, places]: covariance of what was seen with the scores of recipes at these places."""
         across = self._kernel(self._places, places)[:, self._place_of]
         score = self._view[None, :, None] == 0
-        return np.asarray(np.where(score, across + _CENTER, self._together[:, None, None] * across))
+        return np.asarray(np.where(score, across + _CENTER, self._draws.together[:, None, None] * across))
 
     def expect(self, places: Array, running: Array | None = None) -> Expected:
         """What recipes at these places score.
@@ -154,9 +156,9 @@ class Surrogate:
         """
         lower, solved, across = self._lower, self._solved, self._across(places)
         if running is not None and len(running):
-            below = np.linalg.solve(lower, self._across(running))
+            below = _solved(lower, self._across(running))
             own = self._kernel(running, running) + _CENTER
-            own += (self._luck[:, 0] + _JITTER)[:, None, None] * np.eye(len(running))
+            own += (self._draws.luck[:, 0] ** 2 + _JITTER)[:, None, None] * np.eye(len(running))
             corner = np.linalg.cholesky(own - np.swapaxes(below, 1, 2) @ below)
             count, more = solved.shape[1], len(running)
             bigger = np.zeros((len(lower), count + more, count + more))
@@ -165,17 +167,42 @@ class Surrogate:
             lower, across = bigger, np.concatenate([across, self._kernel(running, places) + _CENTER], axis=1)
             # Their scores are the expected ones, so they add nothing to the means.
             solved = np.concatenate([solved, np.zeros((len(solved), more))], axis=1)
-        across = np.linalg.solve(lower, across)
+        across = _solved(lower, across)
         means = np.einsum("dk,dkp->dp", solved, across)
-        variance = np.maximum(
-            (self._height**2 + self._own**2)[:, None] + _CENTER - np.square(across).sum(axis=1), 1e-10
-        )
+        prior = (self._draws.height + self._draws.own)[:, None] + _CENTER
+        variance = np.maximum(prior - np.square(across).sum(axis=1), 1e-10)
         return Expected(means=means, deviations=np.sqrt(variance), weights=self.weights)
+
+    def joint(self, places: Array) -> tuple[Array, Array]:
+        """Mean scores of recipes at these places, in units of the process: [draws, places] what is expected, and
+        [draws, places, places] how they vary together.
+        """
+        across = _solved(self._lower, self._across(places))
+        means = np.einsum("dk,dkp->dp", self._solved, across)
+        return means, self._kernel(places, places) + _CENTER - np.swapaxes(across, 1, 2) @ across
+
+    @property
+    def luck(self) -> Array:
+        """[draws]: standard deviation of a training's score around the mean of its recipe, in units of the process."""
+        return self._draws.luck[:, 0]
+
+    @property
+    def spread(self) -> Array:
+        """[draws]: standard deviation of the recipes, in the same unit."""
+        return np.sqrt(self._draws.height)
 
     def scores(self, values: Array) -> Array:
         """Values of the process as scores."""
         away = np.where(values < 0, -np.expm1(-np.minimum(values, 0.0)), values)
-        return np.asarray(self._median + self._unit * away)
+        return np.asarray(self.median + self.unit * away)
+
+
+def _solved(lower: NDArray[Any], right: NDArray[Any]) -> Array:
+    """[draws, ...]: the solutions of a triangular system for each draw. numpy has none that makes use of the zeros."""
+    from scipy.linalg import solve_triangular
+
+    pairs = zip(lower, right, strict=True)
+    return np.array([solve_triangular(one, side, lower=True, check_finite=False) for one, side in pairs])
 
 
 def _warped(away: Array) -> Array:
@@ -198,7 +225,7 @@ class _Draws:
 
 @functools.cache
 def _prior(axes: int) -> _Draws:
-    """The same draws each time: so a decision follows from the scores alone."""
+    """The same draws each time: so a decision follows from the scores alone. Sizes are logarithms."""
     from scipy.stats import norm, qmc
 
     shares = qmc.Sobol(axes + 6, rng=0).random(_DRAWS).clip(1e-6, 1 - 1e-6)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tests.bench.curves.gaussian import proposal
-from tests.bench.curves.gaussian.axes import Axes
-from tests.bench.curves.gaussian.proposal import Seen
+from frostline.search.ledger import knowledge
+from frostline.search.ledger.gaussian import proposal
+from frostline.search.ledger.gaussian.axes import Axes
+from frostline.search.ledger.knowledge import Seen
 
 SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
@@ -24,8 +25,16 @@ def seen(score: float, learning_rate: float, frozen_layers: int = 3, **more: Any
     return Seen(params=params, **{"score": score, "loss": math.nan, "whole": True, **more})
 
 
+def proposed(known: list[Seen], running: list[dict[str, Any]], draw: np.random.Generator) -> dict[str, Any]:
+    found = proposal.propose(
+        AXES, knowledge.surrogate_of(AXES, known, None), [one.params for one in known], running, draw
+    )
+    assert found is not None
+    return found[0]
+
+
 def expected(known: list[Seen], *recipes: Seen) -> list[float]:
-    model = proposal.model_of(AXES, known, 0.01)
+    model = knowledge.surrogate_of(AXES, known, None)
     return [float(each) for each in model.scores(model.expect(AXES.places([one.params for one in recipes])).mean)]
 
 
@@ -128,14 +137,14 @@ def test_the_loss_tells_two_equal_scores_apart_where_it_goes_with_the_score() ->
 )
 def test_odd_trainings_give_finite_expectations_and_a_recipe_of_the_space(known: list[Seen]) -> None:
     assert np.all(np.isfinite(expected(known, *known)))
-    recipe = proposal.propose(AXES, known, [known[0].params], 0.0, np.random.default_rng(0))
+    recipe = proposed(known, [dict(known[0].params)], np.random.default_rng(0))
     assert 1e-5 <= recipe["learning_rate"] <= 1e-3
     assert 0 <= recipe["frozen_layers"] <= 7
 
 
 @pytest.mark.parametrize(("examples", "least"), [(None, 0.0), (100, 0.0397), (10_000, 0.004)])
 def test_the_luck_of_the_validation_examples(examples: int | None, least: float) -> None:
-    assert proposal.least_luck([seen(0.8, 1e-4)], examples) == pytest.approx(least, abs=1e-3)
+    assert knowledge.least_luck([0.8], examples) == pytest.approx(least, abs=1e-3)
 
 
 # --- what is tried next ----------------------------------------------------------------------------
@@ -152,28 +161,72 @@ def searched(seed: int, proposes: bool) -> float:
     draw, known = np.random.default_rng(seed), list[Seen]()
     for number in range(20):
         modelled = proposes and number >= 5
-        params = proposal.propose(AXES, known, [], 0.02, draw) if modelled else AXES.at(draw.random(2))
+        params = proposed(known, [], draw) if modelled else AXES.at(draw.random(2))
         score = truth(params) + draw.normal(0, 0.03)
         known.append(Seen(params=params, score=score, loss=math.nan, whole=True))
-    model = proposal.model_of(AXES, known, 0.02)
+    model = knowledge.surrogate_of(AXES, known, None)
     means = model.expect(AXES.places([one.params for one in known])).mean
     return truth(known[int(np.argmax(means))].params)
 
 
 def test_proposed_recipes_end_nearer_to_the_best_than_random_ones() -> None:
-    proposed, drawn = ([searched(seed, proposes) for seed in range(12)] for proposes in (True, False))
-    assert 0.9 - statistics.fmean(proposed) < 0.8 * (0.9 - statistics.fmean(drawn))
+    modelled, drawn = ([searched(seed, proposes) for seed in range(12)] for proposes in (True, False))
+    assert 0.9 - statistics.fmean(modelled) < 0.8 * (0.9 - statistics.fmean(drawn))
 
 
 def test_recipes_that_run_are_not_proposed_again() -> None:
     known = [seen(truth(recipe), **recipe) for recipe in map(AXES.at, np.random.default_rng(1).random((8, 2)))]
     running: list[dict[str, Any]] = []
     for number in range(4):
-        running.append(proposal.propose(AXES, known, running, 0.01, np.random.default_rng(number)))
+        running.append(proposed(known, running, np.random.default_rng(number)))
     assert len({tuple(recipe.values()) for recipe in running}) == 4
+
+
+def test_a_small_space_is_tried_out_before_a_recipe_comes_again() -> None:
+    space = {"batch_size": CategoricalDistribution((8, 16)), "frozen_layers": IntDistribution(0, 2)}
+    axes = Axes(space)
+    known = [Seen(params=axes.at(np.zeros(2)), score=0.9, loss=math.nan, whole=True)]
+    for number in range(7):
+        found = proposal.propose(
+            axes,
+            knowledge.surrogate_of(axes, known, 100),
+            [one.params for one in known],
+            [],
+            np.random.default_rng(number),
+        )
+        assert found is not None
+        known.append(Seen(params=found[0], score=0.5, loss=math.nan, whole=True))
+    assert len({tuple(one.params.values()) for one in known[:6]}) == 6
+    assert len({tuple(one.params.values()) for one in known}) == 6
+
+
+@pytest.mark.parametrize("seconds", [5.0, 20.0, 60.0, 1e9])
+def test_only_recipes_that_end_in_time_are_proposed(seconds: float) -> None:
+    """A training takes 10 s for each block that trains."""
+    known = [
+        Seen(
+            params=params, score=truth(params), loss=math.nan, whole=True, seconds=10.0 * (8 - params["frozen_layers"])
+        )
+        for params in map(AXES.at, np.random.default_rng(1).random((12, 2)))
+    ]
+    ends = proposal.ends_within(AXES, known, seconds)
+    for number in range(6):
+        found = proposal.propose(
+            AXES,
+            knowledge.surrogate_of(AXES, known, None),
+            [one.params for one in known],
+            [],
+            np.random.default_rng(number),
+            ends,
+        )
+        if seconds == 5:
+            assert found is None
+        else:
+            assert found is not None
+            assert 10.0 * (8 - found[0]["frozen_layers"]) <= 1.3 * seconds
 
 
 def test_a_proposal_follows_from_what_was_seen_and_the_seed() -> None:
     known = [seen(0.6, 1e-5), seen(0.7, 3e-5), seen(0.9, 2e-4)]
-    same, again, other = (proposal.propose(AXES, known, [], 0.01, np.random.default_rng(s)) for s in (0, 0, 1))
+    same, again, other = (proposed(known, [], np.random.default_rng(s)) for s in (0, 0, 1))
     assert same == again != other

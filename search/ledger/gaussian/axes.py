@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,29 @@ Array = NDArray[np.float64]
 class Axes:
     """Places of recipes in a unit cube. A choice between words has an axis for each of them."""
 
-    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+    def __init__(self, space: Mapping[str, BaseDistribution], base: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """The axes of a space.
+
+        Args:
+            space: what is searched.
+            base: values of parameters that a recipe may lack, since they were added to the space later.
+        """
         self.space = {name: space[name] for name in sorted(space) if not space[name].single()}
+        self._base = base
 
     def places(self, recipes: Sequence[Mapping[str, Any]]) -> Array:
         """[recipes, axes]: where they are, from 0 to 1 along each axis."""
-        columns = [
-            _columns(distribution, [recipe[name] for recipe in recipes]) for name, distribution in self.space.items()
-        ]
+        values = ([self._value(recipe, name) for recipe in recipes] for name in self.space)
+        columns = [_columns(one, each) for one, each in zip(self.space.values(), values, strict=True)]
         return np.concatenate(columns, axis=1) if columns else np.zeros((len(recipes), 0))
+
+    def _value(self, recipe: Mapping[str, Any], name: str) -> Any:
+        return recipe[name] if name in recipe else self._base[name]
+
+    def places_at(self, shares: Array) -> Array:
+        """The places of the recipes that `at` makes of shares: [recipes, parameters] to [recipes, axes]."""
+        columns = [_columns_at(one, column) for one, column in zip(self.space.values(), shares.T, strict=True)]
+        return np.concatenate(columns, axis=1) if columns else np.zeros((len(shares), 0))
 
     def at(self, shares: Array) -> dict[str, Any]:
         """The recipe with this share of each parameter's range below it; `shares` has a number from 0 to 1 for each."""
@@ -32,7 +47,7 @@ class Axes:
 
     def shares(self, recipe: Mapping[str, Any]) -> Array:
         """Inverse of `at`: the middle of what gives the same recipe."""
-        return np.array([_share(one, recipe[name]) for name, one in self.space.items()])
+        return np.array([_share(one, self._value(recipe, name)) for name, one in self.space.items()])
 
 
 def _steps(distribution: BaseDistribution) -> tuple[float, float, float] | None:
@@ -73,6 +88,15 @@ def _share(distribution: BaseDistribution, value: Any) -> float:
 
 def _ordered(distribution: CategoricalDistribution) -> bool:
     return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in distribution.choices)
+
+
+def _columns_at(distribution: BaseDistribution, shares: Array) -> Array:
+    if isinstance(distribution, FloatDistribution) and not distribution.step:
+        return shares[:, None]
+    if isinstance(distribution, CategoricalDistribution):  # one look at each choice instead of one at each recipe
+        table = _columns(distribution, distribution.choices)
+        return np.asarray(table[np.minimum((shares * len(table)).astype(int), len(table) - 1)])
+    return _columns(distribution, [_value(distribution, float(share)) for share in shares])
 
 
 def _columns(distribution: BaseDistribution, values: Sequence[Any]) -> Array:

@@ -1,4 +1,4 @@
-"""A search whose recipes a Gaussian process proposes, and which names the one that the process expects most of."""
+"""The product's Gaussian process alone: no rung, no fresh seed. It names the recipe that it expects most of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from tests.bench.curves.gaussian import proposal
-from tests.bench.curves.gaussian.axes import Axes
-from tests.bench.curves.gaussian.proposal import Seen
+from frostline.search.ledger.gaussian import proposal
+from frostline.search.ledger.gaussian.axes import Axes
+from frostline.search.ledger.gaussian.surrogate import Surrogate
+from frostline.search.ledger.knowledge import Seen, surrogate_of
 from tests.bench.curves.recipes import Params
 from tests.bench.curves.replay import Claim, Method, Start
 from tests.bench.curves.standin import Point, StandIn
@@ -35,6 +36,7 @@ class Search:
         self._seen: list[Seen] = []
         self._begun, self._claimed = 0, 0
         self._claim: Claim | None = None
+        self._made: tuple[int, Surrogate] | None = None
 
     def ask(self, now: float) -> Start | None:
         if self._first:
@@ -42,8 +44,9 @@ class Search:
         elif self._begun < _RANDOM or not any(one.whole for one in self._seen):
             params = self._axes.at(self._draw.random(len(self._axes.space)))
         else:
-            least = proposal.least_luck(self._seen, self._examples)
-            params = proposal.propose(self._axes, self._seen, list(self._running.values()), least, self._draw)
+            tried = [one.params for one in self._seen]
+            proposed = proposal.propose(self._axes, self._model(), tried, list(self._running.values()), self._draw)
+            params = proposed[0] if proposed else {}
         key, self._begun = self._begun, self._begun + 1
         self._running[key] = params
         return Start(key=key, params=params, seed=key)
@@ -57,11 +60,16 @@ class Search:
             self._seen.append(Seen(params=self._running.pop(key), score=score, loss=point.loss, whole=bool(whole)))
         return True
 
+    def _model(self) -> Surrogate:
+        if self._made is None or self._made[0] != len(self._seen):
+            self._made = len(self._seen), surrogate_of(self._axes, self._seen, self._examples)
+        return self._made[1]
+
     def claim(self) -> Claim | None:
         whole = [one for one in self._seen if one.whole]
         if len(whole) > self._claimed:
             self._claimed = len(whole)
-            model = proposal.model_of(self._axes, self._seen, proposal.least_luck(self._seen, self._examples))
+            model = self._model()
             means = model.expect(self._axes.places([one.params for one in whole])).mean
             best = int(np.argmax(means))
             self._claim = Claim(params=dict(whole[best].params), score=float(model.scores(means)[best]))

@@ -1,1 +1,0 @@
-"""A search by a Gaussian process that sees scores and losses: what Frostline's own could become."""

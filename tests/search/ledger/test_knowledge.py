@@ -1,0 +1,93 @@
+"""What counts of a search's trainings, which of many are looked at, and that their order does not matter."""
+
+import math
+import random
+
+import pytest
+
+from frostline.search.ledger import knowledge
+from frostline.search.ledger.knowledge import Knowledge, Seen
+from frostline.search.records.trials import Outcome, Trial
+from tests.search import made
+from tests.search.made import AXES, apart
+
+
+def trial(number: int, outcome: Outcome, *scores: float, **more: object) -> Trial:
+    return made.trial(number, outcome, *scores, params=apart(number), **more)
+
+
+@pytest.mark.parametrize(
+    ("training", "score", "whole"),
+    [
+        (trial(0, Outcome.COMPLETE, 0.7, 0.8), 0.8, True),
+        (trial(0, Outcome.COMPLETE, 0.8, 0.7), 0.8, True),
+        (trial(0, Outcome.PRUNED, 0.6), 0.6, False),
+        (trial(0, Outcome.PRUNED, 0.6, partial=True), 0.6, False),
+        (trial(0, Outcome.FAILED, 0.6), -math.inf, False),
+        (trial(0, Outcome.FAILED), -math.inf, False),
+        (trial(0, Outcome.INFEASIBLE), -math.inf, False),
+        (trial(0, Outcome.COMPLETE, 0.9, seed=7), 0.9, True),
+        (trial(0, Outcome.FAILED, seed=7), -math.inf, False),
+    ],
+)
+def test_what_a_training_shows_of_its_recipe(training: Trial, score: float, whole: bool) -> None:
+    seen = knowledge.seen_of(training)
+    assert seen is not None
+    assert (seen.score, seen.whole, seen.confirms) == (score, whole, training.seed != 0)
+    assert math.isnan(seen.seconds) is not whole
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RUNNING, Outcome.INTERRUPTED, Outcome.OUT_OF_TIME])
+def test_a_training_that_did_not_end_by_itself_says_nothing(outcome: Outcome) -> None:
+    assert knowledge.seen_of(trial(0, outcome, 0.9)) is None
+
+
+def of(trainings: list[Trial]) -> Knowledge:
+    found = Knowledge(AXES, 400)
+    for training in trainings:
+        found.put(training)
+    return found
+
+
+MANY = [trial(number, Outcome.COMPLETE, 0.5 + number * 7 % 50 / 100) for number in range(100)]
+AGAIN = [trial(3, Outcome.COMPLETE, 0.55, seed=seed) for seed in (7, 8)]
+
+
+def test_what_is_known_does_not_depend_on_the_order_of_the_records() -> None:
+    mixed = [*MANY, *AGAIN]
+    random.Random(1).shuffle(mixed)
+    one, other = of([*MANY, *AGAIN]), of(mixed)
+    assert one.expected(MANY) == pytest.approx(other.expected(MANY), abs=0)
+    assert len(one) == 102
+
+
+def test_a_training_that_is_told_again_counts_once_and_as_it_ended_last() -> None:
+    first, later = trial(5, Outcome.PRUNED, 0.6), trial(5, Outcome.COMPLETE, 0.6, 0.8)
+    found = of([*MANY[:5], first, first, later])
+    assert len(found) == 6
+    assert found.expected(MANY[:3]) == pytest.approx(of([*MANY[:5], later]).expected(MANY[:3]), abs=0)
+
+
+def test_of_many_trainings_those_that_confirm_and_the_best_are_looked_at_and_some_others() -> None:
+    found = of([*MANY, *AGAIN])._looked_at()
+    assert len(found) <= knowledge.MOST
+    assert sum(seen.confirms for seen in found) == 2
+    scores = sorted((seen.score for seen in found if not seen.confirms), reverse=True)
+    best = sorted((training.objective for training in MANY), reverse=True)
+    assert scores[:38] == best[:38]
+    assert min(scores) < 0.55, "bad ones, too"
+    assert [*map(knowledge.informative, ([], [1], range(60)))] == [[], [1], [*range(60)]]
+
+
+def test_nothing_is_known_before_a_training_has_come_to_its_end() -> None:
+    found = of([trial(0, Outcome.FAILED), trial(1, Outcome.PRUNED, 0.7)])
+    assert found.surrogate is None
+    with pytest.raises(ValueError, match="no training has come to its end"):
+        found.expected([MANY[0]])
+
+
+def test_a_recipe_that_failed_is_expected_to_be_bad() -> None:
+    around = [trial(number, Outcome.COMPLETE, 0.8) for number in range(6)]
+    fails = [trial(6, Outcome.FAILED)]
+    assert of([*around, *fails]).expected(fails)[0] <= of([*around, *fails]).expected(around).min()
+    assert isinstance(knowledge.seen_of(fails[0]), Seen)
