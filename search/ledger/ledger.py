@@ -143,12 +143,13 @@ class Ledger:
         As long as no trial has come to its end, one may go on until the time is over.
 
         Args:
-            report: its last one, whose seconds per epoch count; None before the first.
+            report: its last one, whose seconds per epoch count; None before the first. A part of an epoch says little:
+                the first steps are slow, and what is done once is in its seconds.
         """
         budget, left = self.plan.budget, 0.0
         if budget.seconds is None or (report and report.epoch >= budget.epochs):
             return False
-        if report and report.epoch and self._contest.seconds_of_trial():
+        if report and report.epoch >= 1 and self._contest.seconds_of_trial():
             left = report.seconds * (budget.epochs / report.epoch - 1)
         return self.seconds + left >= budget.seconds
 

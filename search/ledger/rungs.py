@@ -108,7 +108,9 @@ class Rungs:
         warmup = params.get("warmup", self._base.warmup)
         if report.step < budgets.STEPS or report.epoch <= warmup * self._budget.epochs:
             return False
-        return budgets.whole_trainings(self._budget, self._slots, self._longest) >= budgets.FEWEST
+        whole = report.seconds / report.epoch * self._budget.epochs  # while only short ones have ended
+        longest = max(self._longest, whole)
+        return budgets.whole_trainings(self._budget, self._slots, longest) >= budgets.FEWEST
 
     def replay(self, trials: Iterable[Trial]) -> set[int]:
         """Replay the reports of earlier sessions; returns the trials that were stopped at their last report."""

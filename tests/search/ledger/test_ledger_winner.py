@@ -26,6 +26,8 @@ def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
 @pytest.mark.parametrize(
     ("seconds", "epoch", "ended", "late"),
     [
+        (90, 0.5, True, False),  # a part of an epoch says little
+        (100, 0.5, True, True),
         (89, 1, True, False),  # its second epoch takes 10 s, too
         (90, 1, True, True),
         (90, 1, False, False),  # it would be the first trial with a score of its end
@@ -36,7 +38,7 @@ def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
     ],
 )
 def test_a_trial_that_would_not_end_in_time_is_late(
-    plan: Plan, clock: Clock, seconds: float, epoch: int, ended: bool, late: bool
+    plan: Plan, clock: Clock, seconds: float, epoch: float, ended: bool, late: bool
 ) -> None:
     plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0)
     ledger, began = session(plan, clock), clock.now

@@ -33,7 +33,8 @@ def shows(
     """A report of a trial."""
     named = {"accuracy": score, "loss": loss, "train_loss": train_loss}
     metrics = {name: value for name, value in named.items() if not math.isnan(value)}
-    told = {"epoch": epoch, "samples": int(800 * epoch), "step": int(100 * epoch), "partial": epoch < 1, **more}
+    told = {"epoch": epoch, "samples": int(800 * epoch), "step": int(100 * epoch), "partial": epoch < 1}
+    told |= {"seconds": 10.0 * epoch, **more}
     return line(number, Outcome.RUNNING, score, metrics=metrics, **told)
 
 
