@@ -156,8 +156,8 @@ class Contest:
         return None if chosen is None else self._job(entrants[entries.index(chosen)])
 
     def _entrants(self, running: Sequence[Job], seconds: float) -> tuple[list[Trial], list[Entry]]:
-        """The best trials whose recipes may be trained again now."""
-        most = self._plan.budget.confirm_recipes
+        """The best trials whose recipes may be trained again now; none before a trial has come to its end."""
+        most = self._plan.budget.confirm_recipes if self._knowledge.surrogate else 0
         entrants = list(itertools.islice((t for t in self._leading() if self._has_time(t, seconds)), most))
         ended = Counter(run.number for run in self._runs if not run.open)
         again = Counter(job.number for job in running if job.confirms)
