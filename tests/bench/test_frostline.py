@@ -33,12 +33,12 @@ def test_fixed_recipes_are_tried_in_their_order_and_never_stopped(job: Any) -> N
 
 
 def test_a_search_has_rungs_and_the_whole_depth(job: Any) -> None:
-    search = dataclasses.replace(job, search=True, first_rung=0.5, depths=(0, 3), trials=20)
+    search = dataclasses.replace(job, search=True, first_rung=0.5, depths=(0, 3), trials=60)
     plan, _ = resolve(search)
     assert plan.schedule.rungs == (0.5, 0.75, 1.125, 1.6875)
-    assert resolve(dataclasses.replace(search, trials=19))[0].schedule.rungs == (), "too few to learn from"
+    assert resolve(dataclasses.replace(search, trials=59))[0].schedule.rungs == (), "too few to learn from"
     assert plan.search.distributions["frozen_layers"].high == plan.search.models[job.source].blocks == 3
-    assert plan.budget.trials == 20
+    assert plan.budget.trials == 60
 
 
 def test_the_peers_read_the_token_ids_that_frostline_trains_on(

@@ -135,8 +135,9 @@ class Surrogate:
 
     def _kernel(self, some: Array, others: Array) -> Array:
         """[draws, some, others]: Matern 5/2, and what the same recipe alone has."""
-        squares = np.square(some[:, None] - others[None]).reshape(-1, some.shape[1])
-        away = ((1 / np.square(self._draws.lengths)) @ squares.T).reshape(-1, len(some), len(others))
+        draws, axes = self._draws.lengths.shape
+        squares = np.square(some[:, None] - others[None]).reshape(len(some) * len(others), axes)
+        away = ((1 / np.square(self._draws.lengths)) @ squares.T).reshape(draws, len(some), len(others))
         distance = np.sqrt(5 * away)
         smooth = self._draws.height[:, None, None] * (1 + distance + distance**2 / 3) * np.exp(-distance)
         return np.asarray(smooth + np.where(away == 0, self._draws.own[:, None, None], 0.0))

@@ -3,9 +3,11 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from frostline.search.ledger import knowledge
+from frostline.search.ledger.gaussian.axes import Axes
 from frostline.search.ledger.knowledge import Knowledge, Seen
 from frostline.search.records.trials import Outcome, Trial
 from tests.search import made
@@ -91,3 +93,13 @@ def test_a_recipe_that_failed_is_expected_to_be_bad() -> None:
     fails = [trial(6, Outcome.FAILED)]
     assert of([*around, *fails]).expected(fails)[0] <= of([*around, *fails]).expected(around).min()
     assert isinstance(knowledge.seen_of(fails[0]), Seen)
+
+
+def test_a_space_without_parameters_has_one_recipe() -> None:
+    found = Knowledge(Axes({}), 400)
+    for training in MANY[:5]:
+        found.put(training)
+    assert len({*found.expected(MANY[:5])}) == 1
+    assert found.belief(MANY[:2]).means[0] == pytest.approx(0.6, abs=0.1)
+    assert found.propose([], np.random.default_rng(0)) == ({}, pytest.approx(0, abs=0.5))
+    assert found.propose([{}], np.random.default_rng(0), seconds=1e9) is not None
