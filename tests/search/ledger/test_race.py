@@ -44,7 +44,7 @@ FAR, NEAR, TWINS = (
         (FAR, [entry(0, 2), entry(1), entry(2)], 9, None),
         (FAR, [entry(0), entry(1), entry(2)], 1, 0),
         (FAR, [entry(0, 1), entry(1), entry(2)], 1, None),
-        # Then the one of which less is known, among those that may win.
+        # Then the search trains the recipe whose score is less certain, if that recipe may still win.
         (NEAR, [entry(0, 2), entry(1), entry(2)], 2, 1),
         (NEAR, [entry(0, 2), entry(1, 1), entry(2)], 2, 1),
         # Two that differ by next to nothing are left alone.
