@@ -97,16 +97,6 @@ def _distance(found: Iterable[float]) -> float:
     return max(scores[-1] - median, 1e-6 * (1 + abs(median)))
 
 
-def certain(trials: Iterable[Trial], count: int, running: int) -> list[Trial]:
-    """The trials that are among the best `count` whatever `running` others will score, best first.
-
-    Each trial still running can push the rest down by one place, so the first `count - running` of those
-    that have ended are safe. Their confirmation need not wait.
-    """
-    ended = [trial for trial in trials if not trial.open]
-    return trial_records.top(ended, max(0, count - running))
-
-
 def completed(trials: Iterable[Trial]) -> dict[int, float]:
     """Objective of each trial that was trained to its end, by number."""
     return {trial.number: trial.objective for trial in trials if trial.outcome == Outcome.COMPLETE and trial.best}
@@ -239,12 +229,6 @@ def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
     """The recipes that cannot be told apart from the best one, with it, cheapest first; empty if it is the only one."""
     same = [row for row in rows if row.tied and not row.failed]
     return sorted(same, key=lambda row: row.seconds) if len(same) > 1 else []
-
-
-def seconds_needed(trials: Iterable[Trial], *, epochs: int, trainings: int, slots: int) -> float:
-    """Estimated seconds that a number of trainings of these recipes takes, by their own seconds per epoch."""
-    whole = [seconds_of(trial, epochs) for trial in trials]
-    return statistics.fmean(whole) * max(1.0, trainings / slots) if whole and trainings else 0.0
 
 
 def seconds_of(trial: Trial, epochs: int) -> float:

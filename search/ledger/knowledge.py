@@ -81,10 +81,6 @@ class Knowledge:
             self._made = surrogate_of(self.axes, seen, self._examples) if any(one.whole for one in seen) else None
         return self._made
 
-    def __len__(self) -> int:
-        """Trainings that were taken in."""
-        return len(self._seen)
-
     def expected(self, trials: Sequence[Trial]) -> Array:
         """[trials]: expected objectives of their recipes.
 

@@ -46,34 +46,6 @@ TRIALS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("count", "running", "numbers"),
-    [
-        (3, 0, [1, 2, 0]),
-        (3, 1, [1, 2]),  # the one that runs can push the third out
-        (3, 2, [1]),
-        (3, 3, []),
-        (3, 9, []),
-        (1, 0, [1]),
-        (9, 0, [1, 2, 0]),  # failed and open ones never
-        (9, 7, [1, 2]),
-        (0, 0, []),
-    ],
-)
-def test_who_is_among_the_best_whatever_the_running_ones_will_score(
-    count: int, running: int, numbers: list[int]
-) -> None:
-    assert [trial.number for trial in confirm.certain(TRIALS, count, running)] == numbers
-
-
-@pytest.mark.parametrize("scores", [(0.1, 0.2), (0.85, 0.95), (0.99, 0.999)])
-def test_no_score_of_the_running_ones_unseats_those_that_are_certain(scores: tuple[float, float]) -> None:
-    safe = confirm.certain(TRIALS, 3, 2)
-    ended = [*TRIALS, *(trial(7 + i, Outcome.COMPLETE, score) for i, score in enumerate(scores))]
-    later = confirm.certain(ended, 3, 0)
-    assert {one.number for one in safe} <= {one.number for one in later}
-
-
 LOSS = Metric(name="loss", better="lower")
 
 # --- the rows ------------------------------------------------------------------------------------
@@ -235,22 +207,3 @@ def test_a_recipe_that_failed_with_a_seed_ties_with_none() -> None:
 def test_a_difference_that_hardly_matters(metric: Metric, found: list[float], small: float) -> None:
     judge = Judge(metric=metric, examples=400, prefer="best", axes=AXES)
     assert judge.small(found) == pytest.approx(small)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "trainings", "slots", "seconds"),
-    [
-        ([1], 1, 1, 2 * 6),  # 12 s for both epochs of trial 1 in made.trial: 6 s an epoch
-        ([1, 2, 0], 3, 1, 2 * (6 + 12 + 12)),
-        ([1, 2, 0], 9, 1, 3 * 2 * (6 + 12 + 12)),
-        ([1, 2, 0], 9, 2, 3 * 2 * (6 + 12 + 12) / 2),
-        ([1, 2, 0], 3, 8, 2 * 10),  # no shorter than one of them
-        ([], 3, 1, 0),
-        ([1], 0, 1, 0),
-    ],
-)
-def test_confirming_takes_as_long_as_the_best_trials_took_an_epoch(
-    numbers: list[int], trainings: int, slots: int, seconds: float
-) -> None:
-    needed = confirm.seconds_needed([TRIALS[number] for number in numbers], epochs=2, trainings=trainings, slots=slots)
-    assert needed == pytest.approx(seconds)
