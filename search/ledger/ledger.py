@@ -67,7 +67,6 @@ class Ledger:
             recipes=plan.search.recipes,
             distributions=plan.search.distributions,
             metric=plan.search.metric,
-            cost=lambda params: rules.start_order(plan, params),
             known=[self._known(asked[number]) for number in sorted(asked)],
             knowledge=self._knowledge,
         )

@@ -1,4 +1,4 @@
-"""Decisions of the ledger as pure functions: the order of trials, when to give up, which micro-batch fits."""
+"""Decisions of the ledger as pure functions: when to give up, which micro-batch fits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,6 @@ def headed(plan: Plan, params: Mapping[str, Any]) -> str | None:
     """The model of a training that runs no block, since the prefix cache has the inputs of its head; else None."""
     recipe = plan.recipe(params, plan.search.seed)
     return recipe.model if recipe.cached_layers == plan.search.models[recipe.model].blocks else None
-
-
-def start_order(plan: Plan, params: Mapping[str, Any]) -> tuple[float, str]:
-    """Sort key of the random points at the start: the share that trains, then the model.
-
-    So the cheapest come first, and heads of one model follow each other.
-    """
-    recipe = plan.recipe(params, plan.search.seed)
-    return -recipe.frozen_layers / plan.search.models[recipe.model].blocks, recipe.model
 
 
 def hopeless(ended: Sequence[Trial]) -> str | None:

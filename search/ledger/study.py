@@ -14,7 +14,7 @@ import datetime
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,6 @@ class Study:
         distributions: Mapping[str, BaseDistribution],
         metric: Metric,
         knowledge: Knowledge,
-        cost: Callable[[Mapping[str, Any]], Any] = lambda params: -params.get("frozen_layers", 0),
         known: Sequence[Trial] = (),
     ) -> None:
         """Make the study from the records of its trials. Recipes that were not tried come next, then random points.
@@ -63,7 +62,6 @@ class Study:
             distributions: what is searched.
             metric: metric of the values; the study has its direction.
             knowledge: what all trainings of the search say; its owner keeps it up to date.
-            cost: sort key of the random points, cheapest first. By default the points that freeze most come first.
             known: every trial asked for so far, numbered without a gap.
 
         Raises:
@@ -71,7 +69,7 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._seed, self._distributions, self._metric = seed, dict(distributions), metric
-        self._cost, self._knowledge = cost, knowledge
+        self._knowledge = knowledge
         self._startup = startup_trials(planned, len(recipes))
         tried = [trial.params for trial in known]
         first = [
@@ -96,10 +94,9 @@ class Study:
         }
 
     def _start(self, count: int) -> list[dict[str, Any]]:
-        """Random points, cheapest first: before any result exists all trials are equally informative."""
+        """Random points, as drawn. Cheapest first was no better (tests/bench/README.md)."""
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self._seed))
-        points = [study.ask(self._distributions).params for _ in range(count)]
-        return sorted(points, key=self._cost)
+        return [study.ask(self._distributions).params for _ in range(count)]
 
     def upcoming(self) -> Mapping[str, Any]:
         """Parameters of the next trial if they are known before it is asked for; else empty."""

@@ -420,13 +420,11 @@ def test_startup_is_a_share_of_the_search(planned: int | None, recipes: int, sta
 # --- the start ------------------------------------------------------------------------------------
 
 
-def test_the_random_points_of_the_start_come_after_the_recipes_cheapest_first(tmp_path: Path) -> None:
+def test_the_random_points_of_the_start_come_after_the_recipes(tmp_path: Path) -> None:
     told = Told(tmp_path / "j", planned=30)
     first = [told.study.ask() for _ in range(10)]
     assert [label for *_, label in first] == ["default", "linear probe", *[""] * 8]
-    depths = [params["frozen_layers"] for _, params, _ in first[2:]]
-    assert depths == sorted(depths, reverse=True)
-    assert len(set(depths)) > 2
+    assert len({params["frozen_layers"] for _, params, _ in first[2:]}) > 2
     other = Told(tmp_path / "k", planned=30, seed=1)
     assert [other.study.ask()[1] for _ in range(10)][2:] != [params for _, params, _ in first[2:]]
 
