@@ -75,7 +75,7 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
     monkeypatch.setattr(ledger, "Study", _Numbers)
     written, append = list[object](), Records.append
     monkeypatch.setattr(Records, "append", lambda *a: (append(*a), written.append(a))[0])
-    plan = with_budget(plan, trials=800, seconds=1e9, epochs=long_search.EPOCHS, slots=16)
+    plan = with_budget(plan, trials=450, seconds=1e9, epochs=long_search.EPOCHS, slots=16)
     board = Switchboard(session(plan, clock), Rungs(plan), [Progress(plan, Console(quiet=True))], [])
     board.watch = long_search.Calm()  # type: ignore[assignment]
     ends = long_search.drive(board)
@@ -89,7 +89,7 @@ def test_the_work_for_a_record_does_not_grow_with_their_number(
 
     skip(150)  # as many trainings as are looked at, at most, and some more
     early = per_record(25)
-    skip(575)
+    skip(225)
     late = per_record(25)
     assert late < 1.2 * early
     last = per_record()
