@@ -44,6 +44,7 @@ _OF_THE_SEARCH = (
     "profile",
     "columns",
     "group",
+    "train_rows",
     "epochs",
     "seed",
     "storage",

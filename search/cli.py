@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--validation", metavar="FILE", help="validation rows of --dataset (default: its own split, or a tenth of it)")
     add("--test", metavar="FILE", help="test rows of --dataset (default: its own split, or a tenth of it)")
     add("--group", metavar="COLUMN", help="keep rows with one value in this column (a user, a document) in one slice")
+    add(
+        "--train-rows",
+        type=int,
+        metavar="N",
+        help="training rows, at most (default: all of --dataset; the profile's number of its own data)",
+    )
     add("--resume", type=_path_or_url, metavar="RUN", help="go on with the search in this run directory")
     add("--retrain", type=_path_or_url, metavar="RUN", help="train the winner's recipe again, on its data or --dataset")
     add("--dashboard", type=_path_or_url, metavar="RUN", help="look at the search in this run directory in a browser")

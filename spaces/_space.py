@@ -52,6 +52,9 @@ class Data:
     """Validation examples; None takes the source's own split, or a tenth of the training rows."""
     test: int | None = None
     """Test examples; None takes the source's own split, or a tenth of the rows."""
+    most: int | None = None
+    """Examples at most of a validation or test slice whose size is left open. A slice that is cut from the training rows
+    then has at least 200 examples, or a fifth of the rows where that is less. None sets neither bound."""
     max_length: int = 512
     """Largest number of tokens of a text, special tokens included; a longer text is cut."""
     truncation_side: str = "right"
@@ -72,6 +75,8 @@ class Data:
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ValueError(f"{name} slice must have at least 1 example, got {size}")
+        if self.most is not None and self.most < 1:
+            raise ValueError(f"most is at least 1 example, got {self.most}")
         if self.max_length < 8:
             raise ValueError(f"max_length must be at least 8 tokens, got {self.max_length}")
         if self.image_size is not None and self.image_size < 8:

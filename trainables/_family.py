@@ -2,7 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,10 @@ class Family(ABC):
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         """Longest input that the model in `folder` takes, in tokens; None if there is no limit."""
+        return None
+
+    def lengths(self, folder: Path, inputs: Sequence[Any]) -> Array | None:
+        """Tokens of each input before it is cut, int [inputs]; None if inputs are never cut."""
         return None
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:

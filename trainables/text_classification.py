@@ -32,6 +32,8 @@ _TRIED = 12
 
 _SAMPLE, _MOST_UNKNOWN = 32, 1 / 3
 """Texts whose tokens are looked at, and the share of unknown ones from which on a user is told."""
+_MEASURED = 1000
+"""Texts whose lengths are measured. They come in a random order."""
 
 
 class TokenizedText(Examples):
@@ -99,17 +101,28 @@ class TextClassification(Family):
         with model_files.loading(folder, "does not say how long its texts may be"):
             return longest_input(load_tokenizer(folder), model)
 
+    def lengths(self, folder: Path, inputs: Sequence[Any]) -> Array:
+        return np.array(list(map(len, load_tokenizer(folder)(list(inputs), verbose=False)["input_ids"])))
+
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
-        tokenizer = load_tokenizer(folder)
-        share = unknown_share(tokenizer, corpus.inputs["train"][:_SAMPLE])
-        if share == 1:
+        tokenizer, texts = load_tokenizer(folder), corpus.inputs["train"]
+        unknown = unknown_share(tokenizer, texts[:_SAMPLE])
+        if unknown == 1:
             raise ValueError(f"{folder}: its tokenizer knows no word of {data.source}")
-        if share <= _MOST_UNKNOWN:
-            return []
-        return [
-            f"{share:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads them all "
-            f"as {tokenizer.unk_token}: it was made for other texts"
-        ]
+        sentences = []
+        whole = (self.lengths(folder, texts[:_MEASURED]) <= data.max_length).mean()
+        if whole < 1:
+            end = "first" if data.truncation_side == "right" else "last"
+            sentences.append(
+                f"{whole:.0%} of the texts fit into {data.max_length} tokens; the model reads the {end} "
+                f"{data.max_length} of longer ones"
+            )
+        if unknown > _MOST_UNKNOWN:
+            sentences.append(
+                f"{unknown:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads "
+                f"them all as {tokenizer.unk_token}: it was made for other texts"
+            )
+        return sentences
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)

@@ -53,9 +53,16 @@ def rows_line(plan: Plan) -> str:
         f"{data.rows_read:,} rows read" if data.rows_read else "",
         f"{sum(left_out.values()):,} left out ({reasons})" if left_out else "",
         ", ".join(f"{size:,} {split}" for split, size in data.sizes.items()),
-        f"{data.rows_unused:,} not used by the profile {plan.search.profile}" if data.rows_unused else "",
+        f"{data.rows_unused:,} not used{_why_unused(plan)}" if data.rows_unused else "",
     ]
     return "; ".join(filter(None, parts))
+
+
+def _why_unused(plan: Plan) -> str:
+    data = plan.search.base.data
+    if data.most is None:
+        return f" by the profile {plan.search.profile}"
+    return "" if data.train is None else f" (--train-rows {data.train})"
 
 
 def _parameters(plan: Plan) -> list[tuple[str, str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.parameters import Searched
@@ -19,6 +22,13 @@ if TYPE_CHECKING:
     from frostline.trainables._task import Boundary
     from frostline.trainables.data.corpus import Corpus
     from frostline.trainables.data.rows import Rows
+
+COVERED = 0.95
+"""Share of a user's own texts that are read whole."""
+_LOOKED_AT = 1000
+"""Texts whose lengths are looked at. They come in a random order."""
+_STEP = 8
+"""Lengths are multiples of this many tokens, as batches are."""
 
 _SURVEYED = 32
 """Examples that a model is tried with; their lengths stand for those of all."""
@@ -172,6 +182,24 @@ def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, 
     if missing:
         raise NotCachedError(*missing)
     return folders, rows
+
+
+def covering(family: Family, folders: Iterable[Path], data: Data, corpus: Corpus) -> Data:
+    """The data with the length that covers `COVERED` of the training texts with each of the models.
+
+    Args:
+        family: of the models.
+        folders: of the models.
+        data: the data; its length is the longest that the models take.
+        corpus: its slices.
+    """
+    needed = 0
+    for folder in folders:
+        lengths = family.lengths(folder, corpus.inputs["train"][:_LOOKED_AT])
+        if lengths is None:
+            return data
+        needed = max(needed, math.ceil(np.quantile(lengths, COVERED, method="higher") / _STEP) * _STEP)
+    return dataclasses.replace(data, max_length=min(data.max_length, needed))
 
 
 def to_json(models: Mapping[str, ModelPlan]) -> dict[str, Any]:

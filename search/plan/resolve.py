@@ -191,15 +191,18 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
         raise ValueError(f"--seed is 0 to {SEEDS - 1}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
     from frostline.trainables import _family
+    from frostline.trainables.data.corpus import cut_corpus
 
     family, began, profile = _family.load(request.space.family), request.began, request.profile
     metric = family.metric((began.base.metric if began else request.space.metric) or family.metrics[0].name)
     folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
-    profile = fitted(profile, infos.values())
+    own = began is None and request.options.dataset is not None
+    profile = fitted(profile, infos.values(), own)
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
     smallest = parameters.smallest(searched.distributions["batch_size"])
-    data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.options.dataset is not None)
+    corpus = cut_corpus(profile.data, rows, smallest)
+    data = model_plans.covering(family, folders.values(), profile.data, corpus) if own else profile.data
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
     request = dataclasses.replace(request, profile=profile)
@@ -332,10 +335,10 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
     return ("full", "a machine has a GPU") if has_gpu else ("small", "no machine has a GPU")
 
 
-def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
-    """The profile with its inputs cut to the longest that all its models take."""
+def fitted(profile: Profile, infos: Iterable[ModelInfo], own: bool = False) -> Profile:
+    """The profile with its inputs cut to the longest that all its models take, if they are longer or a user's own."""
     longest = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
-    if profile.data.max_length <= longest:
+    if profile.data.max_length <= longest and not own:
         return profile
     return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=longest))
 

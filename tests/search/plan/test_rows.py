@@ -108,7 +108,7 @@ def test_the_group_cannot_be_changed_with_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("profile", ["small", "full"])
 def test_few_rows_are_used_whole_with_batches_that_fit(options: Options, files: dict[str, str], profile: str) -> None:
     plan = planned(options, dataset=files["few"], profile=profile)
-    assert plan.data.sizes == {"train": 14, "validation": 1, "test": 1}
+    assert plan.data.sizes == {"train": 10, "validation": 3, "test": 3}
     assert plan.search.distributions["batch_size"] == CategoricalDistribution((8,))
     assert {recipe["batch_size"] for recipe in plan.search.recipes.values()} == {8}
     assert plan.data.remarks[-3:] == (
@@ -123,14 +123,23 @@ def test_few_rows_are_used_whole_with_batches_that_fit(options: Options, files: 
     assert dataclasses.replace(again, profile_reason=plan.search.profile_reason) == plan.search
 
 
-def test_what_the_profile_leaves_over_and_what_is_left_out_is_said(options: Options, tmp_path: Path) -> None:
+def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_path: Path) -> None:
     table = [*tiny.rows(1100), *tiny.rows(7), ("the film", "neg"), ("the film", "pos")]
-    plan = planned(options, dataset=str(tiny.write_csv(tmp_path / "own.csv", table)))
+    own = str(tiny.write_csv(tmp_path / "own.csv", table))
+    plan = planned(options, dataset=own)
     assert rows_line(plan).startswith("1,109 rows read; ")
     assert "(2 with several labels for one input, " in rows_line(plan)
-    assert rows_line(plan).endswith(" 224 train, 128 validation, 400 test; 348 not used by the profile small")
+    assert rows_line(plan).endswith(" 700 train, 200 validation, 200 test"), "a user's own rows are used whole"
     before = dataclasses.replace(plan, data=dataclasses.replace(plan.data, rows_read=0, rows_left_out={}, duplicates=3))
-    assert rows_line(before).startswith("3 left out (3 duplicates); 224 train"), "a plan of an earlier version"
+    assert rows_line(before).startswith("3 left out (3 duplicates); 700 train"), "a plan of an earlier version"
+    fewer = planned(options, dataset=own, train_rows=300)
+    assert rows_line(fewer).endswith(" 300 train, 200 validation, 200 test; 400 not used (--train-rows 300)")
+    with pytest.raises(ValueError, match="the slices need 400 for validation and test and 701 for training"):
+        planned(options, dataset=own, train_rows=701)
+    with pytest.raises(ValueError, match="train slice must have at least 1 example, got 0"):
+        planned(options, dataset=own, train_rows=0)
+    profiles = planned(options, dataset=None, model=None)
+    assert rows_line(profiles).endswith(" not used by the profile small")
 
 
 def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, tmp_path: Path) -> None:
@@ -152,7 +161,7 @@ def test_rows_of_a_group_stay_together_also_when_the_search_goes_on(options: Opt
     plan, corpus = planning.resolve(dataclasses.replace(options, dataset=str(table), group="user", profile="full"))
     users = [{user_of[text] for text in corpus.inputs[split]} for split in ("train", "validation", "test")]
     assert sum(map(len, users)) == len(set.union(*users)) == 80
-    assert plan.data.sizes == {"train": 320, "validation": 40, "test": 40}
+    assert plan.data.sizes == {"train": 240, "validation": 80, "test": 80}
     assert "; rows of one 'user' in one slice; " in dict(reversed(plan_lines(plan)))["data"]
     planning.claim(plan)
     again, same_slices = planning.resume(plan.place.run, Options(space=""))
