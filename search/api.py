@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import os
 import sys
+import time
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,8 +76,8 @@ def search(space: str | Space | None = None, *, quiet: bool = False, **options: 
         TakenOverError: another process works in the run directory now.
     """
     own = space if isinstance(space, Space) else None
-    name = own.name if own else space
-    return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False)
+    name, began = own.name if own else space, time.monotonic()
+    return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False, began=began)
 
 
 def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, **options: Any) -> dict[str, Any]:
@@ -95,17 +96,17 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
         ValueError: also: no search is there, another process works on it, or its data or model has changed.
         OSError, ClusterLostError, TakenOverError: as `search` does.
     """
-    where = run if isinstance(run, Path) else path_or_url(run)
-    return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True)
+    where, began = run if isinstance(run, Path) else path_or_url(run), time.monotonic()
+    return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True, began=began)
 
 
-def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool) -> dict[str, Any]:
+def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool, began: float) -> dict[str, Any]:
     from rich.console import Console
 
     from frostline.search.report import closing
 
     console = Console(highlight=False, soft_wrap=True, quiet=quiet)
-    summary = run(*search, console, goes_on=goes_on)
+    summary = run(*search, console, goes_on=goes_on, began=began)
     closing.tell(summary, console)
     return summary
 
@@ -246,7 +247,9 @@ def planned(
         return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
 
 
-def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "") -> dict[str, Any]:
+def run(
+    plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "", began: float | None = None
+) -> dict[str, Any]:
     """Run a planned search, or go on with it.
 
     Args:
@@ -255,6 +258,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         console: shows the progress.
         goes_on: whether the run directory holds the search already.
         command: the command that was typed, for the record; empty where there was none.
+        began: when planning began, by `time.monotonic`: a time budget counts from there. None for now.
 
     Returns:
         The content of `summary.json`.
@@ -264,10 +268,13 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
     """
     from frostline.search.plan import resolve as planning
     from frostline.search.plan.describe import limit, rows_line
+    from frostline.search.words import duration
 
     if not goes_on:
         planning.claim(plan)
+    seconds = plan.budget.seconds
     lines = [
+        *([] if seconds is None else [f"Time: {duration(seconds)} in all; --time-budget gives more or less."]),
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
         f"Data: {rows_line(plan)}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),
@@ -283,7 +290,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         from frostline.search import tuner
 
     try:
-        return tuner.run(plan, corpus, console, command)
+        return tuner.run(plan, corpus, console, command, began)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise

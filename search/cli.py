@@ -7,6 +7,7 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -220,6 +221,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
+    began = time.monotonic()
     plan, corpus = api.planned(_values(arguments), run=arguments.resume, starts=not arguments.dry_run)
     from rich.console import Console
 
@@ -241,7 +243,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, end
     try:
         # Ray prints on stdout when a process dies. With --json, stdout is for the result.
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-            summary = api.run(plan, corpus, console, goes_on=arguments.resume is not None, command=command)
+            goes_on = arguments.resume is not None
+            summary = api.run(plan, corpus, console, goes_on=goes_on, command=command, began=began)
     except ClusterLostError as error:
         print(f"frostline: Ray has stopped ({error}). {ending.advice}", file=sys.stderr)
         return FAILED

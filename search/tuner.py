@@ -42,7 +42,7 @@ _RESTARTS = 3
 """How often a private Ray that dies is started again in one session."""
 
 
-def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict[str, Any]:
+def run(plan: Plan, corpus: Corpus, console: Console, command: str = "", began: float | None = None) -> dict[str, Any]:
     """Run a planned search in its claimed run directory, or go on with it, until it ends or Ctrl-C.
 
     Args:
@@ -50,6 +50,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         corpus: its data.
         console: where progress is shown.
         command: the command that was typed, for the record; empty if there was none.
+        began: when the session began, by `time.monotonic`; None for now.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -61,6 +62,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         ClusterLostError: the cluster has gone, or a private one keeps dying. All records are whole.
     """
     with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
+        if began is not None:
+            log.count_from(began)
         _atomic.write(plan.place.run / "plan.json", plan.to_json())
         setup = setup_of(plan, corpus)
         with Tracker(plan, console) as tracker:

@@ -53,8 +53,8 @@ class Data:
     test: int | None = None
     """Test examples; None takes the source's own split, or a tenth of the rows."""
     most: int | None = None
-    """Examples at most of a validation or test slice whose size is left open. A slice that is cut from the training rows
-    then has at least 200 examples, or a fifth of the rows where that is less. None sets neither bound."""
+    """Examples at most of a validation or test slice whose size is left open. A slice cut from the training rows then
+    has at least 200 examples, or a fifth of the rows where that is less. None sets neither bound."""
     max_length: int = 512
     """Largest number of tokens of a text, special tokens included; a longer text is cut."""
     truncation_side: str = "right"

@@ -1,6 +1,6 @@
 """What goes into a slot (`Setup`, `Task`) and what comes out of it (`Told`): plain values, without torch.
 
-driver -> Setup, Task -> slot -> Told(Measured | Failed | DiskFull) -> driver
+driver -> Setup, Task -> slot -> Told(Measured | Failed | DiskFull | TimeOver) -> driver
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ class Boundary:
     """Numbers stored for such an example."""
     first_only: bool
     """Whether only the first token's output is stored, since the rest of the model reads nothing else (`[CLS]`)."""
+
+
+class TimeOverError(Exception):
+    """The time of the search is over before a training has begun."""
 
 
 class NotSurveyedError(Exception):
@@ -126,6 +130,8 @@ class Task:
     """Its best recorded objective so far."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """Device name -> examples per forward pass that fitted its memory in earlier trials frozen at this depth."""
+    until: float = math.inf
+    """Seconds since 1970 at which the training ends, wherever it stands; it is measured once more before."""
     alone: bool = False
     """Whether only its head trains. The first of several workers then does it, faster than all of them together."""
 
@@ -196,7 +202,12 @@ class DiskFull(Message):
     """The file that was being written; empty where the system names none."""
 
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Measured, Failed, DiskFull)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeOver(Message):
+    """The end of a training because the time of the search is over. What it had reported counts."""
+
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Measured, Failed, DiskFull, TimeOver)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -128,12 +128,17 @@ class Knowledge:
 
 
 def seen_of(trial: Trial) -> Seen | None:
-    """What a training showed; None if it runs, or if it ended for a reason that says nothing of its recipe."""
-    if trial.open or trial.outcome == Outcome.OUT_OF_TIME:
+    """What a training showed; None if it runs, or if it ended for a reason that says nothing of its recipe.
+
+    One that the time has ended counts with the score that it had: its weights can win.
+    """
+    out_of_time = trial.outcome == Outcome.OUT_OF_TIME
+    if trial.open or (out_of_time and trial.best is None):
         return None
     last = trial.reports[-1] if trial.reports else None
     failed = trial.outcome in {Outcome.FAILED, Outcome.INFEASIBLE}
-    whole = not failed and trial.best is not None and (trial.outcome == Outcome.COMPLETE or trial.confirms)
+    ended = trial.confirms or trial.outcome in {Outcome.COMPLETE, Outcome.OUT_OF_TIME}
+    whole = not failed and trial.best is not None and ended
     score = -math.inf if failed else trial.objective
     if not failed and trial.best is None and last is not None and last.objective is not None:
         score = last.objective  # on a part of the validation examples
@@ -143,7 +148,7 @@ def seen_of(trial: Trial) -> Seen | None:
         loss=math.nan if last is None else last.metrics.get("loss", math.nan),
         whole=whole,
         confirms=trial.confirms,
-        seconds=trial.seconds if whole else math.nan,
+        seconds=trial.seconds if whole and not out_of_time else math.nan,
     )
 
 

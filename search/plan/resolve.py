@@ -70,8 +70,10 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
         storage.check(options.url)
     offer = machines.offer(options.address, options.storage.expanduser(), options.url)
     if options.retrain is None:
-        space = space or spaces.load(options.space)
-        name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
+        space, has_gpu = space or spaces.load(options.space), any(node.gpus for node in (*offer.nodes, *offer.more))
+        name, reason = choose_profile(options.profile, has_gpu)
+        if options.dataset is not None and not has_gpu and options.trials is options.time_budget is None:
+            options = dataclasses.replace(options, time_budget=OWN_DATA)
     else:
         space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
         options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
@@ -224,6 +226,10 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     )
     return plan, corpus
 
+
+OWN_DATA = "15m"
+"""Time budget of a search of a user's own data without a GPU, where neither a time nor a number of trials is given: how
+long a number of trials takes there depends on the rows, and may be days."""
 
 _RETRIES, _CHECKPOINT_EVERY = 2, 30.0
 """Defaults of `--retries`, and of `--checkpoint-every` in seconds."""

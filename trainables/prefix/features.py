@@ -12,6 +12,7 @@ File locks claim shards, so that all trials of a node that need a pass share its
 import errno
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._modules import output_of, outputs_until
+from frostline.trainables._task import TimeOverError
 from frostline.trainables.data.cache import code_version, open_array
 from frostline.trainables.data.corpus import Array
 from frostline.trainables.prefix import boundary, store
@@ -58,6 +60,8 @@ class Wanted:
     """CPU threads of the pass. They decide the last bits of a sum."""
     limit: float
     """Bytes that all features on this node may take."""
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds until the pass is broken off. Another one goes on with what it has stored."""
 
     def key(self, family: Family, depth: int) -> dict[str, Any]:
         """Everything that decides the numbers at `depth`, as JSON values."""
@@ -180,6 +184,7 @@ def prepare(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depth: i
 
     Raises:
         OverflowError: float16 cannot hold an output.
+        TimeOverError: no time is left before they are computed.
         DoesNotFitError: a single example does not go through the frozen blocks.
     """
     folders = {d: wanted.folder(body.family, d) for d in wanted.boundaries}
@@ -217,6 +222,8 @@ def _fill(body: Body, splits: Mapping[str, Examples], wanted: Wanted, folders: M
             absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
             if not absent:
                 continue
+            if wanted.left() <= 0:
+                raise TimeOverError
             with store.claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
                 if mine:
                     absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}

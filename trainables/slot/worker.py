@@ -1,5 +1,6 @@
 """What runs in a trial's process: the training function of a `TorchTrainer`."""
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from frostline.spaces import Recipe
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._errors import first_line
 from frostline.trainables._family import Examples, Family, load
-from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, Told
+from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, TimeOverError, Told
 from frostline.trainables.prefix import features
 from frostline.trainables.prefix.boundary import Body, starting_at
 from frostline.trainables.slot.attempt import Attempt
@@ -97,16 +98,22 @@ def _train(setup: Setup, task: Task, tell: Callable[[Message], None], peers: Pee
             at=setup.report_at,
             to=attempt.on_report,
             validate_on=setup.validate_on,
+            left=attempt.left,
             before=attempt.before_report,
         )
         snapshots = Snapshots(resume=attempt.snapshot, after_step=attempt.after_step)
         try:
             try:
                 began = time.monotonic()
-                with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
+                # Several workers would have to agree that the time is over.
+                left = attempt.left if peers is ALONE else lambda: math.inf
+                with _examples(setup, recipe, family, model, entry, left) as (started, splits, attempt.cached_layers):
                     attempt.spends({"data": time.monotonic() - began})
                     attempt.tell_again()
-                    fit(model, started, recipe, splits, reports=reports, machine=machine, snapshots=snapshots)
+                    if not fit(model, started, recipe, splits, reports=reports, machine=machine, snapshots=snapshots):
+                        attempt.time_over()
+            except TimeOverError:
+                attempt.time_over()
             except (OSError, ray.exceptions.RayError, NodeError, PeerLostError):
                 raise
             except Exception as error:  # the recipe's fault or a bug of ours: told once, and not tried again
@@ -129,12 +136,20 @@ def _tell_failure(attempt: Attempt, error: Exception) -> None:
 
 @contextmanager
 def _examples(
-    setup: Setup, recipe: Recipe, family: Family, model: nn.Module, entry: Path
+    setup: Setup,
+    recipe: Recipe,
+    family: Family,
+    model: nn.Module,
+    entry: Path,
+    left: Callable[[], float] = lambda: math.inf,
 ) -> Iterator[tuple[Family, Mapping[str, Examples], int]]:
     """The family, the splits to train and measure on, and the number of blocks that the prefix cache replaces.
 
     With a cache the family starts after these blocks, and the splits have their outputs. Without one, or if the disk
     has no room for it, they are the recipe's own.
+
+    Raises:
+        TimeOverError: no time is `left` before the cache is filled.
     """
     own = setup.models[recipe.model]
     splits = {split: family.open(entry, split) for split in features.SPLITS}
@@ -149,6 +164,7 @@ def _examples(
             device=setup.device,
             threads=setup.threads,
             limit=setup.cache_limit,
+            left=left,
         )
         cached = features.prepare(body, splits, wanted, recipe.cached_layers)
     if cached is None:

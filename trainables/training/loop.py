@@ -1,7 +1,9 @@
 """The one training loop: plain torch, one process, one device; reports go to a callable."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +35,9 @@ class Reports:
     """Called with each report. It may raise to end the trial."""
     validate_on: Sequence[int] = ()
     """For each report, how many validation examples are measured, counted from the first; all of them if empty."""
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds that the training still has. When only a measurement fits into them, it is measured for the last time, on
+    all validation examples, and ends."""
     before: Callable[[bool], None] = _nothing
     """Called before the model is measured, with True if only some validation examples are. The weights do not change
     until `to` returns."""
@@ -68,7 +73,7 @@ def fit(
     reports: Reports,
     machine: Machine,
     snapshots: Snapshots = NO_SNAPSHOTS,
-) -> None:
+) -> bool:
     """Fine-tune `model` in place by `recipe`.
 
     Args:
@@ -79,6 +84,9 @@ def fit(
         reports: when to measure, and whom to tell.
         machine: where training runs.
         snapshots: where to go on from, and whom to offer snapshots.
+
+    Returns:
+        False if the time was over before the end of the training.
 
     Raises:
         NonFiniteLossError: names the step (on a GPU it is noticed within 20 steps).
@@ -97,6 +105,7 @@ def fit(
     if snapshots.resume is not None:
         training.restore(snapshots.resume)
     peers.begin(model, training.step, machine.device)
+    clock = _Clock(reports, machine, len(validation.labels))
     counts = reports.validate_on or [len(validation.labels)] * len(reports.at)
     due = [(math.ceil(epoch * size), count) for epoch, count in zip(reports.at, counts, strict=True)]
     _freezing.training_mode(model, blocks, recipe.frozen_layers)
@@ -107,20 +116,64 @@ def fit(
             shares = [peers.share(indices) for indices in epoch]
             for place, indices in enumerate(epoch[training.place :], start=training.place + 1):
                 training.step_on(shares[place - 1], shares[place] if place < len(epoch) else None, len(indices))
-                if training.seen >= due[0][0]:
-                    # If two reports fall on one step, the later one decides how many examples are measured.
-                    count = [count for seen, count in due if seen <= training.seen][-1]
+                over = clock.is_over(len(indices))
+                if over or training.seen >= due[0][0]:
+                    passed = [count for seen, count in due if seen <= training.seen]
                     due = [(seen, count) for seen, count in due if seen > training.seen]
-                    examples = First(validation, count)
+                    # If two reports fall on one step, the later one decides how many examples are measured.
+                    examples = First(validation, len(validation.labels) if over else passed[-1])
                     reports.before(examples.partial)
-                    reports.to(training.measure(examples, size, final=not due))
-                    if not due:
-                        return
+                    with clock.measuring(len(examples.labels)):
+                        report = training.measure(examples, size, final=not due)
+                    reports.to(report)
+                    if over or not due:
+                        return not due
                     training.watch.start()  # the report's seconds are not the training's
                     _freezing.training_mode(model, blocks, recipe.frozen_layers)
                 snapshots.after_step(training.take)
+        return True
     finally:
         training.ahead.close()
+
+
+class _Clock:
+    """Whether a training must be measured now to end in time."""
+
+    def __init__(self, reports: Reports, machine: Machine, examples: int) -> None:
+        """The first step begins now.
+
+        Args:
+            reports: tells the seconds that are left.
+            machine: whose workers agree.
+            examples: validation examples.
+        """
+        self._left, self._machine, self._examples = reports.left, machine, examples
+        self._stepped = time.monotonic()
+        self._cost: float | None = None
+        """Seconds that a measurement takes; None before the first one."""
+
+    def is_over(self, trained: int) -> bool:
+        """Whether another step and a measurement would take too long. All workers answer alike.
+
+        Before the first measurement an example is taken to cost half of what it costs in training.
+
+        Args:
+            trained: examples of the last step.
+        """
+        now = time.monotonic()
+        step, self._stepped = now - self._stepped, now
+        if math.isinf(left := self._left()):
+            return False
+        cost = self._examples * step / trained / 2 if self._cost is None else self._cost
+        return self._machine.peers.largest(step + cost - left, self._machine.device) >= 0
+
+    @contextmanager
+    def measuring(self, examples: int) -> Iterator[None]:
+        """Time the measurement of some examples."""
+        began = time.monotonic()
+        yield
+        self._stepped = time.monotonic()
+        self._cost = (self._stepped - began) * self._examples / examples
 
 
 def _micro_batch(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:

@@ -306,7 +306,21 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
     assert again.late(None)
     (line,) = again.settle({0})
     assert ((line.number, line.seed), line.outcome) == (over.key, Outcome.COMPLETE)
-    assert again.unfinished == [half]
+    assert again.unfinished == []
+    assert session(with_budget(plan, seconds=1000.0), clock).unfinished == [half], "with more time it goes on"
+
+
+def test_there_is_a_model_however_short_the_time_is(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, seconds=100.0), clock)
+    clock.now += 200
+    job = taken(ledger)
+    assert ledger.task(job).until == clock.now - 100.0
+    assert ledger.next() is None
+    ledger.report(job, said(0.1, 0.6, clock.now))
+    ledger.end(job, Outcome.OUT_OF_TIME)
+    assert ledger.finished
+    won = ledger.conclusions.winner()
+    assert won and won[0].number == job.number
 
 
 def test_a_parameter_that_the_space_has_had_since_was_that_of_the_base(plan: Plan, clock: Clock) -> None:

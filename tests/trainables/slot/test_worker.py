@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from frostline.trainables import _freezing, _storage
-from frostline.trainables._task import Measured, Task
+from frostline.trainables._task import Measured, Task, TimeOver
 from frostline.trainables.slot import worker
 from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import checkpoint as checkpoints
@@ -58,6 +59,14 @@ def test_the_weights_of_the_best_report_are_on_disk_before_it_is_told(slot: Slot
             assert score(slot, kept[i]) == best
         else:
             assert kept[i] == kept[i - 1]
+
+
+def test_a_training_whose_time_is_over_has_a_score_and_weights(slot: Slot) -> None:
+    measured, over = slot.train(until=time.time())
+    assert isinstance(measured, Measured)
+    assert (measured.step, measured.final, measured.partial) == (1, False, False)
+    assert isinstance(over, TimeOver)
+    assert score(slot, slot.best().read_bytes()) == measured.objective
 
 
 def score(slot: Slot, content: bytes) -> float:

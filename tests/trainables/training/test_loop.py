@@ -10,7 +10,7 @@ from torch import nn
 
 from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
-from frostline.trainables.training import stopwatch, training
+from frostline.trainables.training import loop, stopwatch, training
 from tests.search.made import Clock
 from tests.trainables.points import CPU, Linear, Points, build, fit, rates, recipe
 
@@ -62,6 +62,40 @@ def test_a_report_says_what_its_seconds_went_into(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(training, "_backward", slow_backward)
     fit(recipe(), Slow(100, 10.0, clock), report_at=(1.0, 2.0), to=report)
     assert [made.spent for made in reports] == [{"training": 8.0, "evaluation": 0.0, "data": 130.0}] * 2
+
+
+@pytest.mark.parametrize(
+    ("lefts", "samples"),
+    [
+        ([0.0], [32]),  # as late as can be: one step, and a measurement
+        ([1e6, -1.0], [64]),
+        ([1e6] * 3 + [0.0], [96, 128]),  # the last one is on all examples, in the middle of an epoch
+        ([1e6] * 9, [96, 192, 288]),
+    ],
+)
+def test_when_the_time_is_over_it_is_measured_once_more(lefts: list[float], samples: list[int]) -> None:
+    left, whole = iter(lefts), list[bool]()
+    reports = fit(recipe(), Points(96), left=lambda: next(left), validate_on=(10, 10, 50), ended=whole)
+    assert [report.samples for report in reports] == samples
+    assert whole == [samples[-1] == 288]
+    assert [report.final for report in reports] == [False] * (len(reports) - 1) + whole
+    assert [report.partial for report in reports] == [True] * (len(reports) - 1) + [False]
+
+
+def test_a_measurement_fits_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes 40 s and a measurement 70. After 230 s there is no time for both once more."""
+    clock = Clock(0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock))
+    measure = training.Training.measure
+
+    def slow(run: training.Training, *given: Any, **named: Any) -> training.Report:
+        clock.now += 70.0
+        return measure(run, *given, **named)
+
+    monkeypatch.setattr(training.Training, "measure", slow)
+    reports = fit(recipe(), Slow(96, 10.0, clock), left=lambda: 330.0 - clock.now)
+    assert [report.samples for report in reports] == [96, 128]
+    assert clock.now == 120.0 + 70.0 + 40.0 + 70.0
 
 
 def test_it_can_end_within_an_epoch() -> None:
