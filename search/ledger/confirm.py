@@ -25,8 +25,8 @@ _SMALL = 0.005
 """Difference between two shares of right answers that hardly matters: half a point."""
 _SMALL_PART = 0.05
 """The same for other metrics, as a part of the distance from the median to the best score of the search."""
-_CANDIDATES = {Outcome.COMPLETE, Outcome.OUT_OF_TIME}
-"""Ends of a trial that can win without a fresh seed."""
+_CANDIDATES = {Outcome.COMPLETE, Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}
+"""Ends of a trial that can win without a fresh seed: with a score of its own, and not stopped at a rung."""
 _CHEAPER = 0.8
 """A tied recipe is offered for its price if it takes at most this part of the best one's time. Times vary too."""
 

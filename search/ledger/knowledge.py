@@ -27,6 +27,7 @@ MOST = 60
 """Trainings that are looked at, at most: time grows with the cube of their number (60 take 0.05 s)."""
 _BEST = 40
 """Of these, the best ones. The others are spread over the rest."""
+_BROKEN_OFF = {Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,14 +131,14 @@ class Knowledge:
 def seen_of(trial: Trial) -> Seen | None:
     """What a training showed; None if it runs, or if it ended for a reason that says nothing of its recipe.
 
-    One that the time has ended counts with the score that it had: its weights can win.
+    A trial that the time or Ctrl-C has ended counts with the score that it had: its weights can win.
     """
-    out_of_time = trial.outcome == Outcome.OUT_OF_TIME
-    if trial.open or (out_of_time and trial.best is None):
+    broken_off = trial.outcome in _BROKEN_OFF
+    if trial.outcome == Outcome.RUNNING or (broken_off and (trial.best is None or trial.confirms)):
         return None
     last = trial.reports[-1] if trial.reports else None
     failed = trial.outcome in {Outcome.FAILED, Outcome.INFEASIBLE}
-    ended = trial.confirms or trial.outcome in {Outcome.COMPLETE, Outcome.OUT_OF_TIME}
+    ended = trial.confirms or broken_off or trial.outcome == Outcome.COMPLETE
     whole = not failed and trial.best is not None and ended
     score = -math.inf if failed else trial.objective
     if not failed and trial.best is None and last is not None and last.objective is not None:
@@ -148,7 +149,7 @@ def seen_of(trial: Trial) -> Seen | None:
         loss=math.nan if last is None else last.metrics.get("loss", math.nan),
         whole=whole,
         confirms=trial.confirms,
-        seconds=trial.seconds if whole and not out_of_time else math.nan,
+        seconds=trial.seconds if whole and not broken_off else math.nan,
     )
 
 
