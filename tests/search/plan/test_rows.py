@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,18 @@ def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_pat
         planned(options, dataset=own, train_rows=0)
     profiles = planned(options, dataset=None, model=None)
     assert rows_line(profiles).endswith(" not used by the profile small")
+    (fit,) = [remark for remark in profiles.data.remarks if " fit into " in remark]
+    assert re.fullmatch(r"\d% of the texts fit into 32 tokens; the model reads the last 32 of longer ones", fit)
+
+
+def test_the_length_covers_a_users_own_texts(options: Options, tmp_path: Path) -> None:
+    """Half of the texts have some 60 tokens, and one in a hundred has some 600."""
+    table = [(f"{text} " * (50 if n % 100 == 0 else 5 if n % 2 else 1), label) for n, (text, label) in enumerate(ROWS)]
+    plan = planned(options, dataset=str(tiny.write_csv(tmp_path / "long.csv", table)))
+    assert 60 <= plan.search.base.data.max_length <= 112
+    assert plan.search.base.data.truncation_side == "right"
+    (fit,) = [remark for remark in plan.data.remarks if " fit into " in remark]
+    assert re.fullmatch(r"9[5-9]% of the texts fit into \d+ tokens; the model reads the first \d+ of longer ones", fit)
 
 
 def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, tmp_path: Path) -> None:
