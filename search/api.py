@@ -267,14 +267,12 @@ def run(
         ValueError, OSError, ClusterLostError, TakenOverError: as `search` does.
     """
     from frostline.search.plan import resolve as planning
-    from frostline.search.plan.describe import limit, rows_line
-    from frostline.search.words import duration
+    from frostline.search.plan.describe import limit, rows_line, time_line
 
     if not goes_on:
         planning.claim(plan)
-    seconds = plan.budget.seconds
     lines = [
-        *([] if seconds is None else [f"Time: {duration(seconds)} in all; --time-budget gives more or less."]),
+        *([f"Time: {time}."] if (time := time_line(plan)) and not goes_on else []),
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
         f"Data: {rows_line(plan)}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),

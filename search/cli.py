@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
     try:
         arguments = _parser().parse_args(argv)
+        if arguments.export is not None:
+            return _export(arguments.export, argv)
         if not (arguments.list or arguments.report is not None or arguments.dashboard is not None):
             return _run(arguments, argv, output, ending)
         with one_line_each():
@@ -87,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--retrain", type=_path_or_url, metavar="RUN", help="train the winner's recipe again, on its data or --dataset")
     add("--dashboard", type=_path_or_url, metavar="RUN", help="look at the search in this run directory in a browser")
     add(
+        "--export",
+        type=_path_or_url,
+        metavar="RUN",
+        help="export the best model so far of this run directory and exit; no test set is read",
+    )
+    add(
         "--report",
         type=_path_or_url,
         metavar="RUN",
@@ -128,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="GPUs of a trial, or of each worker if it has several; 0.5 is allowed with one worker",
     )
+    add("--price-per-hour", type=float, metavar="X", help="of a GPU, or of the machine without one: what will it cost?")
     add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
     add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add(
@@ -170,11 +179,38 @@ def _show(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
         _dashboard(arguments)
 
 
+def _check_alone(argv: Sequence[str], option: str, short: str) -> None:
+    """Refuse other options beside one that stands alone.
+
+    Args:
+        argv: what was typed.
+        option: the option.
+        short: the shortest form of it that is understood.
+
+    Raises:
+        ValueError: names another option.
+    """
+    if others := [word for word in argv if word.startswith("--") and not word.startswith(short)]:
+        raise ValueError(f"{others[0]} cannot be combined with {option}")
+
+
+def _export(run: Path | str, argv: Sequence[str]) -> int:
+    """Export the best model of a run directory so far; `--export` stands alone."""
+    _check_alone(argv, "--export", "--ex")
+    plan, corpus = api.planned({}, run=run)
+    from rich.console import Console
+
+    from frostline.search import tuner
+
+    with one_line_each():
+        folder = tuner.export(plan, corpus, Console(stderr=True, highlight=False, soft_wrap=True))
+    print(f"Model: {folder}")
+    return OK
+
+
 def _report(run: Path | str, argv: Sequence[str]) -> None:
     """Write report.html of a run directory; `--report` stands alone."""
-    given = [word for word in argv if word.startswith("--")]
-    if others := [word for word in given if not word.startswith("--rep")]:
-        raise ValueError(f"{others[0]} cannot be combined with --report")
+    _check_alone(argv, "--report", "--rep")
     from frostline.search.report import page
 
     if isinstance(run, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import shutil
@@ -81,6 +82,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
                 weights=model.weights,
                 boundaries=model.prefix.kept,
                 first_only=model.prefix.first_only,
+                evaluated=model.speed.evaluated if model.speed else 0.0,
             )
             for name, model in plan.search.models.items()
         },
@@ -206,6 +208,39 @@ def _export_so_far(plan: Plan, summary: Mapping[str, Any], setup: Setup, ledger:
         publish.publish(plan, won[0], model_card(summary, plan, load(plan.search.base.family)))
     except Exception as error:
         say(console, f"The best model so far could not be exported: {first_line(error)}; --resume tries again.")
+
+
+def export(plan: Plan, corpus: Corpus, console: Console) -> Path:
+    """Export the best training of a search that has been broken off; nothing is trained, and no test set is read.
+
+    Args:
+        plan: of the search, by which it would go on.
+        corpus: its data.
+        console: where problems are told.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        ValueError: no training has a score, its weights are lost, or another process works in the run directory.
+        OSError: the disk is full.
+    """
+    with remote.hold(plan.place.url, plan.place.run, "", partial(say, console)) as log, contextlib.ExitStack() as stack:
+        ledger = Ledger(plan, log)
+        stack.callback(ledger.close)
+        won = ledger.conclusions.winner()
+        if won is None:
+            raise ValueError(f"no training in {plan.place} has a score yet")
+        if not publish.is_of(plan, won[0]):
+            if not publish.is_done_here(plan):
+                stack.enter_context(connection.connect(plan.place.address))
+            try:
+                publish.finish(plan, *won, setup_of(plan, corpus), reads_test=False)
+            except WeightsLostError as error:
+                raise ValueError(f"{first_line(error)}; --retrain {plan.place} trains the winner again") from error
+            card = model_card(_summary(plan, corpus, ledger, True, ""), plan, load(plan.search.base.family))
+            publish.publish(plan, won[0], card)
+    return plan.place.run / "best"
 
 
 def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:

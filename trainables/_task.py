@@ -52,6 +52,18 @@ class TimeOverError(Exception):
     """The time of the search is over before a training has begun."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Seconds that an example takes on the device of a trial, without the prefix cache."""
+
+    depths: tuple[int, ...]
+    """Frozen depths that were measured, rising: 0, about half of the blocks, all of them."""
+    trained: tuple[float, ...]
+    """Seconds of training with each of these depths."""
+    evaluated: float
+    """Seconds of an evaluation."""
+
+
 class NotSurveyedError(Exception):
     """A model cannot be tried at its boundaries: it trains from its input."""
 
@@ -68,6 +80,8 @@ class ModelSetup:
     """Depths whose outputs the prefix cache stores, rising. One pass over the data fills all of them."""
     first_only: tuple[int, ...] = ()
     """Depths at which only the first token's output is stored."""
+    evaluated: float = 0.0
+    """Seconds of an evaluation for each example, without the prefix cache; 0 where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

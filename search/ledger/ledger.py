@@ -84,7 +84,8 @@ class Ledger:
         self._ranking = Ranking()
         self._contest = Contest(plan, judge, self._knowledge, self._ranking, self.confirmations, self._started)
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
-        self._closing = 0.0
+        speeds = [model.speed.evaluated for model in plan.search.models.values() if model.speed]
+        self._closing = max(speeds, default=0.0) * plan.data.sizes["test"] / max(1, plan.resources.slots)
         """Seconds that the winner's test score takes: all slots' cores work on it."""
         for known in self.trials:
             self._learn(known)

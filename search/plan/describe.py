@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from frostline.search.plan import forecast as forecasts
 from frostline.search.plan.budget import COMPANIONS, FEWEST, STEPS, worst_case_epochs
 from frostline.search.plan.plan import Plan
 from frostline.search.words import duration, plural
@@ -15,7 +16,30 @@ if TYPE_CHECKING:
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """The plan as pairs of a label and a text; several lines may have one label."""
-    return [*_searched(plan), *_data(plan), *_parameters(plan), *_trials(plan), *_safety(plan)]
+    time = [("time", text)] if (text := time_line(plan)) else []
+    return [*_searched(plan), *_data(plan), *_parameters(plan), *_trials(plan), *time, *_safety(plan)]
+
+
+def time_line(plan: Plan) -> str:
+    """How long the search takes, and what it costs; empty if that is not known."""
+    expected, budget = forecasts.forecast(plan), plan.budget
+    seconds = expected.search if expected else budget.seconds
+    if seconds is None:
+        return ""
+    only = "" if budget.trials is None else "about "
+    parts = [f"{only}{duration(seconds)} in all"]
+    if expected:
+        low, high = duration(expected.shortest), duration(expected.longest)
+        parts.append(f"a trial that is trained whole takes about {low if low == high else f'{low} to {high}'}")
+    if budget.trials is None:
+        parts.append("--time-budget gives more or less")
+    gpus = plan.resources.need.gpus * plan.resources.need.workers * plan.resources.slots
+    hours = seconds / 3600 * (gpus or 1)
+    if gpus:
+        parts.append(f"{hours:.3g} GPU hours")
+    if (price := plan.resources.price_per_hour) is not None:
+        parts.append(f"it costs {hours * price:.2f} at {price:g} an hour")
+    return "; ".join(parts)
 
 
 def _searched(plan: Plan) -> list[tuple[str, str]]:

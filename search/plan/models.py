@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import numpy as np
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import Caching
-from frostline.spaces import Budget, Data
+from frostline.spaces import Budget, Data, Recipe
+from frostline.trainables._task import Speed
 
 if TYPE_CHECKING:
     from frostline.trainables._family import Family, ModelInfo
@@ -30,6 +31,8 @@ _LOOKED_AT = 1000
 _STEP = 8
 """Lengths are multiples of this many tokens, as batches are."""
 
+_TIMED = 128
+"""Examples from which the batches are taken that a model is timed with."""
 _SURVEYED = 32
 """Examples that a model is tried with; their lengths stand for those of all."""
 
@@ -50,6 +53,8 @@ class ModelPlan:
     """Number format in which the prefix cache keeps the outputs of its frozen blocks."""
     prefix: prefix_plan.Decision
     """Which of these outputs are kept."""
+    speed: Speed | None = field(default=None, compare=False)
+    """How fast it trains, measured on this machine; None where trials run elsewhere, or it was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +121,30 @@ class Sources:
         except Exception as error:  # models of other people fail in their own ways
             raise NotSurveyedError(reason(error)) from error
 
+    def speed(self, recipe: Recipe, threads: int) -> Speed | None:
+        """How fast a recipe's model trains in this process; None if the try fails.
+
+        Args:
+            recipe: of a trial.
+            threads: CPU threads of a trial.
+        """
+        import torch
+
+        from frostline.trainables.training import speed
+
+        folder, before = self.folders[recipe.model], torch.get_num_threads()
+        entry = self.family.prepare(folder, self.data, self.corpus.head(_TIMED))
+        network = self.family.build(folder, len(self.corpus.classes))
+        examples = self.family.augmented(self.family.open(entry, "train"), recipe)
+        try:
+            torch.set_num_threads(threads)
+            with torch.random.fork_rng(devices=[]):
+                return speed.measured(network, self.family, recipe, examples, torch.device("cpu"))
+        except Exception:  # it is an estimate that is lacking, no search
+            return None
+        finally:
+            torch.set_num_threads(before)
+
 
 def planned(sources: Sources, searched: Searched, budget: Budget, caching: Caching) -> dict[str, ModelPlan]:
     """All models of a new search, by name.
@@ -139,8 +168,11 @@ def planned(sources: Sources, searched: Searched, budget: Budget, caching: Cachi
 def again(sources: Sources, began: Mapping[str, ModelPlan]) -> dict[str, ModelPlan]:
     """All models of a search that goes on, as they are now; their trials start at the boundaries chosen before."""
     return {
-        name: _model(
-            sources, name, sources.family.inputs(folder, sources.data), began[name].prefix, began[name].cache_dtype
+        name: dataclasses.replace(
+            _model(
+                sources, name, sources.family.inputs(folder, sources.data), began[name].prefix, began[name].cache_dtype
+            ),
+            speed=began[name].speed,
         )
         for name, folder in sources.folders.items()
     }

@@ -50,6 +50,8 @@ class Options:
     cpus_per_trial: float | None = None
     """CPU cores of each worker."""
     gpus_per_trial: float | None = None
+    price_per_hour: float | None = None
+    """What an hour costs: of a GPU where trials have GPUs, else of all machines together."""
     seed: int | None = None
     storage: Path = Path("runs")
     url: str = ""
@@ -76,6 +78,7 @@ _MOST: dict[str, float] = {
     "workers_per_trial": 10_000,
     **dict.fromkeys(("confirm_recipes", "confirm_seeds"), 1_000),
     "checkpoint_every": 1e9,
+    "price_per_hour": 1e6,
     "seed": SEEDS - 1,
 }
 """The largest value of each number. A larger one is a slip, and some would fill the memory of the driver."""

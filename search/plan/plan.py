@@ -113,6 +113,8 @@ class Resources:
     """Seconds between two snapshots of a trial, at least."""
     concurrent: int | None = None
     """`--concurrent`; None where it was not given."""
+    price_per_hour: float | None = None
+    """Of a GPU where trials have GPUs, else of all machines together; None where it was not given."""
 
     @property
     def device(self) -> str:

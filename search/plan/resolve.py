@@ -127,6 +127,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         "retries": resources.retries,
         "checkpoint_every": resources.checkpoint_every,
         "cache_size": str(resources.cache_limit),
+        "price_per_hour": resources.price_per_hour,
     }
     name, artifact = search.space, options.wandb_artifact or before.wandb.artifact
     wandb = wandb_mode.resolve(options.wandb, before.wandb.mode, artifact)
@@ -236,7 +237,11 @@ _RETRIES, _CHECKPOINT_EVERY = 2, 30.0
 
 
 def _check_numbers(options: Options) -> None:
-    for label, value in (("--retries", options.retries), ("--checkpoint-every", options.checkpoint_every)):
+    for label, value in (
+        ("--retries", options.retries),
+        ("--checkpoint-every", options.checkpoint_every),
+        ("--price-per-hour", options.price_per_hour),
+    ):
         if value is not None and not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
 
@@ -257,6 +262,7 @@ def _resources(request: _Request, sources: Sources) -> Resources:
         slots=places.now,
         most=places.most,
         concurrent=options.concurrent,
+        price_per_hour=options.price_per_hour,
         slots_reason=places.reason,
         cache_limit=int(store.limit() if options.cache_size is None else size(options.cache_size)),
         disk=disk_bound(
@@ -291,6 +297,10 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
             cache_dtype=models[profile.model].cache_dtype,
             **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
         )
+        if resources.device == "cpu" and request.place.address is None:
+            for name, model in models.items():
+                speed = sources.speed(dataclasses.replace(base, model=name), resources.threads)
+                models[name] = dataclasses.replace(model, speed=speed)
     else:
         models = model_plans.again(sources, request.began.models)
         base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)

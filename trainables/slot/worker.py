@@ -99,6 +99,7 @@ def _train(setup: Setup, task: Task, tell: Callable[[Message], None], peers: Pee
             to=attempt.on_report,
             validate_on=setup.validate_on,
             left=attempt.left,
+            evaluated=setup.models[recipe.model].evaluated,
             before=attempt.before_report,
         )
         snapshots = Snapshots(resume=attempt.snapshot, after_step=attempt.after_step)

@@ -38,6 +38,8 @@ class Reports:
     left: Callable[[], float] = lambda: math.inf
     """Seconds that the training still has. When only a measurement fits into them, it is measured for the last time, on
     all validation examples, and ends."""
+    evaluated: float = 0.0
+    """Seconds of a measurement for each example before the first one; 0 where it is not known."""
     before: Callable[[bool], None] = _nothing
     """Called before the model is measured, with True if only some validation examples are. The weights do not change
     until `to` returns."""
@@ -101,7 +103,7 @@ def fit(
     steps = math.ceil(reports.at[-1] * steps_per_epoch(size, recipe.batch_size))
     training = Training(model, family, recipe, devices.Ahead(train, machine.device), steps, machine)
     longest = int(train.lengths.max())
-    training.micro_batch = machine.micro_batch or _micro_batch(model, recipe.batch_size, machine.device, longest)
+    training.micro_batch = machine.micro_batch or micro_batch_of(model, recipe.batch_size, machine.device, longest)
     if snapshots.resume is not None:
         training.restore(snapshots.resume)
     peers.begin(model, training.step, machine.device)
@@ -116,7 +118,7 @@ def fit(
             shares = [peers.share(indices) for indices in epoch]
             for place, indices in enumerate(epoch[training.place :], start=training.place + 1):
                 training.step_on(shares[place - 1], shares[place] if place < len(epoch) else None, len(indices))
-                over = clock.is_over(len(indices))
+                over = clock.is_over()
                 if over or training.seen >= due[0][0]:
                     passed = [count for seen, count in due if seen <= training.seen]
                     due = [(seen, count) for seen, count in due if seen > training.seen]
@@ -149,23 +151,16 @@ class _Clock:
         """
         self._left, self._machine, self._examples = reports.left, machine, examples
         self._stepped = time.monotonic()
-        self._cost: float | None = None
-        """Seconds that a measurement takes; None before the first one."""
+        self._cost = reports.evaluated * examples
+        """Seconds that a measurement takes; 0 if it is not known."""
 
-    def is_over(self, trained: int) -> bool:
-        """Whether another step and a measurement would take too long. All workers answer alike.
-
-        Before the first measurement an example is taken to cost half of what it costs in training.
-
-        Args:
-            trained: examples of the last step.
-        """
+    def is_over(self) -> bool:
+        """Whether another step and a measurement would take too long. All workers answer alike."""
         now = time.monotonic()
         step, self._stepped = now - self._stepped, now
         if math.isinf(left := self._left()):
             return False
-        cost = self._examples * step / trained / 2 if self._cost is None else self._cost
-        return self._machine.peers.largest(step + cost - left, self._machine.device) >= 0
+        return self._machine.peers.largest(step + self._cost - left, self._machine.device) >= 0
 
     @contextmanager
     def measuring(self, examples: int) -> Iterator[None]:
@@ -176,7 +171,7 @@ class _Clock:
         self._cost = (self._stepped - began) * self._examples / examples
 
 
-def _micro_batch(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:
+def micro_batch_of(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:
     """Examples per forward pass to begin with; on a CPU many are no faster and cost memory."""
     if device.type != "cpu" or _trains_batch_norm(model):
         return batch_size

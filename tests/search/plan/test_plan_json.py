@@ -114,6 +114,7 @@ def test_a_plan_of_another_version_is_read_or_refused_in_one_line(plan: Plan, fi
         "url",
         "address",
         "concurrent",
+        "price_per_hour",
         "wandb_artifact",
         "run",
         "versions",
