@@ -79,9 +79,13 @@ class _Lost:
 class _Test:
     folder: str
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    difference: Any = None
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)
+        if self.difference is not None:
+            low, high = self.difference if isinstance(self.difference, list) else ()
+            check_metrics({"low": low, "high": high})
 
 
 _KINDS = {"session": _Session, "lost": _Lost, "test": _Test}

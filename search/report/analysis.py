@@ -7,6 +7,7 @@ from typing import Any
 
 from frostline.search.records.trials import Outcome
 from frostline.search.report import importance, timeline
+from frostline.search.report.compared import Compared, compared
 from frostline.search.report.importance import Importance
 from frostline.search.report.references import Reference, references
 from frostline.search.report.timeline import SlotUse, Stretch
@@ -18,6 +19,8 @@ class Analysis:
     """The records of a search, and what was computed from them once for the whole report."""
 
     view: View
+    baseline: Compared | None
+    """The trained baseline beside the winner; None if there is none."""
     references: list[Reference]
     """Scores to compare the winner with."""
     importance: Importance | None
@@ -34,17 +37,19 @@ def analyse(view: View) -> Analysis:
     sessions = [event["time"] for event in view.sessions]
     times = [event["time"] for event in view.events] + [stretch.stop for slot in slots for stretch in slot]
     planned = view.plan.resources.slots
+    baseline = compared(view.baseline, view.test, view.metric)
     return Analysis(
         view=view,
-        references=references_of(view),
+        baseline=baseline,
+        references=references_of(view, baseline),
         importance=importance.importance(view.trials, view.plan.search.distributions),
         slots=slots,
         use=timeline.slot_use(slots, sessions, planned, max(times, default=0.0)) if any(slots) else None,
     )
 
 
-def references_of(view: View) -> list[Reference]:
-    """The baselines that the last session computed in this metric, then the space's own recipes."""
+def references_of(view: View, baseline: Compared | None) -> list[Reference]:
+    """The baselines that the last session computed in this metric, the trained one, then the space's own recipes."""
     summary = view.summary or {}
     rows = [row for row in summary.get("references", []) if isinstance(row, dict) and not row.get("params")]
     # Before a summary named its direction, the majority class had its accuracy here whatever the metric was.
@@ -52,8 +57,9 @@ def references_of(view: View) -> list[Reference]:
     baselines = [
         Reference(name=row["name"], validation=row.get("validation"), test=row.get("test"))
         for row in rows
-        if in_this_metric and row.get("name")
+        if in_this_metric and row.get("name") and not (baseline and row["name"] == baseline.name)
     ]
+    baselines += [baseline.row] if baseline and not baseline.problem else []
     return [*baselines, *references(view.trials, view.metric)]
 
 
