@@ -53,7 +53,8 @@ ARROWS = {
     "console": "ledger plan records words",
     "tracking": "_errors _imports plan records spaces",
     "dashboard": "records spaces words",
-    "tuner": "_atomic _errors _family _task baseline cluster console data ledger plan publish records report stop tracking tune",
+    "tuner": "_atomic _errors _family _task baseline cluster console data ledger plan publish records report stop "
+    "tracking tune",
     "search": "api spaces",
     "api": "_atomic _imports cluster data mistakes plan records report spaces tuner",
     "cli": "_atomic api cluster dashboard mistakes output plan records report spaces stop",
