@@ -135,7 +135,8 @@ class Baseline:
             raise ValueError(f"its process was ended by signal {-process.returncode}")
         if process.returncode:
             raise ValueError(output.decode(errors="replace"))
-        return of_bytes(output)
+        answers: Answers = of_bytes(output)
+        return answers
 
 
 def _send(process: subprocess.Popen[bytes], arguments: dict[str, Any]) -> None:

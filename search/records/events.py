@@ -84,8 +84,9 @@ class _Test:
     def __post_init__(self) -> None:
         check_metrics(self.metrics)
         if self.difference is not None:
-            low, high = self.difference if isinstance(self.difference, list) else ()
-            check_metrics({"low": low, "high": high})
+            if not (isinstance(self.difference, list) and len(self.difference) == 2):
+                raise ValueError("a difference is no interval")
+            check_metrics(dict(enumerate(self.difference)))
 
 
 _KINDS = {"session": _Session, "lost": _Lost, "test": _Test}

@@ -7,7 +7,6 @@ from typing import Any
 
 from frostline.search.records.trials import Outcome
 from frostline.search.report import importance, timeline
-from frostline.search.report.compared import Compared, compared
 from frostline.search.report.importance import Importance
 from frostline.search.report.references import Reference, references
 from frostline.search.report.timeline import SlotUse, Stretch
@@ -19,8 +18,6 @@ class Analysis:
     """The records of a search, and what was computed from them once for the whole report."""
 
     view: View
-    baseline: Compared | None
-    """The trained baseline beside the winner; None if there is none."""
     references: list[Reference]
     """Scores to compare the winner with."""
     importance: Importance | None
@@ -37,29 +34,27 @@ def analyse(view: View) -> Analysis:
     sessions = [event["time"] for event in view.sessions]
     times = [event["time"] for event in view.events] + [stretch.stop for slot in slots for stretch in slot]
     planned = view.plan.resources.slots
-    baseline = compared(view.baseline, view.test, view.metric)
     return Analysis(
         view=view,
-        baseline=baseline,
-        references=references_of(view, baseline),
+        references=references_of(view),
         importance=importance.importance(view.trials, view.plan.search.distributions),
         slots=slots,
         use=timeline.slot_use(slots, sessions, planned, max(times, default=0.0)) if any(slots) else None,
     )
 
 
-def references_of(view: View, baseline: Compared | None) -> list[Reference]:
+def references_of(view: View) -> list[Reference]:
     """The baselines that the last session computed in this metric, the trained one, then the space's own recipes."""
-    summary = view.summary or {}
+    summary, trained = view.summary or {}, view.compared
     rows = [row for row in summary.get("references", []) if isinstance(row, dict) and not row.get("params")]
     # Before a summary named its direction, the majority class had its accuracy here whatever the metric was.
     in_this_metric = "better" in summary or view.metric.name == "accuracy"
     baselines = [
         Reference(name=row["name"], validation=row.get("validation"), test=row.get("test"))
         for row in rows
-        if in_this_metric and row.get("name") and not (baseline and row["name"] == baseline.name)
+        if in_this_metric and row.get("name") and not (trained and row["name"] == trained.name)
     ]
-    baselines += [baseline.row] if baseline and not baseline.problem else []
+    baselines += [trained.row] if trained and not trained.problem else []
     return [*baselines, *references(view.trials, view.metric)]
 
 

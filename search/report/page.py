@@ -84,7 +84,7 @@ def contents(view: View) -> dict[str, Any]:
         "references": analysis.references,
         "test": view.test,
         "beside": beside(view.metric.name, plan.data.imbalance),
-        "caution": caution(analysis.baseline),
+        "caution": caution(view.compared),
         "status": status_line(view),
         "sentences": sentences(analysis),
         "charts": {chart.name: chart for chart in charts(analysis)},

@@ -7,6 +7,7 @@ from frostline.search.report import findings, summary
 from frostline.search.report.analysis import Analysis
 from frostline.search.report.freezing import freezing
 from frostline.search.report.verdict import Evidence, Repeat, verdict
+from frostline.search.report.view import View
 from frostline.search.words import short_models
 
 
@@ -30,7 +31,7 @@ def sentences(analysis: Analysis) -> list[str]:
         findings.explained(analysis.importance),
         freezing(confirmed, rows, seconds, examples) if is_share and rows else None,
         findings.of_models(rows, short_models(plan.search.models), examples) if is_share else None,
-        *verdict(evidence_of(analysis)),
+        *verdict(evidence_of(view)),
         findings.seeds_matter(confirmed, view.metric),
         findings.saved(rows, plan.budget.epochs),
         findings.longer(rows, plan.budget.epochs),
@@ -43,9 +44,8 @@ def sentences(analysis: Analysis) -> list[str]:
     return [sentence for sentence in candidates if sentence]
 
 
-def evidence_of(analysis: Analysis) -> Evidence:
+def evidence_of(view: View) -> Evidence:
     """The facts for the verdict, from the records so far."""
-    view = analysis.view
     won, test = view.won, view.test
     return Evidence(
         better=view.metric.better,
@@ -67,5 +67,5 @@ def evidence_of(analysis: Analysis) -> Evidence:
         if won and test
         else None,
         test_reads=len(view.tests),
-        baseline=analysis.baseline,
+        baseline=view.compared,
     )

@@ -27,6 +27,7 @@ from frostline.search.records.baseline import BaselineRecord
 from frostline.search.records.elapsed import seconds_worked
 from frostline.search.records.events import LOG, Job, read_events, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.search.report.compared import Compared, compared
 from frostline.search.words import STOPPED as STOPPED
 from frostline.search.words import UNFIT as UNFIT
 from frostline.spaces import Metric
@@ -136,6 +137,11 @@ class View:
         won = self.won
         reads = [event for event in self.tests if won and (event.get("number"), event.get("seed")) == won.key]
         return reads[-1] if reads else None
+
+    @property
+    def compared(self) -> Compared | None:
+        """The trained baseline beside the winner; None if there is none."""
+        return compared(self.baseline, self.test, self.metric)
 
     @property
     def tests(self) -> list[dict[str, Any]]:
