@@ -26,7 +26,7 @@ from frostline.trainables._baseline import SECONDS, Answers, Array, TrainedBasel
 from frostline.trainables._errors import reason
 from frostline.trainables._family import load
 from frostline.trainables._imports import search_path
-from frostline.trainables.data.corpus import Corpus
+from frostline.trainables.data.corpus import SPLITS, Corpus
 
 _MOST = 200e6
 """Most bytes of arguments. TF-IDF takes 30 s for a third of this, and many times the memory."""
@@ -79,25 +79,22 @@ class Baseline:
         baseline = family.trained_baseline(family.model_folder(base.model), base.data, self._corpus)
         if baseline is None:
             return
-        record, test = BaselineRecord(name=baseline.name, seconds=0.0), None
+        found: dict[str, Any] = {}
+        test = None
         try:
             answers = self._answers(baseline)
             test = answers["test"]
-            record = dataclasses.replace(
-                record,
-                examples={
-                    "train": int(answers["train"][0]),
-                    "validation": len(answers["validation"]),
-                    "test": len(test),
-                },
-                validation=_scores(self._plan, self._corpus, "validation", answers["validation"]),
-            )
+            found["examples"] = {
+                "train": int(answers["train"][0]),
+                **{split: len(answers[split]) for split in SPLITS[1:]},
+            }
+            found["validation"] = _scores(self._plan, self._corpus, "validation", answers["validation"])
         except Exception as error:
             if self._is_over and time.monotonic() < self._until:
                 return  # the search was interrupted, and its next session computes it
-            problem = str(error) if isinstance(error, TimeoutError) else f"could not be computed: {reason(error)}"
-            record = dataclasses.replace(record, problem=problem)
-        record = dataclasses.replace(record, seconds=round(time.monotonic() - began, 1))
+            late = isinstance(error, TimeoutError)
+            found["problem"] = str(error) if late else f"could not be computed: {reason(error)}"
+        record = BaselineRecord(name=baseline.name, seconds=round(time.monotonic() - began, 1), **found)
         with contextlib.suppress(OSError):  # the disk is full, which the search meets itself
             records.write(self._plan.place.run, record, test)
 

@@ -44,6 +44,8 @@ class BaselineRecord:
         check_counts(*self.examples.values())
         check_metrics(self.validation)
         check_metrics(self.test or {})
+        if not (self.problem or {"train", "validation", "test"} <= self.examples.keys()):
+            raise ValueError("a baseline has examples of three slices")
 
 
 def read(run: Path) -> BaselineRecord | None:

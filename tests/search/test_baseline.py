@@ -73,8 +73,8 @@ def test_the_process_is_given_no_test_label(planned: Planned) -> None:
 
 
 def test_a_search_that_goes_on_does_not_compute_it_again(planned: Planned) -> None:
-    plan, _ = planned
-    known = BaselineRecord(name="known", seconds=1.0, validation={"accuracy": 0.5})
+    plan, corpus = planned
+    known = BaselineRecord(name="known", seconds=1.0, examples=corpus.sizes(), validation={"accuracy": 0.5})
     records.write(plan.place.run, known, np.zeros((4, 2), np.float32))
     assert computed(*planned) == known
     (plan.place.run / records.ANSWERS).write_bytes(b"damaged")
@@ -129,7 +129,15 @@ def test_an_interrupted_search_leaves_no_record_and_no_process(planned: Planned)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"name": "x", "seconds": "1"}', '{"name": "x", "seconds": 1, "validation": {"a": "b"}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"name": "x", "seconds": 1}',
+        '{"name": "x", "seconds": "1"}',
+        '{"name": "x", "seconds": 1, "validation": {"a": "b"}}',
+    ],
 )
 def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
     assert records.read(tmp_path) is None

@@ -204,7 +204,10 @@ def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
         "reason": "nan",
     }
     early = collect([line(0, Outcome.RUNNING, 0.9, partial=True), line(0, Outcome.PRUNED, 0.9)])[0]
-    baseline = BaselineRecord(name="TF-IDF", seconds=2.0, validation={"accuracy": 0.75}, test={"accuracy": 0.7})
+    sizes = {"train": 8, "validation": 4, "test": 4}
+    baseline = BaselineRecord(
+        name="TF-IDF", seconds=2.0, examples=sizes, validation={"accuracy": 0.75}, test={"accuracy": 0.7}
+    )
     beside = sweep.ending(trial(0, Outcome.COMPLETE, 0.8), METRIC, (), baseline)
     assert (beside["accuracy"], beside["baseline"], beside["baseline_accuracy"]) == (0.8, "TF-IDF", 0.75)
     late = dataclasses.replace(baseline, validation={}, problem="did not end within 30 s")
