@@ -113,6 +113,7 @@ def test_the_page_shows_the_baseline_and_begins_with_the_sentence(copied: Path) 
     assert '<p class="first">The winner is worse than TF-IDF: on 1,500 test examples its accuracy' in head
     assert "<dt>TF-IDF</dt><dd>0.8000</dd>" in text
     assert "<dt>majority class</dt>" in text
+    assert "TF-IDF scores 0.8200</p>" in text
     edit(copied / "log.jsonl", '"difference": [-0.07, -0.02]', '"difference": [0.02, 0.07]')
     better = page.page(page.views.read(copied)).partition('<script type="text/plain"')[0]
     assert 'class="first"' not in better
