@@ -30,7 +30,7 @@ class Compared:
     seconds: float
     problem: str
     """Why there are no scores, as the end of a sentence; empty if there are."""
-    difference: tuple[float, float] | None
+    difference: list[float] | None
     """95 % interval of the winner's test score minus its own; None if it is not known."""
     beaten: bool | None
     """Whether the winner is better by more than chance; None if it is not known."""
@@ -68,7 +68,7 @@ def compared(record: BaselineRecord | None, reading: Mapping[str, Any] | None, m
     )
 
 
-def _difference(record: BaselineRecord, reading: Mapping[str, Any], metric: Metric) -> tuple[float, float] | None:
+def _difference(record: BaselineRecord, reading: Mapping[str, Any], metric: Metric) -> list[float] | None:
     """The interval of the paired comparison; where the reading has none, that of the winner's score alone."""
     ends = reading.get("difference")
     own = (record.test or {}).get(metric.name)
@@ -76,8 +76,7 @@ def _difference(record: BaselineRecord, reading: Mapping[str, Any], metric: Metr
         ends = [end - own for end in reading["interval"]]
     if ends is None or not all(map(math.isfinite, ends)):
         return None
-    low, high = ends
-    return low, high
+    return list(ends)
 
 
 def sentence(found: Compared | None) -> str:
