@@ -55,7 +55,7 @@ class Baseline:
 
     def begin(self) -> None:
         """Start, unless it has been started or the run directory has the result of an earlier session."""
-        if self._thread is None and not records.is_there(self._plan.place.run):
+        if self._thread is None and records.answers(self._plan.place.run) is None:
             self._until = time.monotonic() + SECONDS
             self._thread = threading.Thread(target=self._work, name="baseline", daemon=True)
             self._thread.start()
@@ -162,11 +162,8 @@ def scored(plan: Plan, corpus: Corpus, reads_test: bool) -> BaselineRecord | Non
     Raises:
         OSError: the disk is full.
     """
-    record = records.read(plan.place.run)
-    if record is None or record.problem or record.test is not None or not reads_test:
-        return record
-    answers = records.answers(plan.place.run)
-    if answers is None:
+    record, answers = records.read(plan.place.run), records.answers(plan.place.run)
+    if record is None or answers is None or record.test is not None or not reads_test:
         return record
     record = dataclasses.replace(record, test=_scores(plan, corpus, "test", answers))
     records.write(plan.place.run, record)

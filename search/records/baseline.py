@@ -75,18 +75,18 @@ def write(run: Path, record: BaselineRecord, answers: Array | None = None) -> No
 
 
 def answers(run: Path) -> Array | None:
-    """The answers for the test examples, in the order of the slice; None if there are none, or damaged ones."""
+    """The answers for the test examples, in the order of the slice.
+
+    None if there are none, or damaged ones, or if the record is of something else.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    record = read(run)
+    if record is None or record.problem:
+        return None
     try:
         test = load((run / ANSWERS).read_bytes())["test"]
     except (OSError, KeyError, ValueError, SafetensorError):
         return None
-    return np.asarray(test) if test.ndim == 2 and len(test) else None
-
-
-def is_there(run: Path) -> bool:
-    """Whether a baseline was computed, and can be compared with any winner."""
-    record = read(run)
-    return record is not None and not record.problem and answers(run) is not None
+    return np.asarray(test) if test.ndim == 2 and len(test) == record.examples["test"] else None

@@ -52,7 +52,7 @@ def compared(record: BaselineRecord | None, reading: Mapping[str, Any] | None, m
     """
     if record is None:
         return None
-    difference = _difference(record, reading, metric) if reading else None
+    difference = _difference(record, reading, metric) if reading and not record.problem else None
     sign = metric.objective(1.0)
     return Compared(
         name=record.name,

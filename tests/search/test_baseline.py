@@ -75,7 +75,7 @@ def test_the_process_is_given_no_test_label(planned: Planned) -> None:
 def test_a_search_that_goes_on_does_not_compute_it_again(planned: Planned) -> None:
     plan, corpus = planned
     known = BaselineRecord(name="known", seconds=1.0, examples=corpus.sizes(), validation={"accuracy": 0.5})
-    records.write(plan.place.run, known, np.zeros((4, 2), np.float32))
+    records.write(plan.place.run, known, np.zeros((corpus.sizes()["test"], 2), np.float32))
     assert computed(*planned) == known
     (plan.place.run / records.ANSWERS).write_bytes(b"damaged")
     assert computed(*planned).name == tfidf.NAME
@@ -87,7 +87,7 @@ def test_what_does_not_end_in_time_is_ended_and_said(planned: Planned, monkeypat
     monkeypatch.setattr(baselines, "SECONDS", 0)
     record = computed(*planned)
     assert (record.problem, record.validation) == ("did not end within 0 s", {})
-    assert not records.is_there(planned[0].place.run)
+    assert records.answers(planned[0].place.run) is None
 
 
 def test_the_process_ends_itself_also_if_the_search_has_died() -> None:
