@@ -16,17 +16,21 @@ import ray
 import ray.tune
 from rich.console import Console
 
+from frostline.search import baseline as baselines
 from frostline.search import publish, stop
+from frostline.search.baseline import Baseline
 from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
+from frostline.search.records import baseline as baseline_records
 from frostline.search.records import remote
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
+from frostline.search.report.compared import compared
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
@@ -67,8 +71,8 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "", began: 
             log.count_from(began)
         _atomic.write(plan.place.run / "plan.json", plan.to_json())
         setup = setup_of(plan, corpus)
-        with Tracker(plan, console) as tracker:
-            summary = _run(plan, corpus, setup, log, console, tracker)
+        with Tracker(plan, console) as tracker, Baseline(plan, corpus) as baseline:
+            summary = _run(plan, corpus, setup, log, console, tracker, baseline)
     return {**summary, "unsent": log.unsent} if log.unsent else summary
 
 
@@ -102,14 +106,17 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
     )
 
 
-def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
+def _run(
+    plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker, baseline: Baseline
+) -> dict[str, Any]:
     interrupted, failure, restarts = False, "", 0
     while True:
         ledger = Ledger(plan, log, tidies_later=True)
         try:
             if not (ledger.finished and _is_published(plan, ledger)):  # else nothing is left to do
                 tracker.start()
-                _work(plan, corpus, setup, ledger, console, tracker)
+                baseline.begin()
+                _work(plan, corpus, setup, ledger, console, tracker, baseline)
         except KeyboardInterrupt:
             interrupted = True
         except SearchFailedError as error:
@@ -149,15 +156,23 @@ def _write_page(plan: Plan, console: Console) -> None:
         say(console, f"report.html could not be made: {error}; the result is in summary.json.")
 
 
-def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
+def _work(
+    plan: Plan,
+    corpus: Corpus,
+    setup: Setup,
+    ledger: Ledger,
+    console: Console,
+    tracker: Tracker,
+    baseline: Baseline,
+) -> None:
     advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
     try:
         with connection.connect(plan.place.address, advice=advice):
             _search(plan, setup, ledger, console, tracker)
             if not publish.is_done_here(plan):
-                _publish(plan, corpus, setup, ledger, console)
+                _publish(plan, corpus, setup, ledger, console, baseline)
         if publish.is_done_here(plan):  # Ray has ended, and cannot end this
-            _publish(plan, corpus, setup, ledger, console)
+            _publish(plan, corpus, setup, ledger, console, baseline)
     except WeightsLostError as error:
         cause = getattr(error, "cause", error)  # a node's error comes inside one of Ray's
         raise SearchFailedError(f"{first_line(cause)}; --retrain {plan.place} trains the winner again") from error
@@ -167,9 +182,13 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
     family, metric = load(plan.search.base.family), plan.search.metric
-    rows = references(ledger.trials, metric)
-    baselines = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
-    return summaries.summary(plan, family, ledger, [*baselines, *rows], interrupted, failure)
+    won = ledger.conclusions.winner()
+    record = baselines.scored(plan, corpus, reads_test=bool(ledger.conclusions.test_reads()))
+    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric)
+    rows = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
+    rows += [trained.row] if trained and not trained.problem else []
+    rows += references(ledger.trials, metric)
+    return summaries.summary(plan, family, ledger, rows, interrupted, failure, trained)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
@@ -177,7 +196,7 @@ def _is_published(plan: Plan, ledger: Ledger) -> bool:
     return won is None or (ledger.conclusions.test_of(won[1]) is not None and publish.is_of(plan, won[0]))
 
 
-def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
+def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, baseline: Baseline) -> None:
     """Export the winner and read the test set with it, unless both have been done."""
     won = ledger.conclusions.winner()
     if won is None or _is_published(plan, ledger):
@@ -186,8 +205,9 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     known = ledger.conclusions.test_of(folder)
     what = f"trial {best.number}" + (f", seed {best.seed}" if best.confirms else "")
     doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
+    baseline.wait()
     console.print(f"{doing} {what}.")
-    measured = publish.finish(plan, best, folder, setup)
+    measured = publish.finish(plan, best, folder, setup, baseline=baseline_records.answers(plan.place.run))
     if known is None:
         ledger.conclusions.add_test(best, folder, measured)
     summary = _summary(plan, corpus, ledger, interrupted=False, failure="")

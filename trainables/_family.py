@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frostline.spaces import Data, Metric, Recipe
 from frostline.spaces._catalog import names_in
 from frostline.trainables import _freezing
+from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._freezing import Block
 from frostline.trainables._imports import quick_imports
 from frostline.trainables._modules import is_batch_norm
@@ -287,6 +288,13 @@ class Family(ABC):
             # The logarithms of the shares are logits whose softmax is the shares and whose maximum is the majority.
             scores[split] = self.score((counts / counts.sum()).log().expand(len(labels), -1), labels)
         return (Baseline(name="majority class", scores=scores),)
+
+    def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline | None:
+        """A simple model on the same training slice, which a user would hold against the winner; None if there is none.
+
+        It is fitted beside the start of the search, in a process of its own, for `_baseline.SECONDS` at most.
+        """
+        return None
 
     def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Value of each of `metrics` on a whole split.

@@ -12,13 +12,14 @@ import transformers
 from torch import Tensor, nn
 
 from frostline.spaces import Data
+from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables._modules import evaluation_mode
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.text import attention, last_block, layers
+from frostline.trainables.text import attention, last_block, layers, tfidf
 from frostline.trainables.text.pretrained import fit_to_task, load_model
 from frostline.trainables.text.tokenizer import check_belongs, load_tokenizer, longest_input, unknown_share
 
@@ -123,6 +124,13 @@ class TextClassification(Family):
                 f"them all as {tokenizer.unk_token}: it was made for other texts"
             )
         return sentences
+
+    def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline:
+        labels, classes = corpus.labels["train"].tolist(), len(corpus.classes)
+        texts = {split: corpus.inputs[split] for split in SPLITS}
+        return TrainedBaseline(
+            name=tfidf.NAME, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
+        )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)

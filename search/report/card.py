@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from frostline.search.plan.plan import Plan
+from frostline.search.report.compared import caution, of_summary
 from frostline.search.report.summary import score_rows
 from frostline.search.report.verdict import Evidence, verdict
 from frostline.search.words import score, shown
@@ -41,6 +42,7 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         source=shown(plan.search.base.data.source),
         model=plan.search.models[recipe.model],
         rows=rows,
+        caution=caution(of_summary(summary)),
         sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
         trials=sum(summary["counts"].values()),

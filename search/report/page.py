@@ -24,6 +24,7 @@ from frostline.search.report import view as views
 from frostline.search.report.analysis import analyse
 from frostline.search.report.charts import charts, slices
 from frostline.search.report.command import command
+from frostline.search.report.compared import caution
 from frostline.search.report.sentences import sentences
 from frostline.search.report.summary import beside
 from frostline.search.report.view import View
@@ -83,6 +84,7 @@ def contents(view: View) -> dict[str, Any]:
         "references": analysis.references,
         "test": view.test,
         "beside": beside(view.metric.name, plan.data.imbalance),
+        "caution": caution(view.compared),
         "status": status_line(view),
         "sentences": sentences(analysis),
         "charts": {chart.name: chart for chart in charts(analysis)},

@@ -14,6 +14,7 @@ from frostline.search.plan.plan import Plan, versions
 from frostline.search.plan.remarks import FAR_OUT
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
+from frostline.search.report.compared import Compared
 from frostline.search.report.references import Reference
 from frostline.search.words import interval, plural, score
 from frostline.spaces import Metric
@@ -30,6 +31,7 @@ def summary(
     rows: Sequence[Reference],
     interrupted: bool = False,
     failure: str = "",
+    baseline: Compared | None = None,
 ) -> dict[str, Any]:
     """The content of `summary.json`, which `--json` prints.
 
@@ -40,6 +42,7 @@ def summary(
         rows: baselines and the space's own recipes.
         interrupted: True if Ctrl-C ended the search.
         failure: why the search stopped before its end; empty if it did not.
+        baseline: the winner beside the trained baseline; None if there is none.
     """
     won, confirmed = ledger.conclusions.winner(), ledger.conclusions.confirmed()
     test = ledger.conclusions.test_of(won[1]) if won else None
@@ -69,6 +72,7 @@ def summary(
         "test_reads": ledger.conclusions.test_reads(),
         "optimism": optimism(plan.search.metric, best["validation"], test["metrics"]) if best and test else None,
         "references": [dataclasses.asdict(row) for row in rows],
+        "baseline": dataclasses.asdict(baseline) if baseline else None,
         "counts": trial_records.counts(ledger.trials),
         "interrupted": interrupted,
         "failure": failure,

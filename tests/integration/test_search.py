@@ -44,6 +44,8 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
         "trials.jsonl",
         "confirm.jsonl",
         "log.jsonl",
+        "baseline.json",
+        "baseline.safetensors",
         "trials",
         "best",
         "summary.json",
@@ -53,7 +55,13 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
     assert summary == {key: value for key, value in finished.items() if key != "printed"}
     assert summary["best"].keys() >= {"number", "params", "validation"}
     assert sum(summary["counts"].values()) == 8
-    assert {row["name"] for row in summary["references"]} == {"majority class", "default", "linear probe"}
+    names = {"majority class", "TF-IDF with logistic regression", "default", "linear probe"}
+    assert {row["name"] for row in summary["references"]} == names
+    baseline = summary["baseline"]
+    assert baseline["test"].keys() == baseline["validation"].keys() == summary["test"].keys()
+    low, high = baseline["difference"]
+    assert low <= summary["test"]["accuracy"] - baseline["test"]["accuracy"] <= high
+    assert baseline["beaten"] is (low > 0)
     keys = {"number", "outcome", "objective", "params", "epoch", "step", "metrics", "seconds", "pid"}
     assert all(line.keys() >= keys for line in lines_of(finished))
     newest = max(run.rglob("*"), key=lambda path: path.stat().st_mtime_ns)

@@ -11,6 +11,7 @@ from frostline.spaces import Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._errors import first_line
 from frostline.trainables._task import Setup, WeightsLostError
+from frostline.trainables.data.corpus import Array
 from frostline.trainables.slot.attempt import home_of
 from frostline.trainables.slot.node import entry_of
 from frostline.trainables.slot.process import Slot
@@ -18,7 +19,14 @@ from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training.evaluation import predict
 
 
-def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: bool = True) -> dict[str, Any]:
+def finish(
+    setup: Setup,
+    recipe: Recipe,
+    checkpoint: str,
+    out: str,
+    reads_test: bool = True,
+    baseline: Array | None = None,
+) -> dict[str, Any]:
     """Load the winner from its checkpoint, export it, and measure it on the test set.
 
     Args:
@@ -27,10 +35,13 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
         checkpoint: its weights, a path of the run directory.
         out: folder for the export, a path of the run directory.
         reads_test: False for the export alone.
+        baseline: what another model answers to the first examples of the test slice, as logits [examples, classes].
 
     Returns:
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
         of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
+        With a `baseline` also `difference`: the interval of this metric minus that of the baseline, both on the same
+        resamples.
         Empty if the test set is not read.
 
     Raises:
@@ -43,7 +54,8 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
         except ValueError as error:
             raise WeightsLostError(f"the winner's weights are lost: {first_line(error)}") from error
         entry = entry_of(setup, recipe, family)
-        scores = predict(model, family, family.open(entry, "test"), device) if reads_test else None
+        examples = family.open(entry, "test")
+        scores = predict(model, family, examples, device) if reads_test else None
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
         family.complete_export(entry, home.path(Path(out)))
         home.put(Path(out))
@@ -54,7 +66,13 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
     def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
         return family.score(logits, labels)[setup.metric.name]
 
-    return {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
+    measured = {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
+    if baseline is None:
+        return measured
+    places = torch.from_numpy(np.argsort(examples.lengths, kind="stable"))  # `predict` gives the shortest first
+    answered = places < len(baseline)
+    other = torch.from_numpy(baseline)[places[answered]]
+    return {**measured, "difference": bootstrap_difference(score, logits[answered], other, labels[answered])}
 
 
 def bootstrap_interval(
@@ -70,13 +88,37 @@ def bootstrap_interval(
     Returns:
         Low and high end. A single example gives its score twice.
     """
+    return _interval(lambda chosen: score(logits[chosen], labels[chosen]), len(labels))
+
+
+def bootstrap_difference(
+    score: Callable[[torch.Tensor, torch.Tensor], float],
+    logits: torch.Tensor,
+    other: torch.Tensor,
+    labels: torch.Tensor,
+) -> tuple[float, float]:
+    """The 95 % interval of `score` of `logits` minus that of `other` over resamples of the examples, both on the same.
+
+    Args:
+        score: of logits [examples, classes] and labels [examples].
+        logits: of all examples.
+        other: another model's of the same examples.
+        labels: of all examples.
+    """
+    return _interval(
+        lambda chosen: score(logits[chosen], labels[chosen]) - score(other[chosen], labels[chosen]), len(labels)
+    )
+
+
+def _interval(statistic: Callable[[Array], float], count: int) -> tuple[float, float]:
+    """The 95 % interval of a statistic of the numbers of resampled examples."""
     from scipy import stats
 
-    if len(labels) < 2:
-        return (score(logits, labels),) * 2
+    if count < 2:
+        return (statistic(np.arange(count)),) * 2
     result = stats.bootstrap(
-        (np.arange(len(labels)),),
-        lambda chosen: score(logits[chosen], labels[chosen]),
+        (np.arange(count),),
+        statistic,
         vectorized=False,
         n_resamples=1000,
         batch=10,  # resamples in memory at once

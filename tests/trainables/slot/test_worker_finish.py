@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from frostline.trainables import _family
-from frostline.trainables.slot.winner import bootstrap_interval, finish
+from frostline.trainables.slot.winner import bootstrap_difference, bootstrap_interval, finish
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -33,6 +34,33 @@ def test_the_winner_is_exported_with_the_weights_of_its_checkpoint_and_measured_
         for text, label in zip(corpus.inputs["test"], corpus.labels["test"], strict=True)
     ]
     assert sum(right) / len(right) == finished["metrics"]["accuracy"]
+
+
+@pytest.mark.parametrize("count", [20, 7])
+def test_the_winner_is_compared_with_the_answers_of_a_baseline_example_by_example(
+    slot: Slot, tmp_path: Path, count: int
+) -> None:
+    slot.train()
+    labels = tiny.corpus(slot.recipe.data, 8).labels["test"][:count]
+    assert 0 < labels.mean() < 1
+
+    def difference(answers: np.ndarray) -> tuple[float, float]:
+        given = np.eye(2, dtype=np.float32)[answers]
+        found = finish(slot.setup, slot.recipe, str(slot.best()), str(tmp_path / "out"), baseline=given)
+        low, high = found["difference"]
+        return low, high
+
+    (_, most), (least, _) = difference(labels), difference(1 - labels)
+    assert most <= 0 <= least, "nothing is better than the labels themselves, and nothing worse than their opposite"
+
+
+def test_the_interval_of_a_difference_is_narrower_than_those_of_its_scores() -> None:
+    logits, labels = answers(400)
+    other = logits.clone()
+    other[:8] = logits[:8].flip(1)  # two points worse
+    low, high = bootstrap_difference(accuracy, logits, other, labels)
+    assert 0 < low < 0.02 < high < 0.04
+    assert bootstrap_difference(accuracy, logits, logits, labels) == (0.0, 0.0)
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
