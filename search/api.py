@@ -100,6 +100,32 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
     return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True, began=began)
 
 
+def export(run: str | Path) -> Path:
+    """Export the best model so far of a search that was broken off, to `best/` in its run directory.
+
+    Nothing is trained, and no test set is read.
+
+    Args:
+        run: the run directory, a folder or a URL.
+
+    Returns:
+        The folder of the model; in the working copy where the run directory is at a URL.
+
+    Raises:
+        ValueError: no search is there, no training has a score yet, its weights are lost, its data or model has
+            changed, or another process works in it.
+        OSError: the disk is full.
+    """
+    from rich.console import Console
+
+    plan, corpus = planned({}, run=run if isinstance(run, Path) else path_or_url(run))
+    with quick_imports():
+        from frostline.search import tuner
+
+    with one_line_each():
+        return tuner.export(plan, corpus, Console(stderr=True, highlight=False, soft_wrap=True))
+
+
 def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool, began: float) -> dict[str, Any]:
     from rich.console import Console
 

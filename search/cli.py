@@ -197,14 +197,7 @@ def _check_alone(argv: Sequence[str], option: str, short: str) -> None:
 def _export(run: Path | str, argv: Sequence[str]) -> int:
     """Export the best model of a run directory so far; `--export` stands alone."""
     _check_alone(argv, "--export", "--ex")
-    plan, corpus = api.planned({}, run=run)
-    from rich.console import Console
-
-    from frostline.search import tuner
-
-    with one_line_each():
-        folder = tuner.export(plan, corpus, Console(stderr=True, highlight=False, soft_wrap=True))
-    print(f"Model: {folder}")
+    print(f"Model: {api.export(run)}")
     return OK
 
 

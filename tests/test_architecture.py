@@ -44,7 +44,7 @@ ARROWS = {
     "output": "",
     "records": "_atomic _storage spaces",
     "cluster": "_errors _locks _storage stop",
-    "plan": "_errors _family _task cluster data prefix records spaces words",
+    "plan": "_errors _family _task cluster data prefix records spaces training words",
     "ledger": "_atomic _task plan records spaces",
     "tune": "_atomic _imports _task cluster ledger records slot",
     "publish": "_atomic _sizes _storage _task cluster data plan records slot spaces",

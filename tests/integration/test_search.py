@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,11 +13,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+import frostline as fl
 from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import parameters
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import read_events
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Recipe
@@ -290,3 +293,10 @@ def test_ctrl_c_ends_the_search_and_keeps_the_results(tiny_model: Path, tiny_csv
     assert found["counts"]["running"] == 0
     assert not study_of(found).get_trials(states=[TrialState.RUNNING])
     assert "Traceback" not in out + err
+    exported = (tmp_path / "stopped" / "best" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "stopped" / "best")
+    best = fl.export(tmp_path / "stopped")
+    assert best == tmp_path / "stopped" / "best"
+    assert (best / "model.safetensors").read_bytes() == exported
+    assert (best / "recipe.json").is_file()
+    assert not [event for event in read_events(tmp_path / "stopped" / "log.jsonl") if event["event"] == "test"]
