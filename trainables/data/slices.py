@@ -83,7 +83,8 @@ def cut(data: Data, available: Mapping[str, int]) -> dict[str, tuple[str, int, i
     size = pool - taken if data.train is None else data.train
     if size < 1 or taken + size > pool:
         need = f"{taken} for validation and test and {max(size, 1)} for training"
-        hint = "" if data.train is None else " (--profile full takes what is there)"
+        way = "--profile full takes what is there" if data.most is None else "without --train-rows all others are taken"
+        hint = "" if data.train is None else f" ({way})"
         raise ValueError(f"{data.source} has {pool} different training rows; the slices need {need}{hint}")
     slices["train"] = ("train", taken, taken + size)
     return slices
