@@ -134,7 +134,7 @@ def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_pat
     fewer = planned(options, dataset=own, train_rows=300)
     assert rows_line(fewer).endswith(" 300 train, 200 validation, 200 test; 400 not used (--train-rows 300)")
     with pytest.raises(
-        ValueError, match="the slices need 400 for validation and test and 701 for training .without --train-rows"
+        ValueError, match=r"the slices need 400 for validation and test and 701 for training .without --train-rows"
     ):
         planned(options, dataset=own, train_rows=701)
     with pytest.raises(ValueError, match="train slice must have at least 1 example, got 0"):
