@@ -87,6 +87,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
         report_at=plan.schedule.report_at,
         validate_on=plan.schedule.validate_on,
         metric=plan.search.metric,
+        metric_code=plan.search.metric_code,
         device=plan.resources.device,
         threads=plan.resources.threads,
         gpu_share=plan.resources.need.gpus,
@@ -162,6 +163,8 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
     family, metric = load(plan.search.base.family), plan.search.metric
+    if plan.search.metric_code:
+        family = family.with_metric(metric, plan.search.metric_code)
     rows = references(ledger.trials, metric)
     baselines = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
     return summaries.summary(plan, family, ledger, [*baselines, *rows], interrupted, failure)

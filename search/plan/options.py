@@ -18,6 +18,15 @@ class Options:
     """The options of a search. None leaves a value to the space or to the machine."""
 
     space: str
+    """A name, or a file, `.py` or `.yaml`."""
+    space_path: str | None = None
+    """A folder with more spaces."""
+    set: tuple[str, ...] | None = None
+    """Other values for parameters of the space, `NAME=VALUES` each."""
+    metric: str | None = None
+    """The validation metric that decides: a name, or a function as `FILE.py:FUNCTION`."""
+    class_weights: str | None = None
+    """`none` or `balanced`; None leaves it to the space."""
     profile: str = "auto"
     model: str | None = None
     dataset: str | None = None
@@ -62,6 +71,9 @@ class Options:
     """Instead of a space: the one recipe to train."""
 
 
+OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(Options))
+"""Names of the options in Python."""
+
 SPLITS_BESIDE = ("validation", "test")
 """Options that give a split in a file beside the data set."""
 
@@ -99,6 +111,12 @@ def check_ranges(values: Mapping[str, Any]) -> None:
 def typed_as(name: str) -> str:
     """The name of an option on the command line: `--confirm` for `confirm_recipes`."""
     return "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+
+
+def metric_file(name: str) -> tuple[Path, str] | None:
+    """File and function of a metric that is `FILE.py:FUNCTION`; None for the name of a metric."""
+    parts = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>.*))?", name)
+    return (Path(parts["file"]).expanduser(), parts["function"] or "") if parts else None
 
 
 def path_or_url(text: str) -> Path | str:

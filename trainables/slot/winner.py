@@ -1,5 +1,6 @@
 """The last use of the winner's weights: export them, and read the test set."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
     logits, labels = scores
 
     def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
-        return family.score(logits, labels)[setup.metric.name]
+        return family.score(logits, labels, [setup.metric.name])[setup.metric.name]
 
     return {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
 
@@ -83,4 +84,8 @@ def bootstrap_interval(
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = result.confidence_interval
+    if math.isnan(low):  # some resamples leave the score undefined: it is judged by the others
+        values = result.bootstrap_distribution[~np.isnan(result.bootstrap_distribution)]
+        low, high = np.percentile(values, (2.5, 97.5)) if len(values) else (math.nan, math.nan)
+    return float(low), float(high)
