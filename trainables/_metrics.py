@@ -34,7 +34,7 @@ METRICS = (
 `roc_auc` (one class against the rest) and `average_precision` are means over the classes."""
 
 IN_EVERY_REPORT = ("accuracy", "macro_f1", "loss")
-"""Metrics that every report has, beside the one that decides. They are computed here, in a fraction of a millisecond."""
+"""Metrics that every report has, beside the one that decides: computed here, in less than a millisecond."""
 
 OF_TWO_CLASSES = ("binary_f1",)
 """Metrics that more than two classes do not have."""
@@ -189,14 +189,21 @@ _ARGUMENTS = {
 """Name of a function's parameter, ours or scikit-learn's -> the field of `Answers` that it gets."""
 
 
+_COSTS = {"loss", "error", "deviance", "cost"}
+
+
 def declared(text: str, function: str, origin: str) -> Metric:
-    """The metric that a function of a file is. Its attributes `better` and `unit` say more of it.
+    """The metric that a function of a file is.
+
+    Its attributes `better` (`higher` or `lower`) and `unit` say more of it. Without the first, lower is better where
+    the name's last word is one of `_COSTS`, as in scikit-learn.
 
     Raises:
         ValueError: the file does not run, has no such function, or the function takes other arguments.
     """
     found = _function(text, function, origin)
-    better, unit = getattr(found, "better", "higher"), getattr(found, "unit", "")
+    usual = "lower" if function.rpartition("_")[2] in _COSTS else "higher"
+    better, unit = getattr(found, "better", usual), getattr(found, "unit", "")
     _arguments(found, function, origin)
     return Metric(name=function, better=better, unit=str(unit), may_be_undefined=True)
 
@@ -225,8 +232,8 @@ def _function(text: str, function: str, origin: str) -> Callable[..., Any]:
     names = _code.run(text, origin)
     functions = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
     if function not in functions:
-        choices = ", ".join(functions) or "none"
-        raise ValueError(f"{origin} has no function {function!r}: a metric is FILE.py:FUNCTION; it has {choices}")
+        missing = f"there is no function {function!r} in it" if function else "a metric is FILE.py:FUNCTION"
+        raise ValueError(f"{origin}: {missing}; its functions: {', '.join(functions) or 'none'}")
     return cast(Callable[..., Any], names[function])
 
 

@@ -83,7 +83,7 @@ def names(folder: Path | None = None) -> list[str]:
 
 
 def to_json(found: Mapping[str, Found]) -> str:
-    """Spaces by name as a JSON list: their file, summary, family, metric, parameters as Optuna writes them, profiles."""
+    """Spaces as a JSON list: name, file, summary, family, metric, parameters as Optuna writes them, and the rest."""
     return json.dumps([_fields(name, one) for name, one in found.items()], indent=2)
 
 

@@ -97,7 +97,9 @@ def _values(name: str, given: Any, base: Space) -> BaseDistribution | Depth:
         if "choices" in given:
             if len(given) > 1 or not isinstance(given["choices"], list) or not given["choices"]:
                 raise ValueError("choices is a list, and stands alone")
-            values: BaseDistribution | Depth = CategoricalDistribution(tuple(_value(name, one) for one in given["choices"]))
+            values: BaseDistribution | Depth = CategoricalDistribution(
+                tuple(_value(name, one) for one in given["choices"])
+            )
         elif not {"low", "high"} <= given.keys():
             raise ValueError("it has low and high, or choices")
         elif name == "frozen_layers":
@@ -124,7 +126,9 @@ def _value(name: str, given: Any) -> Any:
     return settings.value_of(name, repr(given) if not isinstance(given, str) else given)
 
 
-def _recipes(base: Space, parameters: Mapping[str, BaseDistribution | Depth], given: Mapping[str, Any]) -> dict[str, Any]:
+def _recipes(
+    base: Space, parameters: Mapping[str, BaseDistribution | Depth], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """The recipes tried first: those of the base, with the nearest values that are left, and those of the file.
 
     A recipe of the file has the values of the base's recipe of that name, or of its first one, where it gives none.

@@ -31,8 +31,8 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
 
     Returns:
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
-        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
-        Empty if the test set is not read.
+        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979), empty where it is
+        undefined. Nothing if the test set is not read.
 
     Raises:
         WeightsLostError: the checkpoint is missing or damaged.
@@ -60,8 +60,8 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
 
 def bootstrap_interval(
     score: Callable[[torch.Tensor, torch.Tensor], float], logits: torch.Tensor, labels: torch.Tensor
-) -> tuple[float, float]:
-    """The 95 % interval of `score` over resamples of the examples.
+) -> tuple[float, ...]:
+    """The 95 % interval of `score` over resamples of the examples. Those that leave it undefined do not count.
 
     Args:
         score: of logits [examples, classes] and labels [examples].
@@ -69,12 +69,14 @@ def bootstrap_interval(
         labels: of all examples.
 
     Returns:
-        Low and high end. A single example gives its score twice.
+        Low and high end; nothing if the score is undefined. A single example gives its score twice.
     """
     from scipy import stats
 
+    if math.isnan(whole := score(logits, labels)):
+        return ()
     if len(labels) < 2:
-        return (score(logits, labels),) * 2
+        return (whole, whole)
     result = stats.bootstrap(
         (np.arange(len(labels)),),
         lambda chosen: score(logits[chosen], labels[chosen]),
@@ -85,7 +87,6 @@ def bootstrap_interval(
         rng=np.random.default_rng(0),
     )
     low, high = result.confidence_interval
-    if math.isnan(low):  # some resamples leave the score undefined: it is judged by the others
-        values = result.bootstrap_distribution[~np.isnan(result.bootstrap_distribution)]
-        low, high = np.percentile(values, (2.5, 97.5)) if len(values) else (math.nan, math.nan)
+    if math.isnan(low):
+        low, high = np.nanpercentile(result.bootstrap_distribution, (2.5, 97.5))
     return float(low), float(high)
