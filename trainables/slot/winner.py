@@ -1,6 +1,7 @@
 """The last use of the winner's weights: export them, and read the test set."""
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,17 @@ def bootstrap_interval(
         return ()
     if len(labels) < 2:
         return (whole, whole)
-    result = stats.bootstrap(
-        (np.arange(len(labels)),),
-        lambda chosen: score(logits[chosen], labels[chosen]),
-        vectorized=False,
-        n_resamples=1000,
-        batch=10,  # resamples in memory at once
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined resamples
+        result = stats.bootstrap(
+            (np.arange(len(labels)),),
+            lambda chosen: score(logits[chosen], labels[chosen]),
+            vectorized=False,
+            n_resamples=1000,
+            batch=10,  # resamples in memory at once
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
     low, high = result.confidence_interval
     if math.isnan(low):
         low, high = np.nanpercentile(result.bootstrap_distribution, (2.5, 97.5))

@@ -82,3 +82,16 @@ def test_the_interval_belongs_to_the_given_metric() -> None:
     low, high = bootstrap_interval(loss, logits, labels)
     assert low < loss(logits, labels) < high
     assert (low, high) != bootstrap_interval(accuracy, logits, labels)
+
+
+def test_resamples_that_leave_a_score_undefined_do_not_count() -> None:
+    """Of 40 examples one is of the second class, and a third of the resamples lack it."""
+    logits, labels = answers(40)
+    labels = (torch.arange(40) == 7).long()
+
+    def roc_auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        return _family.load(FAMILY).score(logits, labels, ["roc_auc"])["roc_auc"]
+
+    low, high = bootstrap_interval(roc_auc, logits, labels)
+    assert 0 <= low <= roc_auc(logits, labels) <= high <= 1
+    assert bootstrap_interval(roc_auc, logits, torch.zeros(40, dtype=torch.long)) == ()
