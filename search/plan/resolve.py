@@ -58,6 +58,11 @@ class _Request:
     before: str | None = None
     """`prefer` of the search that goes on; None for a new search."""
 
+    @property
+    def has_own_data(self) -> bool:
+        """Whether the data are a user's own, of which all rows are used where the profile asks for more."""
+        return self.options.dataset is not None or any(name.startswith("space.") for name in self.own.files)
+
 
 def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
     """The plan of a new search and the data slices it will prepare.
@@ -190,7 +195,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
     parameters.check_knobs(searched, request.space.family, family.knobs)
     smallest = parameters.smallest(searched.distributions["batch_size"])
-    data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.options.dataset is not None)
+    data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.has_own_data)
     own_plans.check_metric(family, metric, corpus)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)

@@ -1,6 +1,7 @@
 """A space, values and a metric of one's own: planned, copied into the run directory, and gone on with."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan, Search
+from frostline.search.records import remote, working_copy
 from frostline.search.report.command import command
 from frostline.search.tuner import setup_of
+from frostline.trainables._storage import Store
 from tests import tiny
+from tests.s3 import s3, s3_server, store, url
+
+__all__ = ["s3", "s3_server", "store", "url"]
 
 METRIC = "def cost(labels, predicted):\n    return float((labels != predicted).mean())\n"
 
@@ -72,6 +78,19 @@ def test_a_search_of_ones_own_goes_on_without_the_original(
     for path in files.iterdir():
         path.unlink()
     assert gone_on(plan) == searched(plan)
+
+
+def test_at_a_url_the_copies_are_there_too(options: Options, files: Path, url: str, store: Store) -> None:
+    storage = url.rpartition("/")[0]
+    given = {"space": f"{files}/reviews.py", "metric": f"{files}/m.py:cost", "url": storage, "name": "run"}
+    plan = resolved(options, **given)
+    planning.claim(plan)
+    with remote.hold(url, plan.place.run, "", lambda text: None):
+        pass
+    assert {"plan.json", "space.py", "metric.py"} <= store.files().keys()
+    assert store.read("metric.py") == METRIC.encode()
+    shutil.rmtree(plan.place.run)
+    assert searched(planning.resume(working_copy.fetch(url, print), Options(space="", url=url))[0]) == searched(plan)
 
 
 def test_a_program_gives_a_space_once(options: Options) -> None:
