@@ -214,7 +214,7 @@ def declared(text: str, function: str, origin: str) -> Metric:
     usual = "lower" if function.rpartition("_")[2] in _COSTS else "higher"
     better, unit = getattr(found, "better", usual), getattr(found, "unit", "")
     _arguments(found, function, origin)
-    return Metric(name=function, better=better, unit=str(unit), may_be_undefined=True)
+    return Metric(name=function, better=cast(Any, better), unit=str(unit), may_be_undefined=True)
 
 
 @cache

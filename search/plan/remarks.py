@@ -39,6 +39,16 @@ def imbalance(corpus: Corpus) -> float:
     return most / max(fewest, 1)
 
 
+def beside(metric: str, imbalance: float) -> str | None:
+    """The metric that is shown beside the one that decides; None where that one is enough.
+
+    Args:
+        metric: metric that decides.
+        imbalance: training examples of the largest class for each one of the smallest.
+    """
+    return "macro_f1" if metric == "accuracy" and imbalance > FAR_OUT else None
+
+
 def _counts(corpus: Corpus) -> list[tuple[int, str]]:
     """Training examples and name of each class, the smallest first."""
     counts = Counter(corpus.labels["train"].tolist())

@@ -296,7 +296,7 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
         models=models,
         own_space=request.own.is_own,
         settings=request.own.settings,
-        files=request.own.files,
+        files=dict(request.own.files),
     )
 
 

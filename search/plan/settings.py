@@ -132,7 +132,8 @@ def _values(name: str, text: str, before: BaseDistribution | Depth | None) -> Ba
 def kind_of(name: str) -> type:
     """`int`, `float` or `str`: what a field of a recipe holds beside None."""
     hint = typing.get_type_hints(Recipe)[name]
-    return next((one for one in typing.get_args(hint) if one is not type(None)), hint)
+    kinds: list[type] = [one for one in typing.get_args(hint) or (hint,) if one is not type(None)]
+    return kinds[0]
 
 
 def value_of(name: str, text: str) -> Any:

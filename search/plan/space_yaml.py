@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frostline.search.plan import settings
+from frostline.search.plan.options import metric_file
 from frostline.spaces import ALL, Depth, Profile, Space
 from frostline.spaces._typed import typed
 
@@ -71,13 +72,17 @@ def _space(given: Mapping[str, Any], path: Path, find: Callable[[str], Space]) -
         own = _mapping(given.get(name), name)
         _check_keys(own, _OF_PROFILE, name)
         profiles[name] = _profile(base.profile(name), [given, own], path.parent)
-    fixed = {name: _text(given[name], name) for name in ("summary", "metric") if name in given}
-    return dataclasses.replace(
-        base,
-        **{"name": path.stem, **fixed, **profiles},
-        parameters={**base.parameters, **parameters},
-        recipes=_recipes(base, parameters, _mapping(given.get("recipes"), "recipes")),
-    )
+    texts = {name: _text(given[name], name) for name in ("summary", "metric") if name in given}
+    if named := metric_file(texts.get("metric", "")):
+        texts["metric"] = f"{_place(str(named[0]), path.parent)}:{named[1]}"
+    changes: dict[str, Any] = {
+        "name": path.stem,
+        **texts,
+        **profiles,
+        "parameters": {**base.parameters, **parameters},
+        "recipes": _recipes(base, parameters, _mapping(given.get("recipes"), "recipes")),
+    }
+    return dataclasses.replace(base, **changes)
 
 
 def _values(name: str, given: Any, base: Space) -> BaseDistribution | Depth:

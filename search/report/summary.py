@@ -12,7 +12,7 @@ from rich.table import Table
 
 from frostline.search.ledger import confirm
 from frostline.search.plan.plan import Plan, versions
-from frostline.search.plan.remarks import FAR_OUT
+from frostline.search.plan.remarks import beside
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
 from frostline.search.report.references import Reference
@@ -144,16 +144,6 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             rows.append((f"  mean of {plural(len(first['scores']), 'fresh seed')}", score(first["mean"]), ""))
         rows.append(("  as first found", score(best["found"]), ""))
     return rows
-
-
-def beside(metric: str, imbalance: float) -> str | None:
-    """The metric that is shown beside the one that decides; None where that one is enough.
-
-    Args:
-        metric: metric that decides.
-        imbalance: training examples of the largest class for each one of the smallest.
-    """
-    return "macro_f1" if metric == "accuracy" and imbalance > FAR_OUT else None
 
 
 def dump(summary: Mapping[str, Any]) -> str:

@@ -79,6 +79,12 @@ def test_values_are_in_the_terms_of_optuna(tmp_path: Path, given: str, values: A
     assert space_files.find(str(tmp_path / "s.yaml")).space.parameters["batch_size"] == values
 
 
+def test_a_metric_beside_the_file_is_found(folder: Path) -> None:
+    (folder / "m.py").write_text("def cost(labels): return 1\n")
+    (folder / "own.yaml").write_text("extends: bert_imdb\nmetric: m.py:cost\n")
+    assert space_files.find("own", folder).space.metric == f"{folder}/m.py:cost"
+
+
 def test_a_python_space_and_its_copy(folder: Path) -> None:
     found = space_files.find(str(folder / "digits.py"))
     assert found.space.name == "digits"
