@@ -162,7 +162,8 @@ class Space:
     full: Profile
     small: Profile
     metric: str = ""
-    """Name of the validation metric that decides, one that the family reports; empty for the family's first."""
+    """Name of the validation metric that decides, one that the family reports, or a function as `FILE.py:FUNCTION`;
+    empty for the family's first."""
 
     def __post_init__(self) -> None:
         if "model" in self.parameters:

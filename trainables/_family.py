@@ -101,7 +101,7 @@ class Family(ABC):
     knobs: frozenset[str] = frozenset()
     """Fields of a recipe that only some families have (`spaces.FAMILY_KNOBS`): those that this one has."""
 
-    own: Mapping[str, _metrics.Scorer] = MappingProxyType({})
+    own_metrics: Mapping[str, _metrics.Scorer] = MappingProxyType({})
     """A user's own metrics, by name."""
 
     library_name = "transformers"
@@ -288,7 +288,7 @@ class Family(ABC):
             raise ValueError(f"{origin}:{metric.name} has the name of a metric that is there already; rename it")
         family = copy.copy(self)
         family.metrics = (*self.metrics, metric)
-        family.own = {**self.own, metric.name: _metrics.scorer(text, metric.name, origin)}
+        family.own_metrics = {**self.own_metrics, metric.name: _metrics.scorer(text, metric.name, origin)}
         return family
 
     def baselines(self, corpus: Corpus) -> tuple[Baseline, ...]:
@@ -315,7 +315,9 @@ class Family(ABC):
         if more := [name for name in wanted if name not in values]:
             answers = _metrics.Answers.of(logits, labels)
             for name in more:
-                values[name] = self.own[name](answers) if name in self.own else _metrics.scored(name, answers)
+                values[name] = (
+                    self.own_metrics[name](answers) if name in self.own_metrics else _metrics.scored(name, answers)
+                )
         return {name: values[name] for name in wanted}
 
     def names(self, classes: int) -> list[str]:

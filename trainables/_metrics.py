@@ -217,7 +217,6 @@ def declared(text: str, function: str, origin: str) -> Metric:
     return Metric(name=function, better=cast(Any, better), unit=str(unit), may_be_undefined=True)
 
 
-@cache
 def scorer(text: str, function: str, origin: str) -> Scorer:
     """What a function of a file makes of a model's answers.
 
@@ -237,6 +236,7 @@ def scorer(text: str, function: str, origin: str) -> Scorer:
     return score
 
 
+@cache
 def _function(text: str, function: str, origin: str) -> Callable[..., Any]:
     names = _code.run(text, origin)
     functions = [name for name, value in names.items() if callable(value) and not name.startswith("_")]

@@ -176,7 +176,7 @@ def check_metric(family: Family, metric: Metric, corpus: Corpus) -> None:
     try:
         family.score(_metrics.shares(labels, count), labels, [metric.name])
     except Exception as error:  # a user's function fails in its own way
-        if metric.name not in family.own:
+        if metric.name not in family.own_metrics:
             raise
         why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"metric {metric.name!r} fails on the validation labels: {why}") from error
@@ -201,7 +201,7 @@ def remarks(metric: Metric, family: Family, corpus: Corpus) -> list[str]:
 
 def _needs_all(metric: Metric, family: Family) -> bool:
     """Whether the metric is undefined on a slice that lacks a class."""
-    return metric.may_be_undefined and metric.name not in family.own
+    return metric.may_be_undefined and metric.name not in family.own_metrics
 
 
 def _missing(corpus: Corpus, split: str) -> list[str]:
