@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--metric",
         metavar="NAME|FILE:FUNCTION",
-        help="validation metric that decides: accuracy, macro_f1, roc_auc, ..., or your own function, ./m.py:cost",
+        help="validation metric that decides: accuracy, balanced_accuracy, macro_f1, weighted_f1, binary_f1, mcc, "
+        "roc_auc, average_precision, loss, or a function of yours, ./m.py:cost (default: the space's, else accuracy)",
     )
     add(
         "--class-weights",

@@ -16,6 +16,7 @@ from frostline.search import cli
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.plan import Plan
 from frostline.search.records.log import hold
+from frostline.trainables._metrics import METRICS
 from tests import tiny
 from tests.search.made import NOTHING, summary
 
@@ -33,6 +34,11 @@ def test_list_shows_each_space_on_one_line(capsys: pytest.CaptureFixture[str]) -
     code, out, _ = run(capsys, "--list", "--json")
     assert code == 0
     assert [one["name"] for one in json.loads(out)] == spaces.names()
+
+
+def test_help_names_every_metric() -> None:
+    text = " ".join(cli._parser().format_help().split())
+    assert all(f" {metric.name}" in text for metric in METRICS)
 
 
 def test_a_new_space_is_one_that_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
