@@ -209,6 +209,9 @@ def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> 
         assert part in text.getvalue()
     card = model_card(result, plan, _family.load(plan.search.base.family))
     assert "| this model | 0.8400 | 0.8000" in card
+    others = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if name != "accuracy")
+    assert others
+    assert f"Other scores of this model on the test set: {others}." in card
     assert f"base_model: {Path(plan.search.base.model).name}\nlibrary_name: transformers\n" in card
     assert f'model="{plan.place.run.name}/best"' in card
     for place in (plan.search.base.model, plan.search.base.data.source, str(plan.place.run)):
