@@ -105,7 +105,7 @@ def test_a_metric_has_its_own_name_and_that_of_scikit_learn(given: str, name: st
 
 @pytest.mark.parametrize(("typed", "near"), [("acuracy", "accuracy"), ("roc", "roc_auc"), ("f1_makro", "f1_macro")])
 def test_a_typing_mistake_gets_the_nearest_name(typed: str, near: str) -> None:
-    with pytest.raises(ValueError, match=f"metric '{typed}' is not one that .* reports: did you mean '{near}'?"):
+    with pytest.raises(ValueError, match=rf"metric '{typed}' is not one that .* reports: did you mean '{near}'\? "):
         FAMILY.metric(typed)
 
 
