@@ -112,6 +112,7 @@ def of_plan(plan: Plan, base: Recipe, space: Space | None = None) -> Own:
         settings=search.settings,
         files=search.files,
         origin=str(plan.place.run / _METRIC),
+        remarks=tuple(remark for remark in plan.data.remarks if remark.startswith("--set ")),
     )
 
 
@@ -167,19 +168,21 @@ def check_metric(family: Family, metric: Metric, corpus: Corpus) -> None:
     import torch
 
     from frostline.trainables import _metrics
+    from frostline.trainables.data.corpus import SPLITS
 
     count = len(corpus.classes)
     if metric.name not in family.names(count):
         choices = ", ".join(name for name in family.names(count) if name.endswith("f1"))
         raise ValueError(f"metric {metric.name!r} is for two classes, the data have {count}: {choices} take any number")
-    labels = torch.from_numpy(corpus.labels["validation"])
-    try:
-        family.score(_metrics.shares(labels, count), labels, [metric.name])
-    except Exception as error:  # a user's function fails in its own way
-        if metric.name not in family.own_metrics:
-            raise
-        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"metric {metric.name!r} fails on the validation labels: {why}") from error
+    for split in SPLITS[1:]:  # as the baselines are scored
+        labels = torch.from_numpy(corpus.labels[split])
+        try:
+            family.score(_metrics.shares(labels, count), labels, [metric.name])
+        except Exception as error:  # a user's function fails in its own way
+            if metric.name not in family.own_metrics:
+                raise
+            why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"metric {metric.name!r} fails on the {split} labels: {why}") from error
     if (missing := _missing(corpus, "validation")) and _needs_all(metric, family):
         raise ValueError(
             f"metric {metric.name!r} is undefined: no validation example is of the class {missing[0]!r}; "

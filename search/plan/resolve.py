@@ -186,7 +186,6 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     if not 0 <= request.seed < SEEDS:
         raise ValueError(f"--seed is 0 to {SEEDS - 1}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
-
     began, profile = request.began, request.profile
     family, metric = own_plans.family_of(request.own, began.base.metric if began else request.own.metric)
     folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)

@@ -12,6 +12,7 @@ import torch
 from frostline.spaces import Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._errors import first_line
+from frostline.trainables._family import Family
 from frostline.trainables._task import Setup, WeightsLostError
 from frostline.trainables.slot.attempt import home_of
 from frostline.trainables.slot.node import entry_of
@@ -49,14 +50,27 @@ def finish(setup: Setup, recipe: Recipe, checkpoint: str, out: str, reads_test: 
         family.export(model, family.model_folder(recipe.model), recipe.data, setup.classes, home.path(Path(out)))
         family.complete_export(entry, home.path(Path(out)))
         home.put(Path(out))
-    if scores is None:
-        return {}
-    logits, labels = scores
+    return {} if scores is None else measured(family, setup.metric.name, *scores)
+
+
+def measured(family: Family, decides: str, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """All metrics on the test slice, and the interval of the one that decides, as `finish` returns them.
+
+    A user's function that fails here does not lose the result: where it fails it is undefined.
+    """
 
     def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
-        return family.score(logits, labels, [setup.metric.name])[setup.metric.name]
+        try:
+            return family.score(logits, labels, [decides])[decides]
+        except Exception:  # it may divide by the examples of a class, which a resample lacks
+            if decides not in family.own_metrics:
+                raise
+            return math.nan
 
-    return {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
+    others = [name for name in family.names(logits.shape[1]) if name != decides]
+    metrics = {**family.score(logits, labels, others), decides: score(logits, labels)}
+    ordered = {metric.name: metrics[metric.name] for metric in family.metrics if metric.name in metrics}
+    return {"metrics": ordered, "interval": bootstrap_interval(score, logits, labels)}
 
 
 def bootstrap_interval(

@@ -77,7 +77,9 @@ def test_a_search_of_ones_own_goes_on_without_the_original(
         assert (plan.place.run / name).read_text() == plan.search.files[name]
     for path in files.iterdir():
         path.unlink()
-    assert gone_on(plan) == searched(plan)
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    assert searched(again) == searched(plan)
+    assert again.data == plan.data
 
 
 def test_at_a_url_the_copies_are_there_too(options: Options, files: Path, url: str, store: Store) -> None:

@@ -1,12 +1,13 @@
 """The winner: its export, its test score, and the interval of that score."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from frostline.trainables import _family
-from frostline.trainables.slot.winner import bootstrap_interval, finish
+from frostline.trainables import _family, _metrics
+from frostline.trainables.slot.winner import bootstrap_interval, finish, measured
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -95,3 +96,17 @@ def test_resamples_that_leave_a_score_undefined_do_not_count() -> None:
     low, high = bootstrap_interval(roc_auc, logits, labels)
     assert 0 <= low <= roc_auc(logits, labels) <= high <= 1
     assert bootstrap_interval(roc_auc, logits, torch.zeros(40, dtype=torch.long)) == ()
+
+
+@pytest.mark.parametrize(("bad", "undefined"), [(7, False), (None, True)], ids=["in some resamples", "on all"])
+def test_a_function_that_fails_on_test_examples_loses_no_result(bad: int | None, undefined: bool) -> None:
+    code = "def cost(labels, predicted):\n    return float((labels != predicted).mean()) / int((labels == 1).any())\n"
+    metric = _metrics.declared(code, "cost", "m.py")
+    family = _family.load(FAMILY).with_metric(metric, code)
+    logits, _ = answers(40)
+    labels = torch.zeros(40, dtype=torch.long) if bad is None else (torch.arange(40) == bad).long()
+    found = measured(family, "cost", logits, labels)
+    assert list(found["metrics"]) == family.names(2)
+    assert math.isnan(found["metrics"]["cost"]) is undefined
+    assert (found["interval"] == ()) is undefined
+    assert found["metrics"]["accuracy"] == accuracy(logits, labels)
