@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
 from frostline.search.mistakes import one_line_each
+from frostline.search.plan import settings
 from frostline.search.plan.options import SPLITS_BESIDE, Options, check_ranges, path_or_url, typed_as
-from frostline.spaces import Recipe, Space
+from frostline.spaces import CLASS_WEIGHTS, Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
 
@@ -33,6 +34,7 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options) if field.nam
 """Names of the options. On the command line they begin with `--` and have hyphens."""
 
 CHOICES = {
+    "class_weights": CLASS_WEIGHTS,
     "profile": ("auto", "small", "full"),
     "prefix_cache": ("auto", "float32", "float16", "off"),
     "prefer": ("cheapest", "best"),
@@ -42,6 +44,10 @@ CHOICES = {
 
 _OF_THE_SEARCH = (
     "space",
+    "space_path",
+    "set",
+    "metric",
+    "class_weights",
     "profile",
     "columns",
     "group",
@@ -57,14 +63,15 @@ _OF_THE_SEARCH = (
 `validation` and `test` say where the same model and the same data are now."""
 
 
-def search(space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
+def search(space: str | Path | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
     """Run a new search to its end, or to Ctrl-C. It prints what the command `frostline` prints.
 
     Args:
-        space: name of a file in `spaces/`, or a `Space`. None only with the option `retrain`.
+        space: a name, a file (`.py` or `.yaml`), or a `Space`. None only with the option `retrain`.
         quiet: print only what goes wrong.
         options: those of the command line, by the names of `Options`: `model`, `dataset`, `trials`, `storage`, ...
-            `storage` is a folder or a URL, `columns` a pair of names, `retrain` a run directory or a recipe.
+            `storage` is a folder or a URL, `columns` a pair of names, `retrain` a run directory or a recipe, `set` a
+            dict (`{"learning_rate": "1e-6..1e-4", "batch_size": [16, 32]}`) or a list of `NAME=VALUES`.
 
     Returns:
         The content of the run directory's `summary.json`. `run` is the run directory, `best` the winner, or None.
@@ -76,7 +83,7 @@ def search(space: str | Space | None = None, *, quiet: bool = False, **options: 
         TakenOverError: another process works in the run directory now.
     """
     own = space if isinstance(space, Space) else None
-    name, began = own.name if own else space, time.monotonic()
+    name, began = own.name if own else None if space is None else str(space), time.monotonic()
     return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False, began=began)
 
 
@@ -85,7 +92,8 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
 
     Args:
         run: the run directory, a folder or a URL.
-        space: what the search was started with, if that was a `Space` and not a name.
+        space: a `Space` that replaces the one of the search, under the same name: its parameters may have changed, if
+            they still hold the values that were tried.
         quiet: print only what goes wrong.
         options: those that do not change what is searched, such as `trials="+8"` or `time_budget="+30m"`.
 
@@ -143,7 +151,7 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
     Args:
         values: option by name, None where it is not given.
         run: the run directory of a search that goes on.
-        space: what is searched, if it is no file in `spaces/`.
+        space: what is searched, if a program gives it.
 
     Raises:
         ValueError: names the option.
@@ -172,8 +180,6 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
             raise ValueError("--space cannot be combined with --retrain")
     elif "space" not in given:
         raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
-    elif space is None:
-        spaces.load(values["space"])
 
 
 def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Options:
@@ -187,11 +193,13 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
         ValueError: a value of another type, columns that are not two names, or no recipe where one is named.
     """
     fields = {name: value for name, value in values.items() if value is not None}
-    for name in ("model", "dataset", *SPLITS_BESIDE):  # a folder may be given as a path
+    for name in ("model", "dataset", "space_path", "metric", *SPLITS_BESIDE):  # a folder may be given as a path
         if isinstance(fields.get(name), Path):
             fields[name] = str(fields[name])
     if "columns" in fields:
         fields["columns"] = _columns(fields["columns"])
+    if "set" in fields:
+        fields["set"] = settings.written(fields["set"])
     if "retrain" in fields:
         fields["retrain"] = _recipe(fields["retrain"])
     address = fields.get("address", os.environ.get("RAY_ADDRESS")) or None
@@ -246,7 +254,7 @@ def planned(
     Args:
         values: option by name, None where it is not given.
         run: the run directory of a search that goes on.
-        space: what is searched, if it is no file in `spaces/`.
+        space: what is searched, if a program gives it.
         starts: whether the search starts after this, so that no other process may work in `run`.
 
     Raises:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from frostline.search.plan.own import family_in
 from frostline.search.plan.plan import Plan
 from frostline.search.records import baseline as records
 from frostline.search.records.baseline import BaselineRecord
@@ -173,4 +174,4 @@ def scored(plan: Plan, corpus: Corpus, reads_test: bool) -> BaselineRecord | Non
 def _scores(plan: Plan, corpus: Corpus, split: str, answers: Array) -> dict[str, float]:
     """Every metric of the family, of answers to the first examples of a slice."""
     labels = torch.from_numpy(corpus.labels[split][: len(answers)])
-    return load(plan.search.base.family).score(torch.from_numpy(answers), labels)
+    return family_in(plan).score(torch.from_numpy(answers), labels)

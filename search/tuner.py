@@ -23,6 +23,7 @@ from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rungs import Rungs
+from frostline.search.plan.own import family_in
 from frostline.search.plan.plan import Plan
 from frostline.search.records import baseline as baseline_records
 from frostline.search.records import remote
@@ -96,6 +97,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
         report_at=plan.schedule.report_at,
         validate_on=plan.schedule.validate_on,
         metric=plan.search.metric,
+        metric_code=plan.search.metric_code,
         device=plan.resources.device,
         threads=plan.resources.threads,
         gpu_share=plan.resources.need.gpus,
@@ -181,7 +183,7 @@ def _work(
 
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
-    family, metric = load(plan.search.base.family), plan.search.metric
+    family, metric = family_in(plan), plan.search.metric
     won = ledger.conclusions.winner()
     record = baselines.scored(plan, corpus, reads_test=bool(ledger.conclusions.test_reads()))
     trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric)

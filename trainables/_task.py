@@ -108,6 +108,8 @@ class Setup:
     """Share of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Fewest seconds between two snapshots of a trial."""
+    metric_code: str = ""
+    """The Python file in which that metric is a function; empty if the family has it."""
     url: str = ""
     """URL of the run directory, if it is in no folder; `run` is then the driver's working copy."""
     nodes_may_go: bool = False

@@ -66,6 +66,7 @@ class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
     code = (Pictures, Stored, cropped, network.build, *BLOCKS_CODE)
+    knobs = frozenset(("augmentation", "dropout"))
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:

@@ -302,6 +302,8 @@ class Ledger:
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
+        if outcome == Outcome.COMPLETE and (trial is None or trial.best is None):
+            outcome, reason = Outcome.FAILED, f"{self.plan.search.metric.name} is undefined at each of its reports"
         line = end_line(job, outcome, reason, last, silent=now - since, now=self._clock())
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)

@@ -199,6 +199,8 @@ def _confirmation(budget: Budget, prefer: str) -> str:
 
 def _range(distribution: BaseDistribution) -> str:
     choices = getattr(distribution, "choices", None)
+    if choices and distribution.single():
+        return f"{choices[0]}, fixed"
     if choices:
         return "one of " + ", ".join(map(str, choices))
     low, high = distribution.low, distribution.high  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from frostline.spaces import MOST_EPOCHS, SEEDS, Budget, Data, Profile, Recipe
+from frostline.spaces import MOST_EPOCHS, OWN_DATA, SEEDS, Budget, Data, Profile, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,15 @@ class Options:
     """The options of a search. None leaves a value to the space or to the machine."""
 
     space: str
+    """A name, or a file, `.py` or `.yaml`."""
+    space_path: str | None = None
+    """A folder with more spaces."""
+    set: tuple[str, ...] | None = None
+    """Other values for parameters of the space, `NAME=VALUES` each."""
+    metric: str | None = None
+    """The validation metric that decides: a name, or a function as `FILE.py:FUNCTION`."""
+    class_weights: str | None = None
+    """`none` or `balanced`; None leaves it to the space."""
     profile: str = "auto"
     model: str | None = None
     dataset: str | None = None
@@ -66,8 +75,11 @@ class Options:
     """Instead of a space: the one recipe to train."""
 
 
-_MOST_ROWS = 5000
-"""Validation and test examples of a user's own data at most. A share of 5,000 is known to within 1.4 points (95 %)."""
+_CUTS = ("max_length", "truncation_side")
+"""Fields of `Data` that say where a text is cut."""
+OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(Options))
+"""Names of the options in Python."""
+
 SPLITS_BESIDE = ("validation", "test")
 """Options that give a split in a file beside the data set."""
 
@@ -109,6 +121,12 @@ def typed_as(name: str) -> str:
     return "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
 
 
+def metric_file(name: str) -> tuple[Path, str] | None:
+    """File and function of a metric that is `FILE.py:FUNCTION`; None for the name of a metric."""
+    parts = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>.*))?", name)
+    return (Path(parts["file"]).expanduser(), parts["function"] or "") if parts else None
+
+
 def path_or_url(text: str) -> Path | str:
     """A folder as a path, anything else as a URL; `file://` is a folder of this machine.
 
@@ -145,14 +163,9 @@ def adjusted(profile: Profile, options: Options) -> Profile:
             raise ValueError(f"{option} is empty; it names a folder, a file or something of the hub")
     changes: dict[str, Any] = {}
     if options.dataset is not None:
-        # The sizes, and the end of a text that is cut off, belonged to the old data. New data is used whole.
-        changes |= {
-            **dict.fromkeys(("train", "validation", "test", "validation_source", "test_source")),
-            "most": _MOST_ROWS,
-        }
-        changes |= {"source": place_of(options.dataset), **_beside(options.dataset, options)}
-        if options.retrain is None:
-            changes["truncation_side"] = "right"
+        # What a profile says of its data does not hold for others. A recipe that is trained again keeps its length.
+        kept = {} if options.retrain is None else {name: getattr(profile.data, name) for name in _CUTS}
+        changes |= {**OWN_DATA, **kept, "source": place_of(options.dataset), **_beside(options.dataset, options)}
     if options.train_rows is not None:
         changes["train"] = options.train_rows
     if options.columns is not None:

@@ -29,6 +29,7 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         family: family of the winner.
     """
     recipe = plan.recipe(summary["best"]["params"], summary["best"]["seed"])
+    metric = summary["metric"]
     (_, validation, test), *chosen_by = score_rows(summary)
     rows = [("this model", validation, test), *((name.strip(), *scores) for name, *scores in chosen_by)]
     rows += [(row["name"], score(row["validation"]), score(row["test"])) for row in summary["references"]]
@@ -43,6 +44,7 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         model=plan.search.models[recipe.model],
         rows=rows,
         caution=caution(of_summary(summary)),
+        others=", ".join(f"{name} {score(value)}" for name, value in (summary["test"] or {}).items() if name != metric),
         sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
         trials=sum(summary["counts"].values()),

@@ -74,7 +74,7 @@ def _difference(record: BaselineRecord, reading: Mapping[str, Any], metric: Metr
     own = (record.test or {}).get(metric.name)
     if ends is None and own is not None and reading.get("interval"):
         ends = [end - own for end in reading["interval"]]
-    if ends is None or not all(map(math.isfinite, ends)):
+    if not ends or not all(map(math.isfinite, ends)):
         return None
     return list(ends)
 

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.plan import Plan
+from frostline.search.plan.remarks import beside
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
 from frostline.search.report import importance, parallel, style
@@ -26,7 +27,6 @@ from frostline.search.report.charts import charts, slices
 from frostline.search.report.command import command
 from frostline.search.report.compared import caution
 from frostline.search.report.sentences import sentences
-from frostline.search.report.summary import beside
 from frostline.search.report.view import View
 from frostline.search.words import duration, plural, score, short_models, shown, value
 from frostline.trainables import _atomic

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -245,13 +244,13 @@ class Recorder(Callback):
 def end_of(last: Message | None) -> tuple[Outcome, str]:
     """How a trial ended, and why, by its last message; None if it told nothing.
 
-    FAILED: it told a failure, or nothing finite. OUT_OF_TIME: it told that. COMPLETE: its last report was the last of
-    its budget. PRUNED: it was stopped before.
+    FAILED: it told a failure, or nothing. OUT_OF_TIME: it told that. COMPLETE: its last report was the last of its
+    budget. PRUNED: it was stopped before.
     """
     if isinstance(last, TimeOver):
         return Outcome.OUT_OF_TIME, ""
     if isinstance(last, Failed):
         return (Outcome.INFEASIBLE if last.infeasible else Outcome.FAILED), last.reason
-    if not isinstance(last, Measured) or not math.isfinite(last.objective):
+    if not isinstance(last, Measured):
         return Outcome.FAILED, "it ended without a report"
     return (Outcome.COMPLETE if last.final else Outcome.PRUNED), ""

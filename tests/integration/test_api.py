@@ -6,6 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 import frostline as fl
+from frostline.search.records import trials as trial_records
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,12 @@ def space(tiny_model: Path, tiny_csv: Path) -> fl.Space:
 def test_a_search_runs_from_python_and_goes_on(
     ray_here: None, space: fl.Space, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = fl.search(space, storage=tmp_path, name="r", wandb="off", concurrent=1)
+    """With a metric of one's own, which is not there any more when the search goes on."""
+    file = tmp_path / "m.py"
+    file.write_text("def cost(labels, predicted):\n    return 5 * (labels != predicted).mean()\n")
+    own = {"metric": f"{file}:cost", "set": {"weight_decay": 0.01}, "class_weights": "balanced"}
+    summary = fl.search(space, storage=tmp_path, name="r", wandb="off", concurrent=1, **own)
+    file.unlink()
     out = capsys.readouterr().out
     assert (summary["space"], summary["run"]) == ("mine", str(tmp_path / "r"))
     assert "trial 0 starts: default" in out
@@ -42,8 +48,13 @@ def test_a_search_runs_from_python_and_goes_on(
     classify = fl.load(f"{summary['run']}/best")
     assert classify("good great lovely film")[0]["label"] in {"neg", "pos"}
 
-    with pytest.raises(ValueError, match="no file in spaces/"):
-        fl.resume(tmp_path / "r", trials="+1")
-    more = fl.resume(tmp_path / "r", space=space, trials="+1", concurrent=1, quiet=True)
+    more = fl.resume(tmp_path / "r", trials="+1", concurrent=1, quiet=True)
     assert sum(more["counts"].values()) == 3
+    assert (more["metric"], more["better"]) == ("cost", "lower")
+    assert more["test"]["cost"] == pytest.approx(5 * (1 - more["test"]["accuracy"]))
+    assert {"accuracy", "macro_f1", "loss", "mcc", "roc_auc"} <= {*more["test"]}
+    for trial in trial_records.read(tmp_path / "r" / "trials.jsonl"):
+        assert trial.params["weight_decay"] == 0.01
+        assert trial.params["class_weights"] == "balanced"
+        assert all(line.objective == -line.metrics["cost"] for line in trial.reports)
     assert capsys.readouterr().out == ""

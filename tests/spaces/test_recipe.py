@@ -92,11 +92,17 @@ def test_the_budget_of_the_search_does_not_decide_how_a_recipe_is_trained(change
         {"cached_layers": 1, "frozen_layers": 1},
         {"cache_dtype": "float16"},
         {"frozen_fraction": 0.5},
+        {"class_weights": "balanced"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_everything_else_decides_it(changes: dict[str, Any]) -> None:
     assert Recipe(**{**GOOD, **changes}).training() != Recipe(**GOOD).training()
+
+
+def test_class_weights_are_one_of_two_words() -> None:
+    with pytest.raises(ValueError, match="class_weights is one of none, balanced, got 'equal'"):
+        Recipe(**GOOD, class_weights="equal")
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "randaugment-0", "randaugment-30"])
@@ -118,14 +124,15 @@ def test_augmented_inputs_are_not_read_from_the_cache() -> None:
 
 def test_every_field_is_in_one_of_the_two_tests() -> None:
     """A new field of a recipe belongs in one of the two tests above."""
-    decides = json.loads(Recipe(**GOOD).training())
+    assert "class_weights" not in json.loads(Recipe(**GOOD).training()), "as it was before the field came"
+    decides = json.loads(Recipe(**GOOD, class_weights="balanced").training())
     assert set(decides) == {field.name for field in dataclasses.fields(Recipe)} == {*GOOD, *_DEFAULTED}
     assert decides["budget"] == {"epochs": 1}
 
 
 _DEFAULTED = (
     *("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype"),
-    *("augmentation", "label_smoothing", "dropout", "frozen_fraction"),
+    *("augmentation", "label_smoothing", "dropout", "frozen_fraction", "class_weights"),
 )
 
 

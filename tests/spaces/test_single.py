@@ -35,7 +35,7 @@ def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
     assert single.name == spaces.RETRAIN
     assert set(single.parameters) == {
         *("learning_rate", "batch_size", "frozen_layers", "weight_decay", "warmup", "clip_norm"),
-        *("augmentation", "label_smoothing", "dropout"),
+        *("augmentation", "label_smoothing", "dropout", "class_weights"),
     }
     for name, distribution in single.parameters.items():
         assert distribution.choices == (getattr(RECIPE, name),)

@@ -78,6 +78,8 @@ class Slot:
             torch.cuda.synchronize()  # raises if an earlier trial broke the context: then this process is of no use
         devices.reset_peak_memory(setup.device)
         family = load(recipe.family)
+        if setup.metric_code:
+            family = family.with_metric(setup.metric, setup.metric_code)
         pretrained = self._load(family, recipe, len(setup.classes))
         model = pretrained.model
         try:

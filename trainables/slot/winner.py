@@ -1,5 +1,7 @@
 """The last use of the winner's weights: export them, and read the test set."""
 
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from frostline.spaces import Recipe
 from frostline.trainables import _freezing
 from frostline.trainables._errors import first_line
+from frostline.trainables._family import Family
 from frostline.trainables._task import Setup, WeightsLostError
 from frostline.trainables.data.corpus import Array
 from frostline.trainables.slot.attempt import home_of
@@ -39,10 +42,9 @@ def finish(
 
     Returns:
         `metrics` of the exported weights on the test slice, and `interval`: the bootstrap 95 % interval
-        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979).
-        With a `baseline` also `difference`: the interval of this metric minus that of the baseline, both on the same
-        resamples.
-        Empty if the test set is not read.
+        of the metric that decides (1,000 resamples of the examples, percentiles; Efron 1979), empty where it is
+        undefined. With a `baseline` also `difference`: the interval of this metric minus that of the baseline, both on
+        the same resamples. Nothing if the test set is not read.
 
     Raises:
         WeightsLostError: the checkpoint is missing or damaged.
@@ -61,24 +63,46 @@ def finish(
         home.put(Path(out))
     if scores is None:
         return {}
-    logits, labels = scores
-
-    def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
-        return family.score(logits, labels)[setup.metric.name]
-
-    measured = {"metrics": family.score(logits, labels), "interval": bootstrap_interval(score, logits, labels)}
+    found, decides = measured(family, setup.metric.name, *scores), _deciding(family, setup.metric.name)
     if baseline is None:
-        return measured
+        return found
+    logits, labels = scores
     places = torch.from_numpy(np.argsort(examples.lengths, kind="stable"))  # `predict` gives the shortest first
     answered = places < len(baseline)
     other = torch.from_numpy(baseline)[places[answered]]
-    return {**measured, "difference": bootstrap_difference(score, logits[answered], other, labels[answered])}
+    return {**found, "difference": bootstrap_difference(decides, logits[answered], other, labels[answered])}
+
+
+def measured(family: Family, decides: str, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """All metrics on the test slice, and the interval of the one that decides, as `finish` returns them."""
+    score = _deciding(family, decides)
+    others = [name for name in family.names(logits.shape[1]) if name != decides]
+    metrics = {**family.score(logits, labels, others), decides: score(logits, labels)}
+    ordered = {metric.name: metrics[metric.name] for metric in family.metrics if metric.name in metrics}
+    return {"metrics": ordered, "interval": bootstrap_interval(score, logits, labels)}
+
+
+def _deciding(family: Family, decides: str) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """The metric that decides, of logits [examples, classes] and labels [examples].
+
+    A user's function that fails here does not lose the result: where it fails it is undefined.
+    """
+
+    def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        try:
+            return family.score(logits, labels, [decides])[decides]
+        except Exception:  # it may divide by the examples of a class, which a resample lacks
+            if decides not in family.own_metrics:
+                raise
+            return math.nan
+
+    return score
 
 
 def bootstrap_interval(
     score: Callable[[torch.Tensor, torch.Tensor], float], logits: torch.Tensor, labels: torch.Tensor
-) -> tuple[float, float]:
-    """The 95 % interval of `score` over resamples of the examples.
+) -> tuple[float, ...]:
+    """The 95 % interval of `score` over resamples of the examples. Those that leave it undefined do not count.
 
     Args:
         score: of logits [examples, classes] and labels [examples].
@@ -86,7 +110,7 @@ def bootstrap_interval(
         labels: of all examples.
 
     Returns:
-        Low and high end. A single example gives its score twice.
+        Low and high end; nothing if the score is undefined. A single example gives its score twice.
     """
     return _interval(lambda chosen: score(logits[chosen], labels[chosen]), len(labels))
 
@@ -96,7 +120,7 @@ def bootstrap_difference(
     logits: torch.Tensor,
     other: torch.Tensor,
     labels: torch.Tensor,
-) -> tuple[float, float]:
+) -> tuple[float, ...]:
     """The 95 % interval of `score` of `logits` minus that of `other` over resamples of the examples, both on the same.
 
     Args:
@@ -104,25 +128,35 @@ def bootstrap_difference(
         logits: of all examples.
         other: another model's of the same examples.
         labels: of all examples.
+
+    Returns:
+        Low and high end; nothing if a score is undefined.
     """
     return _interval(
         lambda chosen: score(logits[chosen], labels[chosen]) - score(other[chosen], labels[chosen]), len(labels)
     )
 
 
-def _interval(statistic: Callable[[Array], float], count: int) -> tuple[float, float]:
-    """The 95 % interval of a statistic of the numbers of resampled examples."""
+def _interval(statistic: Callable[[Array], float], count: int) -> tuple[float, ...]:
+    """The 95 % interval of a statistic of the numbers of resampled examples; nothing if it is undefined."""
     from scipy import stats
 
+    if math.isnan(whole := statistic(np.arange(count))):
+        return ()
     if count < 2:
-        return (statistic(np.arange(count)),) * 2
-    result = stats.bootstrap(
-        (np.arange(count),),
-        statistic,
-        vectorized=False,
-        n_resamples=1000,
-        batch=10,  # resamples in memory at once
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+        return (whole, whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined resamples
+        result = stats.bootstrap(
+            (np.arange(count),),
+            statistic,
+            vectorized=False,
+            n_resamples=1000,
+            batch=10,  # resamples in memory at once
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+    low, high = result.confidence_interval
+    if math.isnan(low):
+        low, high = np.nanpercentile(result.bootstrap_distribution, (2.5, 97.5))
+    return float(low), float(high)

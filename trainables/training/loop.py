@@ -16,6 +16,7 @@ from frostline.trainables._family import Examples, Family, First
 from frostline.trainables._modules import is_batch_norm
 from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
+from frostline.trainables.training import optim
 from frostline.trainables.training.checkpoint import Snapshot
 from frostline.trainables.training.machine import Machine
 from frostline.trainables.training.training import Report, Take, Training
@@ -103,6 +104,8 @@ def fit(
     steps = math.ceil(reports.at[-1] * steps_per_epoch(size, recipe.batch_size))
     training = Training(model, family, recipe, devices.Ahead(train, machine.device), steps, machine)
     longest = int(train.lengths.max())
+    if (weights := optim.class_weights(recipe, train.labels)) is not None:
+        training.class_weights = weights.to(machine.device)
     training.micro_batch = machine.micro_batch or micro_batch_of(model, recipe.batch_size, machine.device, longest)
     if snapshots.resume is not None:
         training.restore(snapshots.resume)

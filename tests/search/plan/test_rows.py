@@ -162,7 +162,7 @@ def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, t
     assert plan.data.imbalance == 58.0
     assert plan.data.remarks[0] == (
         "the classes are out of balance: 'neg' has 58.0 times as many training examples as 'pos'; "
-        "macro_f1 counts each class alike, accuracy does not"
+        "accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
     )
 
 

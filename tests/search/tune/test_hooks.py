@@ -163,8 +163,8 @@ def tune(plan: Plan, clock: Clock) -> Tune:
         (None, Outcome.FAILED, "it ended without a report"),
         (said(1, 0.5, 0.0), Outcome.PRUNED, ""),
         (said(1, 0.5, 0.0, final=True), Outcome.COMPLETE, ""),
-        (said(1, math.nan, 0.0), Outcome.FAILED, "it ended without a report"),
-        (said(1, math.inf, 0.0, final=True), Outcome.FAILED, "it ended without a report"),
+        (said(1, math.nan, 0.0), Outcome.PRUNED, ""),  # undefined on the part of the slice that a rung looks at
+        (said(1, math.nan, 0.0, final=True), Outcome.COMPLETE, ""),
         (failed("loss is nan at step 3"), Outcome.FAILED, "loss is nan at step 3"),
         (failed("KeyError: 'x'", traceback="Traceback"), Outcome.FAILED, "KeyError: 'x'"),
         (failed("out of memory", infeasible=True), Outcome.INFEASIBLE, "out of memory"),

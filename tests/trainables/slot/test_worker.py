@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from frostline.spaces import Metric
 from frostline.trainables import _freezing, _storage
 from frostline.trainables._task import Measured, Task, TimeOver
 from frostline.trainables.slot import worker
@@ -77,6 +78,23 @@ def score(slot: Slot, content: bytes) -> float:
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         checkpoints.load(model, path)
         return evaluation.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
+
+
+def test_a_metric_of_ones_own_decides(slot: Slot) -> None:
+    """Its text travels with the setup; no file is needed here."""
+    code = "def cost(labels, predicted):\n    return 5 * (labels != predicted).mean()\n"
+    metric = Metric(name="cost", better="lower", may_be_undefined=True)
+    slot.setup = dataclasses.replace(slot.setup, metric=metric, metric_code=code)
+    told = slot.train(recipe=dataclasses.replace(slot.recipe, metric="cost"))
+    for message in told:
+        assert message.objective == -message.metrics["cost"]
+        assert message.metrics["cost"] == pytest.approx(5 * (1 - message.metrics["accuracy"]))
+    assert slot.best().exists()
+    broken = dataclasses.replace(slot.setup, metric_code="def cost(labels):\n    return 1 / 0\n")
+    slot.setup = broken
+    [failure] = slot.train("trials/00001", recipe=dataclasses.replace(slot.recipe, metric="cost"))
+    assert failure.reason == "division by zero"
+    assert "ZeroDivisionError" in failure.traceback
 
 
 def test_a_report_that_is_no_better_than_what_is_on_record_leaves_the_weights(slot: Slot) -> None:

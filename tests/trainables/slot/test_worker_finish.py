@@ -1,13 +1,14 @@
 """The winner: its export, its test score, and the interval of that score."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from frostline.trainables import _family
-from frostline.trainables.slot.winner import bootstrap_difference, bootstrap_interval, finish
+from frostline.trainables import _family, _metrics
+from frostline.trainables.slot.winner import bootstrap_difference, bootstrap_interval, finish, measured
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -110,3 +111,30 @@ def test_the_interval_belongs_to_the_given_metric() -> None:
     low, high = bootstrap_interval(loss, logits, labels)
     assert low < loss(logits, labels) < high
     assert (low, high) != bootstrap_interval(accuracy, logits, labels)
+
+
+def test_resamples_that_leave_a_score_undefined_do_not_count() -> None:
+    """Of 40 examples one is of the second class, and a third of the resamples lack it."""
+    logits, labels = answers(40)
+    labels = (torch.arange(40) == 7).long()
+
+    def roc_auc(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        return _family.load(FAMILY).score(logits, labels, ["roc_auc"])["roc_auc"]
+
+    low, high = bootstrap_interval(roc_auc, logits, labels)
+    assert 0 <= low <= roc_auc(logits, labels) <= high <= 1
+    assert bootstrap_interval(roc_auc, logits, torch.zeros(40, dtype=torch.long)) == ()
+
+
+@pytest.mark.parametrize(("bad", "undefined"), [(7, False), (None, True)], ids=["in some resamples", "on all"])
+def test_a_function_that_fails_on_test_examples_loses_no_result(bad: int | None, undefined: bool) -> None:
+    code = "def cost(labels, predicted):\n    return float((labels != predicted).mean()) / int((labels == 1).any())\n"
+    metric = _metrics.declared(code, "cost", "m.py")
+    family = _family.load(FAMILY).with_metric(metric, code)
+    logits, _ = answers(40)
+    labels = torch.zeros(40, dtype=torch.long) if bad is None else (torch.arange(40) == bad).long()
+    found = measured(family, "cost", logits, labels)
+    assert list(found["metrics"]) == family.names(2)
+    assert math.isnan(found["metrics"]["cost"]) is undefined
+    assert (found["interval"] == ()) is undefined
+    assert found["metrics"]["accuracy"] == accuracy(logits, labels)

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -169,9 +170,9 @@ class Odd(Linear):
     def __init__(self, name: str, value: float, good: int = 0) -> None:
         self._name, self._value, self._good = name, value, good
 
-    def score(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def score(self, logits: torch.Tensor, labels: torch.Tensor, names: Collection[str] = ()) -> dict[str, float]:
         self._good -= 1
-        return {**super().score(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
+        return {**super().score(logits, labels, names), **({self._name: self._value} if self._good < 0 else {})}
 
 
 @pytest.mark.parametrize(("name", "value"), [("accuracy", math.nan), ("recall", math.nan), ("loss", math.inf)])
@@ -212,3 +213,61 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_a_cpu_never_computes_in_bf16() -> None:
     with devices.precision(CPU):
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+
+
+# --- weights of the classes, and metrics beside the usual ones
+
+
+class Rare(Points):
+    """One point in ten is of the second class, and the classes overlap."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels = (np.arange(count) % 10 == 0).astype(np.int64)
+        self.x = (np.random.default_rng(1).normal(size=(count, 4)) + 0.7 * self.labels[:, None]).astype(np.float32)
+
+
+def test_balanced_classes_are_found_as_often_as_each_other() -> None:
+    """Without weights nearly all answers are the common class."""
+    found = {}
+    for weights in ("none", "balanced"):
+        model = build()
+        fit(recipe(class_weights=weights), Rare(1000), model=model)
+        examples = Rare(1000)
+        answers = model.eval()(torch.from_numpy(examples.x)).argmax(1).numpy()
+        found[weights] = (answers[examples.labels == 1] == 1).mean()
+    assert found["none"] < 0.4 < 0.7 < found["balanced"]
+
+
+def test_weights_of_equal_classes_change_nothing() -> None:
+    train = Points(96)
+    train.labels = np.arange(96) % 2
+    one, other = (fit(recipe(class_weights=kind), train) for kind in ("none", "balanced"))
+    assert [report.metrics for report in one] == [report.metrics for report in other]
+
+
+def test_micro_batches_of_weighed_classes_add_up_to_the_batch() -> None:
+    train, gradients = Rare(40), []
+    for size in (32, 5):
+        model = build()
+        portions = devices.portions(train, np.arange(32), size)
+        training._backward(model, Linear(), recipe(), portions, 32, CPU, torch.tensor([0.5, 5.0]))
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for one, another in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, another)
+
+
+def test_a_report_has_the_metric_that_decides_beside_the_usual_ones() -> None:
+    usual = {"accuracy", "macro_f1", "loss", "train_loss"}
+    assert {*fit(recipe(), Points(64))[0].metrics} == usual
+    assert {*fit(recipe(metric="roc_auc"), Points(64))[0].metrics} == {*usual, "roc_auc"}
+
+
+def test_a_metric_that_a_slice_leaves_undefined_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first validation examples are of one class; all of them are of both."""
+    examples = Points(50)
+    monkeypatch.setattr("tests.trainables.points.Points", lambda count: examples)
+    ordered = np.argsort(examples.labels)
+    examples.labels, examples.x = examples.labels[ordered], examples.x[ordered]
+    reports = fit(recipe(metric="roc_auc"), Points(64), validate_on=(10, 50, 50))
+    assert [math.isnan(report.metrics["roc_auc"]) for report in reports] == [True, False, False]
