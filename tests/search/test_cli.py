@@ -53,6 +53,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_model: Path, tiny_csv: Path, tmp_path: Path
 ) -> None:
     data = ("--model", str(tiny_model), "--dataset", str(tiny_csv), "--storage", str(tmp_path / "runs"))
+    data += ("--trials", "12")
     code, out, _ = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", "--quiet", *data)
     assert code == 0
     labels = {line.split(":")[0] for line in out.splitlines()}

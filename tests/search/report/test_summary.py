@@ -218,6 +218,6 @@ def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> 
         assert Path(place).is_absolute()
         assert place not in card, "the card goes with the model to other machines"
     assert "of 3, counted from the input" in card
-    assert "- at most 32 tokens" in card
+    assert "- at most 24 tokens" in card
     assert result["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
     assert all(line in card for line in verdict(Evidence.of_summary(result)))
