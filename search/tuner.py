@@ -78,6 +78,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
                 weights=model.weights,
                 boundaries=model.prefix.kept,
                 first_only=model.prefix.first_only,
+                pooled=model.prefix.pooled,
             )
             for name, model in plan.search.models.items()
         },

@@ -2,7 +2,7 @@
 
 from frostline.spaces._catalog import load, names
 from frostline.spaces._metric import Metric
-from frostline.spaces._recipe import CACHE_DTYPES, Recipe, with_unit
+from frostline.spaces._recipe import CACHE_DTYPES, OWN_POOLING, POOLINGS, Recipe, with_unit
 from frostline.spaces._single import RETRAIN, of_recipe
 from frostline.spaces._space import ALL, MOST_EPOCHS, SEEDS, Budget, Data, Depth, Profile, Space
 
@@ -10,6 +10,8 @@ __all__ = [
     "ALL",
     "CACHE_DTYPES",
     "MOST_EPOCHS",
+    "OWN_POOLING",
+    "POOLINGS",
     "RETRAIN",
     "SEEDS",
     "Budget",

@@ -16,6 +16,10 @@ from frostline.spaces._space import SEEDS, Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
 
+OWN_POOLING = "model"
+POOLINGS = (OWN_POOLING, "first", "mean", "both")
+"""What the head of a text model may read; the first leaves the model its own head."""
+
 _LATER = ("validation_source", "test_source", "group")
 """Fields of the data that came after version 0.1.0."""
 
@@ -60,6 +64,9 @@ class Recipe:
     cache. It changes a score by rounding at most."""
     cache_dtype: str = "float32"
     """Type in which these outputs are stored."""
+    pooling: str = OWN_POOLING
+    """What the head reads of a text: `model` leaves the model its own head; `first` is the first token's output,
+    without a pooler; `mean` is the mean over all tokens; `both` is first and mean, one after the other."""
     frozen_fraction: float | None = field(default=None, metadata={"unit": "0 to 1 of the blocks"})
     """The share of the model's blocks from which `frozen_layers` was computed; None if the model is not searched."""
 
@@ -76,6 +83,8 @@ class Recipe:
             raise ValueError(f"seed must be 0 to {SEEDS - 1}, got {self.seed}")
         if not _AUGMENTATION.fullmatch(self.augmentation):
             raise ValueError(f"augmentation is none, light or randaugment-<0 to 30>, got {self.augmentation!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}, got {self.pooling!r}")
         if self.warmup >= 1:
             raise ValueError(f"warmup is a fraction of all steps below 1, got {self.warmup}")
         if self.batch_size < 1:
@@ -112,6 +121,8 @@ class Recipe:
         """All fields. Those that version 0.1.0 does not have are left out where they have no value: its JSON stays."""
         fields = dataclasses.asdict(self)
         fields["data"] = {k: v for k, v in fields["data"].items() if v is not None or k not in _LATER}
+        if self.pooling == OWN_POOLING:
+            del fields["pooling"]
         return fields
 
     def trains_as(self, other: str) -> bool:

@@ -65,7 +65,7 @@ class Decision:
     kept: tuple[int, ...]
     """Depths of the kept outputs, rising."""
     first_only: tuple[int, ...]
-    """Depths at which the first token's output is enough."""
+    """Depths at which the first token's output is enough for the model's own head."""
     bytes: float
     """Bytes of all of them on disk."""
     spent: float
@@ -74,6 +74,8 @@ class Decision:
     """Expected seconds of forward passes minus those of reading, over all trials."""
     note: str = ""
     """Why the model could not be tried; empty if it could."""
+    pooled: tuple[str, ...] = ()
+    """Poolings for which one vector an example is enough at the deepest of these depths."""
 
 
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
@@ -239,4 +241,5 @@ def _account(kept: Sequence[Boundary], dtype: str, work: Work, machine: Machine)
         bytes=total,
         spent=kept[-1].flops / machine.flops * work.examples + total / machine.write,
         saved=saved,
+        pooled=kept[-1].pooled,
     )

@@ -198,6 +198,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     infos = {model: family.describe(folder) for model, folder in folders.items()}
     profile = fitted(profile, infos.values())
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
+    model_plans.check_poolings(family, folders, searched)
     smallest = parameters.smallest(searched.distributions["batch_size"])
     data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.options.dataset is not None)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
