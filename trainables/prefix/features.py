@@ -100,13 +100,14 @@ class _DamagedError(Exception):
 class CachedExamples(Examples):
     """A split whose batches also have `prefix`, the outputs of the blocks before a boundary, or have `pooled` alone."""
 
-    def __init__(self, examples: Examples, family: Family, wanted: Wanted, depth: int, split: str) -> None:
+    def __init__(
+        self, examples: Examples, family: Family, wanted: Wanted, depth: int, folder: Path, split: str
+    ) -> None:
         """Open the arrays that a pass has stored.
 
         Raises:
             _DamagedError: a file is missing or cut short.
         """
-        folder = wanted.folder(family, depth)
         self.labels, self.lengths = examples.labels, examples.lengths
         self._examples, self._family = examples, family
         self._first_only, self._pooled = depth in wanted.first_only, bool(wanted.pooling_at(depth))
@@ -209,7 +210,10 @@ def prepare(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depth: i
             if not (folders[depth] / "key.json").exists():
                 _fill(body, splits, wanted, folders, depth)
             try:
-                return {split: CachedExamples(splits[split], body.family, wanted, depth, split) for split in SPLITS}
+                return {
+                    split: CachedExamples(splits[split], body.family, wanted, depth, folders[depth], split)
+                    for split in SPLITS
+                }
             except _DamagedError:
                 store.empty(folders[depth])
         del holds
