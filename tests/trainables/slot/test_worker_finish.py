@@ -1,12 +1,17 @@
 """The winner: its export, its test score, and the interval of that score."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from frostline.trainables import _family
+import frostline
+from frostline.trainables import _family, _freezing
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.slot.winner import bootstrap_interval, finish
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import evaluation
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -32,6 +37,28 @@ def test_the_winner_is_exported_with_the_weights_of_its_checkpoint_and_measured_
         classify(text)[0]["label"] == corpus.classes[label]
         for text, label in zip(corpus.inputs["test"], corpus.labels["test"], strict=True)
     ]
+    assert sum(right) / len(right) == finished["metrics"]["accuracy"]
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean", "both"])
+def test_a_winner_with_another_head_predicts_as_it_did_in_training(slot: Slot, pooling: str, tmp_path: Path) -> None:
+    """In a linear probe, trained from one vector an example; the scores of the whole model agree."""
+    slot.change(boundaries=(3,), pooled=(pooling,), weights="p")
+    recipe = dataclasses.replace(slot.recipe, frozen_layers=3, cached_layers=3, pooling=pooling, learning_rate=1e-2)
+    best = max(slot.train(recipe=recipe), key=lambda message: message.objective)
+    with THIS.trial(slot.setup, recipe) as (family, model, device):
+        _freezing.freeze(model, family.blocks(model), 3)
+        checkpoints.load(model, slot.best())
+        validation = family.open(Path(slot.own.entry), "validation")
+        scores = evaluation.evaluate(model, family, validation, device)
+    assert best.metrics["loss"] == pytest.approx(scores["loss"], rel=1e-4)
+    finished = finish(slot.setup, recipe, str(slot.best()), str(tmp_path / "out"))
+    (tmp_path / "out" / "recipe.json").write_text(recipe.to_json())
+    corpus, classify = tiny.corpus(slot.recipe.data, 8), frostline.load(tmp_path / "out")
+    answers = [
+        max(answer, key=lambda row: row["score"])["label"] for answer in classify(corpus.inputs["test"], top_k=None)
+    ]
+    right = [answer == corpus.classes[label] for answer, label in zip(answers, corpus.labels["test"], strict=True)]
     assert sum(right) / len(right) == finished["metrics"]["accuracy"]
 
 

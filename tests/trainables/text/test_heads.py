@@ -100,7 +100,7 @@ def test_a_family_without_poolings_refuses_them(tmp_path: Path) -> None:
     family = _family.load("image_classification")
     model = family.build(tiny.make_vision_model(tmp_path / "model"), 2)
     assert family.poolings(model) == (OWN_POOLING,)
-    with pytest.raises(ValueError, match="^this family has no pooling 'mean', only 'model'$"):
+    with pytest.raises(ValueError, match=r"^this family has no pooling 'mean', only 'model'$"):
         family.set_pooling(model, "mean")
 
 
