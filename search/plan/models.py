@@ -126,6 +126,7 @@ def planned(sources: Sources, searched: Searched, budget: Budget, caching: Cachi
         )  # first: the survey below needs inputs that the model takes
         work = prefix_plan.expected_work(budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks)
         decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name, searched.poolings))
+        decision = dataclasses.replace(decision, poolings=searched.poolings)
         models[name] = _model(sources, name, inputs, decision, dtype)
     return models
 

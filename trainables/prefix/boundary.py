@@ -222,8 +222,10 @@ def _survey(model: nn.Module, family: Family, examples: Examples, pooling: str) 
         pooled = family.pooled(kept[depth], batch, pooling) if depth == len(body.blocks) else None
         is_pooled = pooled is not None and trial.is_all(pooled)
         first_only = first is not None and trial.is_same(depth, first, kept[depth][:, :1])
-        if not (is_pooled or first_only) and not trial.is_same(depth, batch, _emptied(kept[depth], mask)):
-            continue
+        if not (is_pooled or first_only):
+            is_cut = mask is not None and kept[depth].shape[1] < mask.shape[1]  # the last block, to the first token
+            if is_cut or not trial.is_same(depth, batch, _emptied(kept[depth], mask)):
+                continue
         values = kept[depth][0].numel()
         if is_pooled:
             values = pooled[0].numel()  # type: ignore[index]

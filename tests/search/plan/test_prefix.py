@@ -193,6 +193,22 @@ def test_a_plan_keeps_one_vector_an_example_for_each_pooling(
     assert setup.pooled == pooled
 
 
+def test_a_pooling_that_a_resumed_search_adds_starts_where_it_must_hold(
+    cached: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last block was tried with the model's own head alone, which reads the first token's output."""
+    plan, _ = planning.resolve(cached)
+    planning.claim(plan)
+    monkeypatch.setattr(bert_imdb, "SPACE", pooling_space("model", "mean"))
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    starts = {
+        (depth, pooling): again.recipe({"frozen_layers": depth, "pooling": pooling}, 0).cached_layers
+        for depth in (0, 2, 3)
+        for pooling in ("model", "mean")
+    }
+    assert starts == {(d, p): d - (d == 3 and p == "mean") for d, p in starts}
+
+
 def test_a_pooling_that_the_model_or_its_family_lacks_is_one_line(cached: Options, tmp_path: Path) -> None:
     gpt2 = str(tiny_models.make("gpt2", tmp_path / "gpt2"))
     with pytest.raises(ValueError, match=f"^pooling 'both' is none that {gpt2} can have: model, mean$"):

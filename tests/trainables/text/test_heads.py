@@ -198,12 +198,27 @@ def test_a_linear_probe_trains_from_one_vector_an_example(
 
 
 def test_a_norm_after_the_last_block_goes_on_training_so_that_its_input_is_stored(case: Case, tmp_path: Path) -> None:
-    """Even one that changes no number of the pretrained outputs."""
     folder = tiny_models.make("gpt2", tmp_path / "model")
     examples = FAMILY.open(FAMILY.prepare(folder, case.data, case.corpus), "train")
     boundaries, _ = survey(FAMILY.build(folder, 2), FAMILY, examples, [OWN_POOLING, "mean"])
     assert [b.depth for b in boundaries] == [1, 2, 3, 4]
     assert not any(b.pooled or b.first_only for b in boundaries)
+
+
+def test_a_weight_after_the_last_block_is_noticed_where_it_changes_no_number_yet(case: Case) -> None:
+    model, examples = case.build(), FAMILY.open(case.entry, "train")
+    scale = nn.Parameter(torch.ones(1))
+    model.base_model.register_parameter("scale", scale)  # type: ignore[union-attr, operator]
+
+    def scaled(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state * scale
+        return output
+
+    model.base_model.encoder.register_forward_hook(scaled)  # type: ignore[union-attr]
+    assert not survey(model, FAMILY, examples, ["mean"])[0][-1].pooled
+    scale.requires_grad_(False)
+    scale.data = torch.full((1,), 2.0)
+    assert not survey(model, FAMILY, examples, ["mean"])[0][-1].pooled
 
 
 def test_several_poolings_share_all_boundaries_but_the_last(case: Case) -> None:
