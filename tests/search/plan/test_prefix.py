@@ -95,8 +95,11 @@ def test_a_limit_keeps_the_boundaries_that_save_most(room: int) -> None:
 
 
 def test_a_trial_starts_at_the_deepest_boundary_that_it_freezes() -> None:
-    assert [prefix_plan.start((3, 5), depth) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 5]
-    assert prefix_plan.start((), 7) == 0
+    kept = dataclasses.replace(NOTHING, kept=(3, 5, 7), poolings=("model", "mean"))
+    for pooling in kept.poolings:
+        assert [kept.start(depth, pooling, 7) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 7]
+    assert [kept.start(depth, "both", 7) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 5], "not tried at the last"
+    assert NOTHING.start(7, "model", 7) == 0
 
 
 def test_expected_trainings_are_the_recipes_and_the_rest_evenly() -> None:

@@ -141,6 +141,14 @@ def test_an_export_gives_the_logits_of_the_training(
     assert len(capsys.readouterr().out.splitlines()) == len(texts)
 
 
+@pytest.mark.parametrize("pooling", NEW)
+def test_it_can_be_compiled(case: Case, pooling: str) -> None:
+    """Up to the backend, which needs a C++ compiler here."""
+    model, batch = built(case, pooling).eval(), FAMILY.open(case.entry, "train").batch(np.arange(3))
+    compiled = torch.compile(model, backend="eager", dynamic=True, fullgraph=True)
+    torch.testing.assert_close(FAMILY.logits(compiled, batch), FAMILY.logits(model, batch))  # type: ignore[arg-type]
+
+
 def test_an_export_can_be_trained_again(case: Case, tmp_path: Path) -> None:
     """As a pretrained model, whose head is new."""
     model, _ = trained(case, "mean")
