@@ -255,10 +255,14 @@ def test_a_model_that_cannot_be_tried_trains_from_its_input(
     assert planning.resume(plan.place.run, Options(space=""))[0].data.remarks == plan.data.remarks
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_a_recipe_is_trained_again_from_where_it_started(cached: Options, start: int, tmp_path: Path) -> None:
-    recipe = planning.resolve(cached)[0].recipe({"frozen_layers": 2}, 5)
-    recipe = dataclasses.replace(recipe, cached_layers=start, cache_dtype="float16")
+@pytest.mark.parametrize(
+    ("depth", "start", "pooling"), [(2, 0, "model"), (2, 2, "model"), (3, 3, "mean"), (3, 0, "both")]
+)
+def test_a_recipe_is_trained_again_from_where_it_started(
+    cached: Options, depth: int, start: int, pooling: str, tmp_path: Path
+) -> None:
+    recipe = planning.resolve(cached)[0].recipe({"frozen_layers": depth}, 5)
+    recipe = dataclasses.replace(recipe, cached_layers=start, cache_dtype="float16", pooling=pooling)
     plan, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
     (params,) = plan.search.recipes.values()
     assert plan.recipe(params, plan.search.seed).training() == recipe.training()
