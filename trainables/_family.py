@@ -57,6 +57,8 @@ class Examples(ABC):
     """int64, shape [examples]."""
     lengths: Array
     """Cost of each example (its tokens), int, shape [examples]; batches of equal lengths waste no padding."""
+    are_vectors: bool = False
+    """Whether a batch is one vector an example, of which a CPU takes all at once."""
 
     @property
     def longest(self) -> int:
@@ -216,14 +218,9 @@ class Family(ABC):
             raise ValueError(f"this family has no pooling {pooling!r}, only {OWN_POOLING!r}")
 
     def pooled(self, hidden: Tensor, batch: Batch, pooling: str) -> Tensor | None:
-        """All that the head reads of an example in one vector, shape [examples, width]; None if it reads more.
-
-        The prefix cache stores it where no block trains. `logits` then finds it in its batch as `pooled`.
-
-        Args:
-            hidden: outputs of the last block.
-            batch: the batch that they were computed from.
-            pooling: one of `poolings`.
+        """All that the head reads of `hidden`, the last block's outputs for a batch: one vector an example, [examples,
+        width]; None if it reads more. Where no block trains the prefix cache stores it, and `logits` finds it in its
+        batch as `pooled`.
         """
         return None
 

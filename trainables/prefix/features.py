@@ -110,7 +110,7 @@ class CachedExamples(Examples):
         """
         self.labels, self.lengths = examples.labels, examples.lengths
         self._examples, self._family = examples, family
-        self._first_only, self._pooled = depth in wanted.first_only, bool(wanted.pooling_at(depth))
+        self._first_only, self.are_vectors = depth in wanted.first_only, bool(wanted.pooling_at(depth))
         self._in_use = store.hold(folder)  # as long as this object lives, nobody removes the folder
         self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
         self._start = np.empty(len(self.lengths), dtype=np.int64)
@@ -140,7 +140,7 @@ class CachedExamples(Examples):
             [self._arrays[self._shard[i]][(at := self._start[i]) : at + self._rows[i]] for i in indices]
         )
         rows = torch.from_numpy(kept).float()
-        if self._pooled:
+        if self.are_vectors:
             return {"labels": torch.from_numpy(self.labels[indices]), "pooled": rows}
         batch = self._examples.batch(indices)
         if self._first_only:
