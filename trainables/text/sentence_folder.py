@@ -13,7 +13,7 @@ from torch import nn
 
 from frostline.trainables.text import heads
 
-_POOLING, _DENSE = "1_Pooling/config.json", "2_Dense"
+_MODULES, _POOLING, _DENSE = "modules.json", "1_Pooling/config.json", "2_Dense"
 HEAD = f"{_DENSE}/model.safetensors"
 """The file of the head: `linear.weight` [classes, width] and `linear.bias` [classes]."""
 
@@ -70,7 +70,7 @@ def save(model: Any, max_length: int, out: Path) -> None:
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for number, (path, kind) in enumerate([("", "Transformer"), ("1_Pooling", "Pooling"), (_DENSE, "Dense")])
     ]
-    _write(out / "modules.json", modules)
+    _write(out / _MODULES, modules)
     _write(out / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     _write(out / _POOLING, {"word_embedding_dimension": width // len(modes), **pooling})
     _write(out / _DENSE / "config.json", dense)
@@ -82,9 +82,9 @@ def load(model: nn.Module, folder: Path) -> None:
     """Put the head of an export into the model that was loaded from it; no change where the model has its own.
 
     Raises:
-        ValueError: the files of the head do not belong together.
+        Exception: any, where a file of the head is missing or belongs to another model.
     """
-    if not (folder / HEAD).is_file():
+    if not (folder / _MODULES).is_file():
         return
     given = json.loads((folder / _POOLING).read_text(encoding="utf-8"))
     modes = [mode for mode in _MODES["both"] if given[f"pooling_mode_{mode}"]]

@@ -149,6 +149,15 @@ def test_it_can_be_compiled(case: Case, pooling: str) -> None:
     torch.testing.assert_close(FAMILY.logits(compiled, batch), FAMILY.logits(model, batch))  # type: ignore[arg-type]
 
 
+def test_an_export_without_its_head_is_one_line(case: Case, tmp_path: Path) -> None:
+    """Not a model with a head drawn at random."""
+    FAMILY.export(built(case, "mean"), case.model_folder, case.data, case.corpus.classes, tmp_path / "best")
+    (tmp_path / "best" / "2_Dense" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"best has no head that fits its body: ") as caught:
+        FAMILY.load_export(tmp_path / "best")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_export_can_be_trained_again(case: Case, tmp_path: Path) -> None:
     """As a pretrained model, whose head is new."""
     model, _ = trained(case, "mean")
