@@ -87,6 +87,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
                 weights=model.weights,
                 boundaries=model.prefix.kept,
                 first_only=model.prefix.first_only,
+                pooled=model.prefix.pooled,
                 evaluated=model.speed.evaluated if model.speed else 0.0,
             )
             for name, model in plan.search.models.items()

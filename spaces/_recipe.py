@@ -17,11 +17,14 @@ from frostline.spaces._space import SEEDS, Budget, Data
 CACHE_DTYPES = ("float32", "float16")
 
 CLASS_WEIGHTS = ("none", "balanced")
+OWN_POOLING = "model"
+POOLINGS = (OWN_POOLING, "first", "mean", "both")
+"""What the head of a text model may read; the first leaves the model its own head."""
 
 _LATER = ("validation_source", "test_source", "group")
 """Fields of the data that came after version 0.1.0."""
 
-_LATER_KNOBS = {"class_weights": "none"}
+_LATER_KNOBS = {"class_weights": "none", "pooling": OWN_POOLING}
 """Fields of a recipe that came after version 0.1.0, and the value that says what it did."""
 
 _AUGMENTATION = re.compile(r"none|light|randaugment-([0-9]|[12][0-9]|30)")
@@ -68,6 +71,9 @@ class Recipe:
     cache. It changes a score by rounding at most."""
     cache_dtype: str = "float32"
     """Type in which these outputs are stored."""
+    pooling: str = OWN_POOLING
+    """What the head reads of a text: `model` leaves the model its own head; `first` is the first token's output,
+    without a pooler; `mean` is the mean over all tokens; `both` is first and mean, one after the other."""
     frozen_fraction: float | None = field(default=None, metadata={"unit": "0 to 1 of the blocks"})
     """The share of the model's blocks from which `frozen_layers` was computed; None if the model is not searched."""
 
@@ -86,6 +92,8 @@ class Recipe:
             raise ValueError(f"augmentation is none, light or randaugment-<0 to 30>, got {self.augmentation!r}")
         if self.class_weights not in CLASS_WEIGHTS:
             raise ValueError(f"class_weights is one of {', '.join(CLASS_WEIGHTS)}, got {self.class_weights!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}, got {self.pooling!r}")
         if self.warmup >= 1:
             raise ValueError(f"warmup is a fraction of all steps below 1, got {self.warmup}")
         if self.batch_size < 1:

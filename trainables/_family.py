@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostline.spaces import Data, Metric, Recipe
+from frostline.spaces import OWN_POOLING, Data, Metric, Recipe
 from frostline.spaces._catalog import names_in
 from frostline.trainables import _freezing, _metrics
 from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._freezing import Block
 from frostline.trainables._imports import quick_imports
-from frostline.trainables._modules import is_batch_norm
+from frostline.trainables._modules import check_finite, is_batch_norm
 from frostline.trainables.data import model_files, tables
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.data.rows import Rows
@@ -60,6 +60,8 @@ class Examples(ABC):
     """int64, shape [examples]."""
     lengths: Array
     """Cost of each example (its tokens), int, shape [examples]; batches of equal lengths waste no padding."""
+    are_vectors: bool = False
+    """Whether a batch is one vector an example, of which a CPU takes all at once."""
 
     @property
     def longest(self) -> int:
@@ -139,12 +141,12 @@ class Family(ABC):
             ValueError: the family cannot train this model.
         """
         model = self.build(folder, 2)
-        _check_finite(folder, model)
+        check_finite(folder, model)
         remarks = self.try_out(folder, model)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
-            trainable.append(count_trainable(model))
+            trainable.append(_freezing.count_trainable(model))
         return ModelInfo(
             blocks=len(blocks),
             parameters=trainable[0],
@@ -214,6 +216,26 @@ class Family(ABC):
         if recipe.dropout is not None:
             raise ValueError(f"dropout cannot be set for {recipe.family}")
 
+    def poolings(self, model: nn.Module) -> tuple[str, ...]:
+        """The recipe's `pooling` values that a newly built model can have. Each is tried, not assumed."""
+        return (OWN_POOLING,)
+
+    def set_pooling(self, model: nn.Module, pooling: str) -> None:
+        """Let the head read what `pooling` says; one that is not the model's own is new, and `reset_head` draws it.
+
+        Raises:
+            ValueError: this family has no such pooling.
+        """
+        if pooling != OWN_POOLING:
+            raise ValueError(f"this family has no pooling {pooling!r}, only {OWN_POOLING!r}")
+
+    def pooled(self, hidden: Tensor, batch: Batch, pooling: str) -> Tensor | None:
+        """All that the head reads of `hidden`, the last block's outputs for a batch: one vector an example, [examples,
+        width]; None if it reads more. Where no block trains the prefix cache stores it, and `logits` finds it in its
+        batch as `pooled`.
+        """
+        return None
+
     def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
         """The training examples with the recipe's augmentation, which draws from torch's global generator at each read.
 
@@ -244,8 +266,8 @@ class Family(ABC):
         """Add to the export in `out` what the prepared data in `entry` decide of the preprocessing."""
 
     @abstractmethod
-    def usage(self) -> str:
-        """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
+    def usage(self, recipe: Recipe) -> str:
+        """Python that loads an export from `MODEL_FOLDER` and predicts an example; `recipe` trained it."""
 
     @abstractmethod
     def load_export(self, folder: Path) -> Callable[..., Any]:
@@ -256,7 +278,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
         """One line of Python that loads an export from `MODEL_FOLDER`."""
 
     def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -355,19 +377,3 @@ def load(name: str) -> Family:
 def names() -> list[str]:
     """Names of all families: the files of this folder whose names do not start with `_`."""
     return names_in(Path(__file__).parent)
-
-
-def _check_finite(folder: Path, model: nn.Module) -> None:
-    """Check that a training can start from these weights.
-
-    Raises:
-        ValueError: one is infinite or not a number.
-    """
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"{folder} has weights that are infinite or not a number, first {name}")
-
-
-def count_trainable(model: nn.Module) -> int:
-    """Number of parameters that an optimizer would change."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -46,6 +46,8 @@ class Boundary:
     """Numbers stored for such an example."""
     first_only: bool
     """Whether only the first token's output is stored, since the rest of the model reads nothing else (`[CLS]`)."""
+    pooled: tuple[str, ...] = ()
+    """Poolings with which one vector an example is stored, since the head reads nothing else."""
 
 
 class TimeOverError(Exception):
@@ -79,7 +81,9 @@ class ModelSetup:
     boundaries: tuple[int, ...] = ()
     """Depths whose outputs the prefix cache stores, rising. One pass over the data fills all of them."""
     first_only: tuple[int, ...] = ()
-    """Depths at which only the first token's output is stored."""
+    """Depths at which only the first token's output is stored, with the model's own pooling."""
+    pooled: tuple[str, ...] = ()
+    """Poolings with which one vector an example is stored at the deepest of these depths."""
     evaluated: float = 0.0
     """Seconds of an evaluation for each example, without the prefix cache; 0 where it is not known."""
 

@@ -176,10 +176,10 @@ class ImageClassification(Family):
     def load_export(self, folder: Path) -> "Classifier":
         return load(folder)
 
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
         return 'frostline.load("MODEL_FOLDER")'
 
-    def usage(self) -> str:
+    def usage(self, recipe: Recipe) -> str:
         return (
             "from PIL import Image\n"
             "from frostline.trainables.image_classification import load\n\n"

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from frostline.spaces import Data
+from frostline.spaces import OWN_POOLING, Data, Recipe
 from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
@@ -19,7 +19,7 @@ from frostline.trainables._modules import evaluation_mode
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.text import attention, last_block, layers, tfidf
+from frostline.trainables.text import attention, heads, last_block, layers, sentence_folder, tfidf
 from frostline.trainables.text.pretrained import fit_to_task, load_model
 from frostline.trainables.text.tokenizer import check_belongs, load_tokenizer, longest_input, unknown_share
 
@@ -69,7 +69,7 @@ def _padded(texts: Sequence[Array], pad: int, left: bool) -> Batch:
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only)
+    code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only, heads.pooled)
 
     def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
         tokenizer = load_tokenizer(folder)
@@ -176,7 +176,18 @@ class TextClassification(Family):
     def blocks(self, model: nn.Module) -> list[Block]:
         return layers.blocks_of(model)
 
+    def poolings(self, model: nn.Module) -> tuple[str, ...]:
+        return heads.possible(model)
+
+    def set_pooling(self, model: nn.Module, pooling: str) -> None:
+        heads.switch(model, pooling)
+
+    def pooled(self, hidden: Tensor, batch: Batch, pooling: str) -> Tensor | None:
+        return None if pooling == OWN_POOLING else heads.pooled(hidden, self.mask(batch), pooling)
+
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        if "pooled" in batch:
+            return model.pooled_head(batch["pooled"])  # type: ignore[operator, no-any-return]
         logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         return logits
 
@@ -189,10 +200,15 @@ class TextClassification(Family):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: number for number, name in enumerate(classes)}
-        model.save_pretrained(out)
+        if heads.head_of(model) is None:
+            model.save_pretrained(out)
+        else:
+            sentence_folder.save(model, data.max_length, out)
         _cutting_tokenizer(folder, data).save_pretrained(out)
 
-    def usage(self) -> str:
+    def usage(self, recipe: Recipe) -> str:
+        if recipe.pooling != OWN_POOLING:
+            return sentence_folder.usage(recipe.pooling)
         return (
             "from transformers import pipeline\n\n"
             'classify = pipeline("text-classification", model="MODEL_FOLDER", truncation=True)\n'
@@ -201,6 +217,8 @@ class TextClassification(Family):
 
     def load_export(self, folder: Path) -> Callable[..., Any]:
         model, _ = load_model(folder)
+        with model_files.loading(folder, "has no head that fits its body"):
+            sentence_folder.load(model, folder)
         classify: Callable[..., Any] = transformers.pipeline(
             "text-classification",
             model=model,
@@ -210,7 +228,9 @@ class TextClassification(Family):
         )
         return classify
 
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
+        if recipe.pooling != OWN_POOLING:
+            return 'frostline.load("MODEL_FOLDER")'
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
 
 

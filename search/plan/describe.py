@@ -136,8 +136,10 @@ def _prefix(plan: Plan) -> list[str]:
         if not decision.kept:
             lines.append(f"{prefix}no outputs of frozen blocks are kept: it would not save time, or it is off")
             continue
+        stored = {depth: ["first token"] for depth in decision.first_only}
+        stored.setdefault(decision.kept[-1], []).extend(decision.pooled)
         depths = ", ".join(
-            f"{depth}{' (first token)' if depth in decision.first_only else ''}" for depth in decision.kept
+            f"{depth} ({', '.join(stored[depth])})" if stored.get(depth) else str(depth) for depth in decision.kept
         )
         lines.append(
             f"{prefix}the outputs of the first {depths} blocks are kept, {model.cache_dtype}, "

@@ -40,7 +40,7 @@ def forecast(plan: Plan) -> Forecast | None:
             return None
         shares = prefix.depth_shares(plan.search.distributions, model.blocks) or {plan.search.base.frozen_layers: 1.0}
         for depth, share in shares.items():
-            start = prefix.start(model.prefix.kept, depth)
+            start = model.prefix.start(depth, plan.search.base.pooling, model.blocks)
             costs[name, depth] = _training(plan, model.speed, model.blocks, depth, start)
             weights[name, depth] = share
     mean = float(np.average(list(costs.values()), weights=list(weights.values())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import Caching
-from frostline.spaces import Budget, Data, Recipe
+from frostline.spaces import OWN_POOLING, Budget, Data, Recipe
 from frostline.trainables._task import Speed
 
 if TYPE_CHECKING:
@@ -102,8 +102,12 @@ class Sources:
             for sentence in filter(None, own)
         ]
 
-    def survey(self, model: str) -> tuple[list[Boundary], bool]:
+    def survey(self, model: str, poolings: Sequence[str]) -> tuple[list[Boundary], bool]:
         """Where a model can be cut in two, and whether its outputs fit float16, tried with a few examples.
+
+        Args:
+            model: its name.
+            poolings: those that its trials may have.
 
         Raises:
             NotSurveyedError: the try itself fails.
@@ -117,7 +121,7 @@ class Sources:
         network = self.family.build(folder, len(self.corpus.classes))
         examples = self.family.open(entry, "train")
         try:
-            return boundary.survey(network, self.family, examples)
+            return boundary.survey(network, self.family, examples, poolings)
         except Exception as error:  # models of other people fail in their own ways
             raise NotSurveyedError(reason(error)) from error
 
@@ -160,9 +164,25 @@ def planned(sources: Sources, searched: Searched, budget: Budget, caching: Cachi
             folder, sources.data
         )  # first: the survey below needs inputs that the model takes
         work = prefix_plan.expected_work(budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks)
-        decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name))
+        decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name, searched.poolings))
+        decision = dataclasses.replace(decision, poolings=searched.poolings)
         models[name] = _model(sources, name, inputs, decision, dtype)
     return models
+
+
+def check_poolings(family: Family, folders: Mapping[str, Path], searched: Searched) -> None:
+    """Refuse a pooling that one of the models cannot have.
+
+    Raises:
+        ValueError: names the model and what it can have.
+    """
+    if searched.poolings == (OWN_POOLING,):
+        return
+    for name, folder in folders.items():
+        possible = family.poolings(family.build(folder, 2))
+        for pooling in searched.poolings:
+            if pooling not in possible:
+                raise ValueError(f"pooling {pooling!r} is none that {name} can have: {', '.join(possible)}")
 
 
 def again(sources: Sources, began: Mapping[str, ModelPlan]) -> dict[str, ModelPlan]:

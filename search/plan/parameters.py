@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from frostline.spaces import ALL, FAMILY_KNOBS, Depth, Profile, Space
+from frostline.spaces import ALL, FAMILY_KNOBS, OWN_POOLING, Depth, Profile, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -21,6 +21,11 @@ class Searched:
     """Optuna distribution by parameter."""
     recipes: dict[str, dict[str, Any]]
     """Recipes tried first, by label."""
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """What the heads of its trials may read."""
+        return getattr(self.distributions.get("pooling"), "choices", (OWN_POOLING,))
 
 
 def searched(space: Space, profile: Profile, blocks: Mapping[str, int]) -> Searched:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.search.cluster.capacity import Need
 from frostline.search.plan import models as model_plans
-from frostline.search.plan import parameters, prefix
+from frostline.search.plan import parameters
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records.checks import check_params
@@ -175,7 +175,8 @@ class Plan:
         """Everything that decides the outcome of a training with these parameters."""
         recipe = self.search.base.with_params(self.complete(params))
         model = self.search.models[recipe.model]
-        start = prefix.start(model.prefix.kept, recipe.frozen_layers) if recipe.deterministic_input else 0
+        start = model.prefix.start(recipe.frozen_layers, recipe.pooling, model.blocks)
+        start = start if recipe.deterministic_input else 0
         return dataclasses.replace(recipe, seed=seed, cached_layers=start, cache_dtype=model.cache_dtype)
 
     def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:

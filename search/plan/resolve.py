@@ -195,6 +195,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     profile = fitted(profile, infos.values())
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
     parameters.check_knobs(searched, request.space.family, family.knobs)
+    model_plans.check_poolings(family, folders, searched)
     smallest = parameters.smallest(searched.distributions["batch_size"])
     corpus = cut_corpus(profile.data, rows, smallest)
     data = model_plans.covering(family, folders.values(), profile.data, corpus) if covers else profile.data

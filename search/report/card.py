@@ -48,5 +48,5 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
         trials=sum(summary["counts"].values()),
-        usage=family.usage().replace("MODEL_FOLDER", f"{plan.place.run.name}/best"),
+        usage=family.usage(recipe).replace("MODEL_FOLDER", f"{plan.place.run.name}/best"),
     )

@@ -81,7 +81,7 @@ def summary(
         "seed": plan.search.seed,
         "run": str(plan.place),
         **({"copy": str(plan.place.run)} if plan.place.url else {}),
-        "load": family.load_line().replace("MODEL_FOLDER", str(plan.place.run / "best")) if won else None,
+        "load": family.load_line(recipe).replace("MODEL_FOLDER", str(plan.place.run / "best")) if won else None,
         "versions": versions(),
     }
 

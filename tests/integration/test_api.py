@@ -1,5 +1,7 @@
 """A whole search from Python: a `Space` made on the spot, its result, and how it goes on."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,17 @@ def space(tiny_model: Path, tiny_csv: Path) -> fl.Space:
             "batch_size": CategoricalDistribution((8, 16)),
             "frozen_layers": fl.Depth(),
             "weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
+            "pooling": CategoricalDistribution(("mean",)),
         },
-        recipes={"default": {"learning_rate": 1e-3, "batch_size": 16, "frozen_layers": 0, "weight_decay": 0.01}},
+        recipes={
+            "default": {
+                "learning_rate": 1e-3,
+                "batch_size": 16,
+                "frozen_layers": 0,
+                "weight_decay": 0.01,
+                "pooling": "mean",
+            }
+        },
         full=profile,
         small=profile,
     )
@@ -46,7 +57,17 @@ def test_a_search_runs_from_python_and_goes_on(
     assert f"Model: {tmp_path}/r/best" in out
 
     classify = fl.load(f"{summary['run']}/best")
-    assert classify("good great lovely film")[0]["label"] in {"neg", "pos"}
+    [answer] = classify("good great lovely film")
+    assert summary["best"]["params"]["pooling"] == "mean"
+    assert summary["load"] == f'frostline.load("{summary["run"]}/best")'
+    card = Path(summary["run"], "best", "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    shown = code.replace('"r/best', f'"{summary["run"]}/best').replace(
+        "A quiet film that stays with you.", "good great lovely film"
+    )
+    exec(compile(shown, "card", "exec"), {})  # its lines load the model with transformers alone
+    label, score = max(ast.literal_eval(capsys.readouterr().out).items(), key=lambda pair: pair[1])
+    assert (label, score) == (answer["label"], pytest.approx(answer["score"], abs=1e-5))
 
     more = fl.resume(tmp_path / "r", trials="+1", concurrent=1, quiet=True)
     assert sum(more["counts"].values()) == 3

@@ -264,6 +264,6 @@ class _Search:
         if self.end != "running":
             rows = [Reference(name="majority class", validation=0.5, test=0.51)]
             rows += references(self.ledger.trials, self.plan.search.metric)
-            family: Any = SimpleNamespace(load_line=lambda: "load")
+            family: Any = SimpleNamespace(load_line=lambda _: "load")
             found = summaries.summary(self.plan, family, self.ledger, rows, self.end == "interrupted")
             (self.plan.place.run / "summary.json").write_text(summaries.dump(found), encoding="utf-8")

@@ -44,6 +44,12 @@ def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
     parameters.check_recipe("retrained", parameters.resolve_recipe("retrained", values, 7), distributions)
 
 
+def test_a_pooling_belongs_to_it_where_it_is_not_the_models_own() -> None:
+    single = spaces.of_recipe(dataclasses.replace(RECIPE, pooling="mean"))
+    assert single.parameters["pooling"].choices == ("mean",)  # type: ignore[union-attr]
+    assert [values["pooling"] for values in single.recipes.values()] == ["mean"]
+
+
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_its_recipe_is_trained_like_the_original(single: Space, name: str) -> None:
     profile = single.profile(name)

@@ -79,7 +79,7 @@ def test_describe_counts_what_trains_at_each_depth(case: Case) -> None:
     blocks = case.family.blocks(model)
     for depth, expected in enumerate(case.info.trainable_at):
         _freezing.freeze(model, blocks, depth)
-        assert _family.count_trainable(model) == expected
+        assert _freezing.count_trainable(model) == expected
     assert list(case.info.trainable_at) == sorted(case.info.trainable_at, reverse=True)
 
 
@@ -213,8 +213,8 @@ def test_an_export_is_complete(case: Case, tmp_path: Path) -> None:
     model = case.build()
     case.family.export(model, case.model_folder, case.data, case.corpus.classes, tmp_path / "out")
     assert list((tmp_path / "out").glob("*.safetensors"))
-    assert "MODEL_FOLDER" in case.family.usage()
-    code = case.family.usage().replace("MODEL_FOLDER", str(tmp_path / "out"))
+    assert "MODEL_FOLDER" in case.family.usage(case.recipe())
+    code = case.family.usage(case.recipe()).replace("MODEL_FOLDER", str(tmp_path / "out"))
     exec(compile(code, "usage", "exec"), {})  # the lines that the model card shows
 
 

@@ -13,7 +13,7 @@ import ray.exceptions
 import ray.tune
 from torch import nn
 
-from frostline.spaces import Recipe
+from frostline.spaces import OWN_POOLING, Recipe
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._errors import first_line
 from frostline.trainables._family import Examples, Family, load
@@ -155,12 +155,14 @@ def _examples(
     own = setup.models[recipe.model]
     splits = {split: family.open(entry, split) for split in features.SPLITS}
     cached, body = None, Body.of(model, family)
+    own_head, pooled = recipe.pooling == OWN_POOLING, recipe.pooling in own.pooled
     if recipe.cached_layers:
         wanted = features.Wanted(
             entry=entry,
             weights=own.weights,
             boundaries=tuple(sorted({*own.boundaries, recipe.cached_layers})),
-            first_only=own.first_only,
+            first_only=own.first_only if own_head else (),
+            pooled=recipe.pooling if pooled else "",
             dtype=recipe.cache_dtype,
             device=setup.device,
             threads=setup.threads,
@@ -170,6 +172,9 @@ def _examples(
         cached = features.prepare(body, splits, wanted, recipe.cached_layers)
     if cached is None:
         yield family, {**splits, "train": family.augmented(splits["train"], recipe)}, 0
+        return
+    if pooled and recipe.cached_layers == len(body.blocks):
+        yield family, cached, recipe.cached_layers  # batches hold all that the head reads
         return
     example = devices.to(splits["train"].batch(np.arange(1)), next(model.parameters()).device)
     with starting_at(body, recipe.cached_layers, THIS.results(body, example)) as started:

@@ -103,10 +103,9 @@ def fit(
     size = len(train.labels)
     steps = math.ceil(reports.at[-1] * steps_per_epoch(size, recipe.batch_size))
     training = Training(model, family, recipe, devices.Ahead(train, machine.device), steps, machine)
-    longest = int(train.lengths.max())
     if (weights := optim.class_weights(recipe, train.labels)) is not None:
         training.class_weights = weights.to(machine.device)
-    training.micro_batch = machine.micro_batch or micro_batch_of(model, recipe.batch_size, machine.device, longest)
+    training.micro_batch = machine.micro_batch or micro_batch_of(model, recipe.batch_size, machine.device, train)
     if snapshots.resume is not None:
         training.restore(snapshots.resume)
     peers.begin(model, training.step, machine.device)
@@ -174,11 +173,11 @@ class _Clock:
         self._cost = (self._stepped - began) * self._examples / examples
 
 
-def micro_batch_of(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:
-    """Examples per forward pass to begin with; on a CPU many are no faster and cost memory."""
-    if device.type != "cpu" or _trains_batch_norm(model):
+def micro_batch_of(model: nn.Module, batch_size: int, device: torch.device, train: Examples) -> int:
+    """Examples per forward pass to begin with; on a CPU many texts or pictures are no faster and cost memory."""
+    if device.type != "cpu" or train.are_vectors or _trains_batch_norm(model):
         return batch_size
-    return min(batch_size, 8, devices.per_pass(device, longest))
+    return min(batch_size, 8, devices.per_pass(device, int(train.lengths.max())))
 
 
 def _trains_batch_norm(model: nn.Module) -> bool:

@@ -62,7 +62,7 @@ def _step(
     blocks = family.blocks(model)
     _freezing.freeze(model, blocks, recipe.frozen_layers)
     training = Training(model, family, recipe, devices.Ahead(examples, device), 3, Machine(device=device))
-    training.micro_batch = micro_batch_of(model, recipe.batch_size, device, int(examples.lengths.max()))
+    training.micro_batch = micro_batch_of(model, recipe.batch_size, device, examples)
     _freezing.training_mode(model, blocks, recipe.frozen_layers)
     took = float("inf")
     for _ in range(2):

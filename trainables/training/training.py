@@ -74,6 +74,9 @@ class Training:
         """The same weights, behind a compiled forward pass where that saves more time than compiling takes."""
         self.steps, self._timed_from = steps, (0, 0.0)
         self.optimizer, self.schedule = optim.build(model, recipe, steps)
+        # Found once: a walk through all modules takes a third of the step of a head that reads one vector an example.
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._norms = [module for module in model.modules() if is_batch_norm(module)]
         self.step = self.seen = self.place = self.since = 0
         """Optimizer steps so far, examples seen, batches of this epoch, examples since the last report."""
         self.total = torch.zeros((), device=self.device)
@@ -179,12 +182,7 @@ class Training:
         """
         random = devices.random_state(self.device)
         # Batch norm updates its statistics in the forward pass, so a failed pass has updated them already.
-        running = [
-            (buffer, buffer.clone())
-            for module in self.model.modules()
-            if is_batch_norm(module) and module.training
-            for buffer in module.buffers()
-        ]
+        running = [(buffer, buffer.clone()) for module in self._norms if module.training for buffer in module.buffers()]
         while True:
             try:
                 with self.watch.data():
@@ -218,7 +216,7 @@ class Training:
         Raises:
             DoesNotFitError: even after the memory of earlier passes was given back.
         """
-        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
+        nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
         for _ in range(2):
             try:
                 self.optimizer.step()

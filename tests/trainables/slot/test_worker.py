@@ -244,6 +244,22 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
     assert len(entries) >= 2, "the pass filled both boundaries"
 
 
+@pytest.mark.parametrize(("pooling", "depth"), [("mean", 3), ("both", 3), ("first", 3), ("mean", 2)])
+def test_a_head_of_another_pooling_tells_the_same_behind_a_boundary(slot: Slot, pooling: str, depth: int) -> None:
+    """It also goes on after an interruption."""
+    recipe = dataclasses.replace(slot.recipe, frozen_layers=depth, pooling=pooling, learning_rate=1e-2)
+    whole = slot.train("trials/whole", recipe=recipe)
+    slot.change(boundaries=(1, 2, 3), first_only=(3,), pooled=("first", "mean", "both"), weights="p")
+    recipe = dataclasses.replace(recipe, cached_layers=depth)
+    cached = slot.train("trials/cached", recipe=recipe)
+    assert {message.cached_layers for message in cached} == {depth}
+    for one, other in zip(cached, whole, strict=True):
+        assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
+    before = slot.train_until(2, every=0, recipe=recipe)
+    assert core(before + slot.train(every=0, recipe=recipe, **recorded(before))) == core(cached)
+    assert slot.best().read_bytes() == slot.best("trials/cached").read_bytes()
+
+
 def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:
     whole = slot.train("trials/whole")
     slot.change(weights="none of it")

@@ -1,5 +1,6 @@
 """The winner: its export, its test score, and the interval of that score."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from frostline.trainables import _family, _metrics
+import frostline
+from frostline.trainables import _family, _freezing, _metrics
+from frostline.trainables.slot.process import THIS
 from frostline.trainables.slot.winner import bootstrap_difference, bootstrap_interval, finish, measured
+from frostline.trainables.training import checkpoint as checkpoints
+from frostline.trainables.training import evaluation
 from tests import tiny
 from tests.trainables.points import assert_equal
 from tests.trainables.slots import FAMILY, Slot
@@ -62,6 +67,28 @@ def test_the_interval_of_a_difference_is_narrower_than_those_of_its_scores() -> 
     low, high = bootstrap_difference(accuracy, logits, other, labels)
     assert 0 < low < 0.02 < high < 0.04
     assert bootstrap_difference(accuracy, logits, logits, labels) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean", "both"])
+def test_a_winner_with_another_head_predicts_as_it_did_in_training(slot: Slot, pooling: str, tmp_path: Path) -> None:
+    """In a linear probe, trained from one vector an example; the scores of the whole model agree."""
+    slot.change(boundaries=(3,), pooled=(pooling,), weights="p")
+    recipe = dataclasses.replace(slot.recipe, frozen_layers=3, cached_layers=3, pooling=pooling, learning_rate=1e-2)
+    best = max(slot.train(recipe=recipe), key=lambda message: message.objective)
+    with THIS.trial(slot.setup, recipe) as (family, model, device):
+        _freezing.freeze(model, family.blocks(model), 3)
+        checkpoints.load(model, slot.best())
+        validation = family.open(Path(slot.own.entry), "validation")
+        scores = evaluation.evaluate(model, family, validation, device)
+    assert best.metrics["loss"] == pytest.approx(scores["loss"], rel=1e-4)
+    finished = finish(slot.setup, recipe, str(slot.best()), str(tmp_path / "out"))
+    (tmp_path / "out" / "recipe.json").write_text(recipe.to_json())
+    corpus, classify = tiny.corpus(slot.recipe.data, 8), frostline.load(tmp_path / "out")
+    answers = [
+        max(answer, key=lambda row: row["score"])["label"] for answer in classify(corpus.inputs["test"], top_k=None)
+    ]
+    right = [answer == corpus.classes[label] for answer, label in zip(answers, corpus.labels["test"], strict=True)]
+    assert sum(right) / len(right) == finished["metrics"]["accuracy"]
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
