@@ -133,6 +133,8 @@ def confirmed(
     # Of the others, those whose weights are kept.
     kept = [trial for trial in trial_records.top(trials, KEPT_CHECKPOINTS) if trial.outcome in _CANDIDATES]
     kept = [trial for trial in kept if trial.number not in runs_of]
+    if interrupted := [trial for trial in kept if trial.open]:
+        knowledge = knowledge.also(interrupted)
     sound = [trial for trial in again if all(map(has_score, runs_of[trial.number]))]
     if kept:
         expected = knowledge.expected([*kept, *sound])

@@ -66,6 +66,21 @@ class Knowledge:
 
     def put(self, trial: Trial) -> None:
         """Take in a training if it has ended and says something of its recipe."""
+        if not trial.open:
+            self._put(trial)
+
+    def also(self, interrupted: Iterable[Trial]) -> Knowledge:
+        """The same with trials that Ctrl-C has interrupted, with the scores that they had.
+
+        The search itself must not know them: when it goes on, it goes on as if it had never been interrupted.
+        """
+        more = Knowledge(self.axes, self._examples)
+        more._seen, more._order = dict(self._seen), list(self._order)
+        for trial in interrupted:
+            more._put(trial)
+        return more
+
+    def _put(self, trial: Trial) -> None:
         before, seen = self._seen.get(trial.key), seen_of(trial)
         if seen is None or seen == before:
             return

@@ -151,7 +151,7 @@ def test_the_sweep_has_the_keys_that_runs_log_and_configure(plan: Plan) -> None:
     config = sweep.run_config(plan, job(3))
     assert set(made["parameters"]) <= set(config)
     assert {key: config[key] for key in PARAMS} == PARAMS
-    assert (config["trial"], config["data"]["train"], config["budget"]["epochs"]) == (3, 224, 2)
+    assert (config["trial"], config["data"]["max_length"], config["budget"]["epochs"]) == (3, 24, 2)
     assert made["metric"]["name"] in sweep.row(line(0, Outcome.RUNNING, 0.5))
 
 
