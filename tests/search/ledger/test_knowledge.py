@@ -72,6 +72,15 @@ def test_what_is_known_does_not_depend_on_the_order_of_the_records() -> None:
     assert len(one._seen) == 102
 
 
+def test_a_search_that_goes_on_does_not_know_what_was_interrupted() -> None:
+    interrupted = trial(100, Outcome.INTERRUPTED, 0.99)
+    known = of([*MANY, interrupted])
+    assert known.expected(MANY) == pytest.approx(of(MANY).expected(MANY), abs=0)
+    (before,), (after,) = known.expected([interrupted]), known.also([interrupted]).expected([interrupted])
+    assert after > before
+    assert known.expected([interrupted]) == before
+
+
 def test_a_training_that_is_told_again_counts_once_and_as_it_ended_last() -> None:
     first, later = trial(5, Outcome.PRUNED, 0.6), trial(5, Outcome.COMPLETE, 0.6, 0.8)
     found = of([*MANY[:5], first, first, later])
