@@ -33,6 +33,8 @@ _TRIED = 12
 
 _SAMPLE, _MOST_UNKNOWN = 32, 1 / 3
 """Texts whose tokens are looked at, and the share of unknown ones from which on a user is told."""
+_FEWEST = 8
+"""Tokens that a model must take, as `Data` has it."""
 _MEASURED = 1000
 """Texts whose lengths are measured. They come in a random order."""
 
@@ -100,7 +102,10 @@ class TextClassification(Family):
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         with model_files.loading(folder, "does not say how long its texts may be"):
-            return longest_input(load_tokenizer(folder), model)
+            longest = longest_input(load_tokenizer(folder), model)
+        if longest is not None and longest < _FEWEST:
+            raise ValueError(f"{folder} takes texts of {longest} tokens at most, and {_FEWEST} are needed")
+        return longest
 
     def lengths(self, folder: Path, inputs: Sequence[Any]) -> Array:
         return np.array(list(map(len, load_tokenizer(folder)(list(inputs), verbose=False)["input_ids"])))

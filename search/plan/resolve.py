@@ -357,8 +357,6 @@ def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
     longest = min((info.max_length for info in infos if info.max_length is not None), default=given or _LONGEST)
     if given and given <= longest:
         return profile
-    if longest < 1:
-        raise ValueError(f"a model says that it takes texts of {longest} tokens, and max_length must be at least 8")
     return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=longest))
 
 
