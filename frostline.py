@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frostline.search.api import export as export
     from frostline.search.api import resume as resume
     from frostline.search.api import search as search
     from frostline.spaces import ALL as ALL
@@ -36,6 +37,7 @@ __path__ = [str(Path(__file__).resolve().parent)]
 _PUBLIC = {
     **dict.fromkeys(("ALL", "Budget", "Data", "Depth", "Metric", "Profile", "Recipe", "Space"), "spaces"),
     "Family": "trainables._family",
+    "export": "search.api",
     "load": "trainables",
     "resume": "search.api",
     "search": "",  # the submodule itself, which can be called

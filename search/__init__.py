@@ -11,11 +11,15 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from frostline.spaces import Space
 
 
 class _Search(types.ModuleType):
-    def __call__(self, space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
+    def __call__(
+        self, space: str | Path | Space | None = None, *, quiet: bool = False, **options: Any
+    ) -> dict[str, Any]:
         """Run a new search to its end: see `frostline.search.api.search`."""
         from frostline.search import api
 

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import os
 import sys
+import time
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from frostline import spaces
 from frostline.search.cluster.environment import prepare_environment
 from frostline.search.mistakes import one_line_each
+from frostline.search.plan import settings
 from frostline.search.plan.options import SPLITS_BESIDE, Options, check_ranges, path_or_url, typed_as
-from frostline.spaces import Recipe, Space
+from frostline.spaces import CLASS_WEIGHTS, Recipe, Space
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._imports import quick_imports
 
@@ -32,6 +34,7 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options) if field.nam
 """Names of the options. On the command line they begin with `--` and have hyphens."""
 
 CHOICES = {
+    "class_weights": CLASS_WEIGHTS,
     "profile": ("auto", "small", "full"),
     "prefix_cache": ("auto", "float32", "float16", "off"),
     "prefer": ("cheapest", "best"),
@@ -41,9 +44,14 @@ CHOICES = {
 
 _OF_THE_SEARCH = (
     "space",
+    "space_path",
+    "set",
+    "metric",
+    "class_weights",
     "profile",
     "columns",
     "group",
+    "train_rows",
     "epochs",
     "seed",
     "storage",
@@ -55,14 +63,15 @@ _OF_THE_SEARCH = (
 `validation` and `test` say where the same model and the same data are now."""
 
 
-def search(space: str | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
+def search(space: str | Path | Space | None = None, *, quiet: bool = False, **options: Any) -> dict[str, Any]:
     """Run a new search to its end, or to Ctrl-C. It prints what the command `frostline` prints.
 
     Args:
-        space: name of a file in `spaces/`, or a `Space`. None only with the option `retrain`.
+        space: a name, a file (`.py` or `.yaml`), or a `Space`. None only with the option `retrain`.
         quiet: print only what goes wrong.
         options: those of the command line, by the names of `Options`: `model`, `dataset`, `trials`, `storage`, ...
-            `storage` is a folder or a URL, `columns` a pair of names, `retrain` a run directory or a recipe.
+            `storage` is a folder or a URL, `columns` a pair of names, `retrain` a run directory or a recipe, `set` a
+            dict (`{"learning_rate": "1e-6..1e-4", "batch_size": [16, 32]}`) or a list of `NAME=VALUES`.
 
     Returns:
         The content of the run directory's `summary.json`. `run` is the run directory, `best` the winner, or None.
@@ -74,8 +83,8 @@ def search(space: str | Space | None = None, *, quiet: bool = False, **options: 
         TakenOverError: another process works in the run directory now.
     """
     own = space if isinstance(space, Space) else None
-    name = own.name if own else space
-    return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False)
+    name, began = own.name if own else None if space is None else str(space), time.monotonic()
+    return _carry_out(planned({**options, "space": name}, space=own), quiet, goes_on=False, began=began)
 
 
 def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, **options: Any) -> dict[str, Any]:
@@ -83,7 +92,8 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
 
     Args:
         run: the run directory, a folder or a URL.
-        space: what the search was started with, if that was a `Space` and not a name.
+        space: a `Space` that replaces the one of the search, under the same name: its parameters may have changed, if
+            they still hold the values that were tried.
         quiet: print only what goes wrong.
         options: those that do not change what is searched, such as `trials="+8"` or `time_budget="+30m"`.
 
@@ -94,17 +104,43 @@ def resume(run: str | Path, *, space: Space | None = None, quiet: bool = False, 
         ValueError: also: no search is there, another process works on it, or its data or model has changed.
         OSError, ClusterLostError, TakenOverError: as `search` does.
     """
-    where = run if isinstance(run, Path) else path_or_url(run)
-    return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True)
+    where, began = run if isinstance(run, Path) else path_or_url(run), time.monotonic()
+    return _carry_out(planned(options, run=where, space=space), quiet, goes_on=True, began=began)
 
 
-def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool) -> dict[str, Any]:
+def export(run: str | Path) -> Path:
+    """Export the best model so far of a search that was broken off, to `best/` in its run directory.
+
+    Nothing is trained, and no test set is read.
+
+    Args:
+        run: the run directory, a folder or a URL.
+
+    Returns:
+        The folder of the model; in the working copy where the run directory is at a URL.
+
+    Raises:
+        ValueError: no search is there, no training has a score yet, its weights are lost, its data or model has
+            changed, or another process works in it.
+        OSError: the disk is full.
+    """
+    from rich.console import Console
+
+    plan, corpus = planned({}, run=run if isinstance(run, Path) else path_or_url(run))
+    with quick_imports():
+        from frostline.search import tuner
+
+    with one_line_each():
+        return tuner.export(plan, corpus, Console(stderr=True, highlight=False, soft_wrap=True))
+
+
+def _carry_out(search: tuple[Plan, Corpus], quiet: bool, goes_on: bool, began: float) -> dict[str, Any]:
     from rich.console import Console
 
     from frostline.search.report import closing
 
     console = Console(highlight=False, soft_wrap=True, quiet=quiet)
-    summary = run(*search, console, goes_on=goes_on)
+    summary = run(*search, console, goes_on=goes_on, began=began)
     closing.tell(summary, console)
     return summary
 
@@ -115,7 +151,7 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
     Args:
         values: option by name, None where it is not given.
         run: the run directory of a search that goes on.
-        space: what is searched, if it is no file in `spaces/`.
+        space: what is searched, if a program gives it.
 
     Raises:
         ValueError: names the option.
@@ -144,8 +180,6 @@ def check(values: Mapping[str, Any], run: Path | str | None = None, space: Space
             raise ValueError("--space cannot be combined with --retrain")
     elif "space" not in given:
         raise ValueError(f"--space is missing; spaces are {', '.join(spaces.names())}")
-    elif space is None:
-        spaces.load(values["space"])
 
 
 def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Options:
@@ -159,11 +193,13 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
         ValueError: a value of another type, columns that are not two names, or no recipe where one is named.
     """
     fields = {name: value for name, value in values.items() if value is not None}
-    for name in ("model", "dataset", *SPLITS_BESIDE):  # a folder may be given as a path
+    for name in ("model", "dataset", "space_path", "metric", *SPLITS_BESIDE):  # a folder may be given as a path
         if isinstance(fields.get(name), Path):
             fields[name] = str(fields[name])
     if "columns" in fields:
         fields["columns"] = _columns(fields["columns"])
+    if "set" in fields:
+        fields["set"] = settings.written(fields["set"])
     if "retrain" in fields:
         fields["retrain"] = _recipe(fields["retrain"])
     address = fields.get("address", os.environ.get("RAY_ADDRESS")) or None
@@ -218,7 +254,7 @@ def planned(
     Args:
         values: option by name, None where it is not given.
         run: the run directory of a search that goes on.
-        space: what is searched, if it is no file in `spaces/`.
+        space: what is searched, if a program gives it.
         starts: whether the search starts after this, so that no other process may work in `run`.
 
     Raises:
@@ -245,7 +281,9 @@ def planned(
         return planning.resolve(options, space) if run is None else planning.resume(run, options, space)
 
 
-def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "") -> dict[str, Any]:
+def run(
+    plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command: str = "", began: float | None = None
+) -> dict[str, Any]:
     """Run a planned search, or go on with it.
 
     Args:
@@ -254,6 +292,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         console: shows the progress.
         goes_on: whether the run directory holds the search already.
         command: the command that was typed, for the record; empty where there was none.
+        began: when planning began, by `time.monotonic`: a time budget counts from there. None for now.
 
     Returns:
         The content of `summary.json`.
@@ -262,11 +301,12 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         ValueError, OSError, ClusterLostError, TakenOverError: as `search` does.
     """
     from frostline.search.plan import resolve as planning
-    from frostline.search.plan.describe import limit, rows_line
+    from frostline.search.plan.describe import limit, rows_line, time_line
 
     if not goes_on:
         planning.claim(plan)
     lines = [
+        *([f"Time: {time}."] if (time := time_line(plan)) and not goes_on else []),
         f"Profile {plan.search.profile}: {plan.search.profile_reason}.",
         f"Data: {rows_line(plan)}.",
         *(f"Data: {remark}." for remark in plan.data.remarks),
@@ -282,7 +322,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, *, goes_on: bool, command:
         from frostline.search import tuner
 
     try:
-        return tuner.run(plan, corpus, console, command)
+        return tuner.run(plan, corpus, console, command, began)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise

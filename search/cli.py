@@ -7,11 +7,11 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from frostline import spaces
 from frostline.search import api, stop
 from frostline.search.mistakes import one_line, one_line_each
 from frostline.search.output import Output, guarded
@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
     try:
         arguments = _parser().parse_args(argv)
-        if not (arguments.list or arguments.report is not None or arguments.dashboard is not None):
+        if arguments.export is not None:
+            return _export(arguments.export, argv)
+        shows = (arguments.new_space, arguments.report, arguments.dashboard)
+        if not arguments.list and all(one is None for one in shows):
             return _run(arguments, argv, output, ending)
         with one_line_each():
             _show(arguments, argv)
@@ -63,8 +66,27 @@ def _parser() -> argparse.ArgumentParser:
         prog="frostline", description="Search for the best way to fine-tune a pretrained model on your data."
     )
     add = parser.add_argument
-    add("--space", metavar="NAME", help="what to search: a file in spaces/")
-    add("--list", action="store_true", help="show the spaces, one line each, and stop")
+    add("--space", metavar="NAME|FILE", help="what to search: a name that --list shows, or your own .py or .yaml file")
+    add("--space-path", metavar="FOLDER", help="a folder with more spaces, named as their files are")
+    add("--list", action="store_true", help="show the spaces, one line each, and stop; with --json all of each")
+    add("--new-space", metavar="NAME", help="print a space with comments, to begin your own with: > NAME.py")
+    add(
+        "--set",
+        action="append",
+        metavar="NAME=VALUES",
+        help="other values of a parameter: learning_rate=1e-6..1e-4, batch_size=16,32, weight_decay=0.01 (fixed)",
+    )
+    add(
+        "--metric",
+        metavar="NAME|FILE:FUNCTION",
+        help="validation metric that decides: accuracy, balanced_accuracy, macro_f1, weighted_f1, binary_f1, mcc, "
+        "roc_auc, average_precision, loss, or a function of yours, ./m.py:cost (default: the space's, else accuracy)",
+    )
+    add(
+        "--class-weights",
+        choices=api.CHOICES["class_weights"],
+        help="weigh classes in the training loss: balanced counts each class alike (default: the space's, else none)",
+    )
     add("--profile", choices=api.CHOICES["profile"], default="auto", help="default auto: full with a GPU, else small")
     add("--model", metavar="NAME|FOLDER", help="another pretrained model: a hub name or a folder")
     add(
@@ -76,9 +98,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--validation", metavar="FILE", help="validation rows of --dataset (default: its own split, or a tenth of it)")
     add("--test", metavar="FILE", help="test rows of --dataset (default: its own split, or a tenth of it)")
     add("--group", metavar="COLUMN", help="keep rows with one value in this column (a user, a document) in one slice")
+    add(
+        "--train-rows",
+        type=int,
+        metavar="N",
+        help="training rows, at most (default: all of --dataset; the profile's number of its own data)",
+    )
     add("--resume", type=_path_or_url, metavar="RUN", help="go on with the search in this run directory")
     add("--retrain", type=_path_or_url, metavar="RUN", help="train the winner's recipe again, on its data or --dataset")
     add("--dashboard", type=_path_or_url, metavar="RUN", help="look at the search in this run directory in a browser")
+    add(
+        "--export",
+        type=_path_or_url,
+        metavar="RUN",
+        help="export the best model so far of this run directory and exit; no test set is read",
+    )
     add(
         "--report",
         type=_path_or_url,
@@ -121,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="GPUs of a trial, or of each worker if it has several; 0.5 is allowed with one worker",
     )
+    add("--price-per-hour", type=float, metavar="X", help="of a GPU, or of the machine without one: what will it cost?")
     add("--retries", type=int, metavar="N", help="how often a trial goes on after its process died (default: 2)")
     add("--checkpoint-every", type=float, metavar="S", help="seconds between snapshots (default: 30)")
     add(
@@ -139,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="name of the run directory (default: the space and the UTC time)")
     add("--wandb", choices=api.CHOICES["wandb"], help="Weights & Biases (default: online where it has a key)")
     add("--wandb-artifact", action="store_true", help="upload the best model to W&B, as an artifact")
-    add("--dry-run", action="store_true", help="print the plan and start nothing")
+    add("--dry-run", action="store_true", help="print the plan and start nothing; with --json as plan.json has it")
     add("--json", action="store_true", help="the result as JSON on stdout; progress goes to stderr")
     add("--quiet", action="store_true", help="print only the result and problems")
     return parser
@@ -153,21 +188,57 @@ def _path_or_url(text: str) -> Path | str:
 
 
 def _show(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
-    """Carry out `--list`, `--report` or `--dashboard`, which start no search."""
+    """Carry out `--list`, `--new-space`, `--report` or `--dashboard`, which start no search."""
     if arguments.list:
-        for name in spaces.names():
-            print(f"{name:20} {spaces.load(name).summary}")
+        _list(arguments)
+    elif arguments.new_space is not None:
+        from frostline.search.plan.new_space import template
+
+        print(template(arguments.new_space), end="")
     elif arguments.report is not None:
         _report(arguments.report, argv)
     else:
         _dashboard(arguments)
 
 
+def _list(arguments: argparse.Namespace) -> None:
+    """Print the spaces, one line each, or all of each as JSON."""
+    from frostline.search.plan import space_files
+
+    folder = None if arguments.space_path is None else Path(arguments.space_path)
+    found = {name: space_files.find(name, folder) for name in space_files.names(folder)}
+    if arguments.json:
+        print(space_files.to_json(found))
+        return
+    for name, one in found.items():
+        print(f"{name:20} {one.space.summary}")
+
+
+def _check_alone(argv: Sequence[str], option: str, short: str) -> None:
+    """Refuse other options beside one that stands alone.
+
+    Args:
+        argv: what was typed.
+        option: the option.
+        short: the shortest form of it that is understood.
+
+    Raises:
+        ValueError: names another option.
+    """
+    if others := [word for word in argv if word.startswith("--") and not word.startswith(short)]:
+        raise ValueError(f"{others[0]} cannot be combined with {option}")
+
+
+def _export(run: Path | str, argv: Sequence[str]) -> int:
+    """Export the best model of a run directory so far; `--export` stands alone."""
+    _check_alone(argv, "--export", "--ex")
+    print(f"Model: {api.export(run)}")
+    return OK
+
+
 def _report(run: Path | str, argv: Sequence[str]) -> None:
     """Write report.html of a run directory; `--report` stands alone."""
-    given = [word for word in argv if word.startswith("--")]
-    if others := [word for word in given if not word.startswith("--rep")]:
-        raise ValueError(f"{others[0]} cannot be combined with --report")
+    _check_alone(argv, "--report", "--rep")
     from frostline.search.report import page
 
     if isinstance(run, str):
@@ -214,6 +285,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
+    began = time.monotonic()
     plan, corpus = api.planned(_values(arguments), run=arguments.resume, starts=not arguments.dry_run)
     from rich.console import Console
 
@@ -227,6 +299,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, end
     if arguments.dry_run:
         for label, text in plan_lines(plan):
             console.print(f"{label + ':':13}{text}", markup=False)
+        if arguments.json:
+            print(plan.to_json())
         output.check()
         return OK
     output.promise(f"the search goes on, and its results are in {plan.place}")
@@ -235,7 +309,8 @@ def _run(arguments: argparse.Namespace, argv: Sequence[str], output: Output, end
     try:
         # Ray prints on stdout when a process dies. With --json, stdout is for the result.
         with contextlib.redirect_stdout(sys.stderr if arguments.json else sys.stdout):
-            summary = api.run(plan, corpus, console, goes_on=arguments.resume is not None, command=command)
+            goes_on = arguments.resume is not None
+            summary = api.run(plan, corpus, console, goes_on=goes_on, command=command, began=began)
     except ClusterLostError as error:
         print(f"frostline: Ray has stopped ({error}). {ending.advice}", file=sys.stderr)
         return FAILED

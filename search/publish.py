@@ -15,6 +15,7 @@ from frostline.search.cluster.ray_private import cpu_count
 from frostline.search.cluster.watch import Watch
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
+from frostline.search.records.baseline import Array
 from frostline.search.records.trials import Trial
 from frostline.spaces import Recipe
 from frostline.trainables import _atomic, _sizes, _storage, _task
@@ -23,7 +24,9 @@ from frostline.trainables.data.model_files import weights_in
 from frostline.trainables.slot import winner
 
 
-def finish(plan: Plan, best: Trial, folder: str, setup: Setup, reads_test: bool = True) -> dict[str, Any]:
+def finish(
+    plan: Plan, best: Trial, folder: str, setup: Setup, reads_test: bool = True, baseline: Array | None = None
+) -> dict[str, Any]:
     """Write the winner's model to `best.part/` and read the test set with it.
 
     Without a GPU and a cluster it runs in this process, which has imported everything; a new one would need 15 s.
@@ -36,9 +39,11 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup, reads_test: bool 
         folder: folder of its weights, below the run directory.
         setup: setup of the trials.
         reads_test: False for the export alone, which is done in this process.
+        baseline: answers of the trained baseline for the test slice; None if there are none.
 
     Returns:
-        `metrics` on the test slice, and the `interval` of the metric that decides; empty if the test set is not read.
+        `metrics` on the test slice, the `interval` of the metric that decides, and the `difference` from the baseline
+        if there is one; empty if the test set is not read.
 
     Raises:
         ClusterLostError: Ray has gone.
@@ -61,14 +66,14 @@ def finish(plan: Plan, best: Trial, folder: str, setup: Setup, reads_test: bool 
             if store:
                 _storage.patiently(partial(store.get, [name], plan.place.run), plan.place.url)
             setup = dataclasses.replace(setup, url="")
-            return winner.finish(setup, recipe_of(plan, best), str(weights), str(aside), reads_test)
+            return winner.finish(setup, recipe_of(plan, best), str(weights), str(aside), reads_test, baseline)
         finally:
             if store:
                 run_folder.remove(weights)
             gc.unfreeze()  # `finish` froze all objects, as in a slot; this process has others that may become garbage
     run = ray.remote(num_cpus=cpus, num_gpus=plan.resources.need.gpus, max_retries=2)(winner.finish)
     watch = Watch(plan.place.address is not None)
-    running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside))
+    running = run.remote(setup, recipe_of(plan, best), str(weights), str(aside), baseline=baseline)
     while not ray.wait([running], timeout=1)[0]:
         watch.poll()
     measured: dict[str, Any] = ray.get(running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import shutil
@@ -15,17 +16,22 @@ import ray
 import ray.tune
 from rich.console import Console
 
+from frostline.search import baseline as baselines
 from frostline.search import publish, stop
+from frostline.search.baseline import Baseline
 from frostline.search.cluster import connection
 from frostline.search.console.progress import Progress, say
 from frostline.search.ledger.ledger import Ledger
 from frostline.search.ledger.rungs import Rungs
+from frostline.search.plan.own import family_in
 from frostline.search.plan.plan import Plan
+from frostline.search.records import baseline as baseline_records
 from frostline.search.records import remote
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
+from frostline.search.report.compared import compared
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
@@ -42,7 +48,7 @@ _RESTARTS = 3
 """How often a private Ray that dies is started again in one session."""
 
 
-def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict[str, Any]:
+def run(plan: Plan, corpus: Corpus, console: Console, command: str = "", began: float | None = None) -> dict[str, Any]:
     """Run a planned search in its claimed run directory, or go on with it, until it ends or Ctrl-C.
 
     Args:
@@ -50,6 +56,7 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         corpus: its data.
         console: where progress is shown.
         command: the command that was typed, for the record; empty if there was none.
+        began: when the session began, by `time.monotonic`; None for now.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -61,10 +68,12 @@ def run(plan: Plan, corpus: Corpus, console: Console, command: str = "") -> dict
         ClusterLostError: the cluster has gone, or a private one keeps dying. All records are whole.
     """
     with remote.hold(plan.place.url, plan.place.run, command, partial(say, console)) as log:
+        if began is not None:
+            log.count_from(began)
         _atomic.write(plan.place.run / "plan.json", plan.to_json())
         setup = setup_of(plan, corpus)
-        with Tracker(plan, console) as tracker:
-            summary = _run(plan, corpus, setup, log, console, tracker)
+        with Tracker(plan, console) as tracker, Baseline(plan, corpus) as baseline:
+            summary = _run(plan, corpus, setup, log, console, tracker, baseline)
     return {**summary, "unsent": log.unsent} if log.unsent else summary
 
 
@@ -78,6 +87,8 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
                 weights=model.weights,
                 boundaries=model.prefix.kept,
                 first_only=model.prefix.first_only,
+                pooled=model.prefix.pooled,
+                evaluated=model.speed.evaluated if model.speed else 0.0,
             )
             for name, model in plan.search.models.items()
         },
@@ -87,6 +98,7 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
         report_at=plan.schedule.report_at,
         validate_on=plan.schedule.validate_on,
         metric=plan.search.metric,
+        metric_code=plan.search.metric_code,
         device=plan.resources.device,
         threads=plan.resources.threads,
         gpu_share=plan.resources.need.gpus,
@@ -97,14 +109,17 @@ def setup_of(plan: Plan, corpus: Corpus) -> Setup:
     )
 
 
-def _run(plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker) -> dict[str, Any]:
+def _run(
+    plan: Plan, corpus: Corpus, setup: Setup, log: Log, console: Console, tracker: Tracker, baseline: Baseline
+) -> dict[str, Any]:
     interrupted, failure, restarts = False, "", 0
     while True:
         ledger = Ledger(plan, log, tidies_later=True)
         try:
             if not (ledger.finished and _is_published(plan, ledger)):  # else nothing is left to do
                 tracker.start()
-                _work(plan, corpus, setup, ledger, console, tracker)
+                baseline.begin()
+                _work(plan, corpus, setup, ledger, console, tracker, baseline)
         except KeyboardInterrupt:
             interrupted = True
         except SearchFailedError as error:
@@ -144,15 +159,23 @@ def _write_page(plan: Plan, console: Console) -> None:
         say(console, f"report.html could not be made: {error}; the result is in summary.json.")
 
 
-def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:
+def _work(
+    plan: Plan,
+    corpus: Corpus,
+    setup: Setup,
+    ledger: Ledger,
+    console: Console,
+    tracker: Tracker,
+    baseline: Baseline,
+) -> None:
     advice = f"Nothing is lost. Continue with: frostline --resume {plan.place}"
     try:
         with connection.connect(plan.place.address, advice=advice):
             _search(plan, setup, ledger, console, tracker)
             if not publish.is_done_here(plan):
-                _publish(plan, corpus, setup, ledger, console)
+                _publish(plan, corpus, setup, ledger, console, baseline)
         if publish.is_done_here(plan):  # Ray has ended, and cannot end this
-            _publish(plan, corpus, setup, ledger, console)
+            _publish(plan, corpus, setup, ledger, console, baseline)
     except WeightsLostError as error:
         cause = getattr(error, "cause", error)  # a node's error comes inside one of Ray's
         raise SearchFailedError(f"{first_line(cause)}; --retrain {plan.place} trains the winner again") from error
@@ -161,10 +184,14 @@ def _work(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Con
 
 
 def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, failure: str) -> dict[str, Any]:
-    family, metric = load(plan.search.base.family), plan.search.metric
-    rows = references(ledger.trials, metric)
-    baselines = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
-    return summaries.summary(plan, family, ledger, [*baselines, *rows], interrupted, failure)
+    family, metric = family_in(plan), plan.search.metric
+    won = ledger.conclusions.winner()
+    record = baselines.scored(plan, corpus, reads_test=bool(ledger.conclusions.test_reads()))
+    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric)
+    rows = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
+    rows += [trained.row] if trained and not trained.problem else []
+    rows += references(ledger.trials, metric)
+    return summaries.summary(plan, family, ledger, rows, interrupted, failure, trained)
 
 
 def _is_published(plan: Plan, ledger: Ledger) -> bool:
@@ -172,7 +199,7 @@ def _is_published(plan: Plan, ledger: Ledger) -> bool:
     return won is None or (ledger.conclusions.test_of(won[1]) is not None and publish.is_of(plan, won[0]))
 
 
-def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console) -> None:
+def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: Console, baseline: Baseline) -> None:
     """Export the winner and read the test set with it, unless both have been done."""
     won = ledger.conclusions.winner()
     if won is None or _is_published(plan, ledger):
@@ -181,8 +208,9 @@ def _publish(plan: Plan, corpus: Corpus, setup: Setup, ledger: Ledger, console: 
     known = ledger.conclusions.test_of(folder)
     what = f"trial {best.number}" + (f", seed {best.seed}" if best.confirms else "")
     doing = "Exporting" if known else f"Reading the test set ({plan.data.sizes['test']} examples) with"
+    baseline.wait()
     console.print(f"{doing} {what}.")
-    measured = publish.finish(plan, best, folder, setup)
+    measured = publish.finish(plan, best, folder, setup, baseline=baseline_records.answers(plan.place.run))
     if known is None:
         ledger.conclusions.add_test(best, folder, measured)
     summary = _summary(plan, corpus, ledger, interrupted=False, failure="")
@@ -203,6 +231,39 @@ def _export_so_far(plan: Plan, summary: Mapping[str, Any], setup: Setup, ledger:
         publish.publish(plan, won[0], model_card(summary, plan, load(plan.search.base.family)))
     except Exception as error:
         say(console, f"The best model so far could not be exported: {first_line(error)}; --resume tries again.")
+
+
+def export(plan: Plan, corpus: Corpus, console: Console) -> Path:
+    """Export the best training of a search that has been broken off; nothing is trained, and no test set is read.
+
+    Args:
+        plan: of the search, by which it would go on.
+        corpus: its data.
+        console: where problems are told.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        ValueError: no training has a score, its weights are lost, or another process works in the run directory.
+        OSError: the disk is full.
+    """
+    with remote.hold(plan.place.url, plan.place.run, "", partial(say, console)) as log, contextlib.ExitStack() as stack:
+        ledger = Ledger(plan, log)
+        stack.callback(ledger.close)
+        won = ledger.conclusions.winner()
+        if won is None:
+            raise ValueError(f"no training in {plan.place} has a score yet")
+        if not publish.is_of(plan, won[0]):
+            if not publish.is_done_here(plan):
+                stack.enter_context(connection.connect(plan.place.address))
+            try:
+                publish.finish(plan, *won, setup_of(plan, corpus), reads_test=False)
+            except WeightsLostError as error:
+                raise ValueError(f"{first_line(error)}; --retrain {plan.place} trains the winner again") from error
+            card = model_card(_summary(plan, corpus, ledger, True, ""), plan, load(plan.search.base.family))
+            publish.publish(plan, won[0], card)
+    return plan.place.run / "best"
 
 
 def _search(plan: Plan, setup: Setup, ledger: Ledger, console: Console, tracker: Tracker) -> None:

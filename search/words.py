@@ -54,8 +54,10 @@ def clock(seconds: float) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with four decimals; empty for None."""
-    return "" if value is None else f"{value:.4f}"
+    """A score with four decimals; empty for None, `undefined` for NaN."""
+    if value is None:
+        return ""
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def interval(ends: Sequence[float] | None) -> str:

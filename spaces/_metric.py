@@ -19,6 +19,8 @@ class Metric:
     is_share: bool = False
     """True if the value is the mean of right (1) and wrong (0) answers, so that it may be shown in percentage points
     and its standard error is that of a binomial share."""
+    may_be_undefined: bool = False
+    """True if some slices have no value: a ROC AUC where all examples are of one class. The value is then NaN."""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -16,8 +16,16 @@ from frostline.spaces._space import SEEDS, Budget, Data
 
 CACHE_DTYPES = ("float32", "float16")
 
+CLASS_WEIGHTS = ("none", "balanced")
+OWN_POOLING = "model"
+POOLINGS = (OWN_POOLING, "first", "mean", "both")
+"""What the head of a text model may read; the first leaves the model its own head."""
+
 _LATER = ("validation_source", "test_source", "group")
 """Fields of the data that came after version 0.1.0."""
+
+_LATER_KNOBS = {"class_weights": "none", "pooling": OWN_POOLING}
+"""Fields of a recipe that came after version 0.1.0, and the value that says what it did."""
 
 _AUGMENTATION = re.compile(r"none|light|randaugment-([0-9]|[12][0-9]|30)")
 
@@ -47,6 +55,9 @@ class Recipe:
     """Share of the target that is spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567)."""
     dropout: float | None = field(default=None, metadata={"unit": "0 to 1"})
     """Dropout probability of the head's input; None keeps the pretrained model's own."""
+    class_weights: str = "none"
+    """Weights of the classes in the training loss: `none`, or `balanced`, inversely proportional to the training
+    examples of a class and 1 for the mean example, as scikit-learn's `class_weight="balanced"`. Scores have none."""
     warmup: float = field(default=0.1, metadata={"unit": "0 to 1 of the steps"})
     """Fraction of all steps over which the learning rate rises linearly. After them it falls linearly."""
     clip_norm: float = 1.0
@@ -60,6 +71,9 @@ class Recipe:
     cache. It changes a score by rounding at most."""
     cache_dtype: str = "float32"
     """Type in which these outputs are stored."""
+    pooling: str = OWN_POOLING
+    """What the head reads of a text: `model` leaves the model its own head; `first` is the first token's output,
+    without a pooler; `mean` is the mean over all tokens; `both` is first and mean, one after the other."""
     frozen_fraction: float | None = field(default=None, metadata={"unit": "0 to 1 of the blocks"})
     """The share of the model's blocks from which `frozen_layers` was computed; None if the model is not searched."""
 
@@ -76,6 +90,10 @@ class Recipe:
             raise ValueError(f"seed must be 0 to {SEEDS - 1}, got {self.seed}")
         if not _AUGMENTATION.fullmatch(self.augmentation):
             raise ValueError(f"augmentation is none, light or randaugment-<0 to 30>, got {self.augmentation!r}")
+        if self.class_weights not in CLASS_WEIGHTS:
+            raise ValueError(f"class_weights is one of {', '.join(CLASS_WEIGHTS)}, got {self.class_weights!r}")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}, got {self.pooling!r}")
         if self.warmup >= 1:
             raise ValueError(f"warmup is a fraction of all steps below 1, got {self.warmup}")
         if self.batch_size < 1:
@@ -112,7 +130,7 @@ class Recipe:
         """All fields. Those that version 0.1.0 does not have are left out where they have no value: its JSON stays."""
         fields = dataclasses.asdict(self)
         fields["data"] = {k: v for k, v in fields["data"].items() if v is not None or k not in _LATER}
-        return fields
+        return {name: value for name, value in fields.items() if _LATER_KNOBS.get(name, ...) != value}
 
     def trains_as(self, other: str) -> bool:
         """Whether `other`, a JSON of `training`, is the same training. Files of model and data may have moved."""
@@ -156,6 +174,12 @@ def _without_places(training: str) -> dict[str, object]:
             group[name] = "files of this machine"
     return fields
 
+
+FAMILY_KNOBS: dict[str, str | None] = {"augmentation": "none", "dropout": None}
+"""Fields of a recipe that only some families have, and their value where a family has none."""
+
+NOT_SEARCHED = frozenset(("family", "model", "data", "budget", "seed", "metric", "cached_layers", "cache_dtype"))
+"""Fields of a recipe that are no parameters of a space."""
 
 _UNITS = {f.name: f.metadata["unit"] for f in dataclasses.fields(Recipe) if "unit" in f.metadata}
 """Units of the fields of a recipe. Others are bare numbers or names."""

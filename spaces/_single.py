@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from frostline.spaces._recipe import Recipe
+from frostline.spaces._recipe import NOT_SEARCHED, OWN_POOLING, Recipe
 from frostline.spaces._space import Profile, Space
 
 RETRAIN = "retrain"
 """Name of such a space."""
-
-_NOT_SEARCHED = {"family", "model", "data", "budget", "seed", "metric", "cached_layers", "cache_dtype"}
 
 
 def of_recipe(recipe: Recipe) -> Space:
@@ -18,7 +16,9 @@ def of_recipe(recipe: Recipe) -> Space:
     from optuna.distributions import CategoricalDistribution
 
     by_fraction = recipe.frozen_fraction is not None
-    left_out = {*_NOT_SEARCHED, "frozen_layers" if by_fraction else "frozen_fraction"}
+    left_out = {*NOT_SEARCHED, "frozen_layers" if by_fraction else "frozen_fraction"}
+    if recipe.pooling == OWN_POOLING:  # as before there was another
+        left_out.add("pooling")
     values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe) if f.name not in left_out}
     budget = dataclasses.replace(
         recipe.budget, trials=1, seconds=None, first_rung=float(recipe.budget.epochs), confirm_recipes=0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-_NOT_HERE = {"runs", "best", "wandb", "confirm", "trials", "train", "val"}
+_NOT_HERE = {"runs", "best", "wandb", "confirm", "trials", "train", "val", "space.py", "space.yaml", "metric.py"}
 """First parts of names in a run directory, or in a user's data."""
 
 READMES = [ROOT / folder / "README.md" for folder in ("", "search", "trainables", "spaces", "tests", "tests/bench")]

@@ -1,21 +1,24 @@
 """The contract of a family: everything that the search, the loop and the export use of a kind of task."""
 
+import copy
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frostline.spaces import Data, Metric, Recipe
+from frostline.spaces import OWN_POOLING, Data, Metric, Recipe
 from frostline.spaces._catalog import names_in
-from frostline.trainables import _freezing
+from frostline.trainables import _freezing, _metrics
+from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._freezing import Block
 from frostline.trainables._imports import quick_imports
-from frostline.trainables._modules import is_batch_norm
+from frostline.trainables._modules import check_finite, is_batch_norm
 from frostline.trainables.data import model_files, tables
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.data.rows import Rows
@@ -57,6 +60,8 @@ class Examples(ABC):
     """int64, shape [examples]."""
     lengths: Array
     """Cost of each example (its tokens), int, shape [examples]; batches of equal lengths waste no padding."""
+    are_vectors: bool = False
+    """Whether a batch is one vector an example, of which a CPU takes all at once."""
 
     @property
     def longest(self) -> int:
@@ -90,12 +95,17 @@ class Family(ABC):
     code: tuple[Callable[..., Any], ...] = ()
     """Functions outside of the class that decide the outputs of blocks. Editing one retires its old prefix cache."""
 
-    metrics: tuple[Metric, ...] = (
-        Metric(name="accuracy", unit="0 to 1", is_share=True),
-        Metric(name="macro_f1", unit="0 to 1"),
-        Metric(name="loss", better="lower", unit="nats an example"),
-    )
-    """The metrics that `score` reports. The first one is the default of a space."""
+    metrics: tuple[Metric, ...] = _metrics.METRICS
+    """The metrics that `score` knows. The first one is the default of a space."""
+
+    in_every_report: tuple[str, ...] = _metrics.IN_EVERY_REPORT
+    """Names of those that every report has, beside the one that decides."""
+
+    knobs: frozenset[str] = frozenset()
+    """Fields of a recipe that only some families have (`spaces.FAMILY_KNOBS`): those that this one has."""
+
+    own_metrics: Mapping[str, _metrics.Scorer] = MappingProxyType({})
+    """A user's own metrics, by name."""
 
     library_name = "transformers"
     """The hub's name of the library that loads an export."""
@@ -131,12 +141,12 @@ class Family(ABC):
             ValueError: the family cannot train this model.
         """
         model = self.build(folder, 2)
-        _check_finite(folder, model)
+        check_finite(folder, model)
         remarks = self.try_out(folder, model)
         blocks, trainable = self.blocks(model), []
         for depth in range(len(blocks) + 1):
             _freezing.freeze(model, blocks, depth)
-            trainable.append(count_trainable(model))
+            trainable.append(_freezing.count_trainable(model))
         return ModelInfo(
             blocks=len(blocks),
             parameters=trainable[0],
@@ -159,6 +169,10 @@ class Family(ABC):
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         """Longest input that the model in `folder` takes, in tokens; None if there is no limit."""
+        return None
+
+    def lengths(self, folder: Path, inputs: Sequence[Any]) -> Array | None:
+        """Tokens of each input before it is cut, int [inputs]; None if inputs are never cut."""
         return None
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
@@ -202,6 +216,26 @@ class Family(ABC):
         if recipe.dropout is not None:
             raise ValueError(f"dropout cannot be set for {recipe.family}")
 
+    def poolings(self, model: nn.Module) -> tuple[str, ...]:
+        """The recipe's `pooling` values that a newly built model can have. Each is tried, not assumed."""
+        return (OWN_POOLING,)
+
+    def set_pooling(self, model: nn.Module, pooling: str) -> None:
+        """Let the head read what `pooling` says; one that is not the model's own is new, and `reset_head` draws it.
+
+        Raises:
+            ValueError: this family has no such pooling.
+        """
+        if pooling != OWN_POOLING:
+            raise ValueError(f"this family has no pooling {pooling!r}, only {OWN_POOLING!r}")
+
+    def pooled(self, hidden: Tensor, batch: Batch, pooling: str) -> Tensor | None:
+        """All that the head reads of `hidden`, the last block's outputs for a batch: one vector an example, [examples,
+        width]; None if it reads more. Where no block trains the prefix cache stores it, and `logits` finds it in its
+        batch as `pooled`.
+        """
+        return None
+
     def augmented(self, examples: Examples, recipe: Recipe) -> Examples:
         """The training examples with the recipe's augmentation, which draws from torch's global generator at each read.
 
@@ -232,8 +266,8 @@ class Family(ABC):
         """Add to the export in `out` what the prepared data in `entry` decide of the preprocessing."""
 
     @abstractmethod
-    def usage(self) -> str:
-        """Python that loads an export from `MODEL_FOLDER` and predicts one example."""
+    def usage(self, recipe: Recipe) -> str:
+        """Python that loads an export from `MODEL_FOLDER` and predicts an example; `recipe` trained it."""
 
     @abstractmethod
     def load_export(self, folder: Path) -> Callable[..., Any]:
@@ -244,31 +278,45 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
         """One line of Python that loads an export from `MODEL_FOLDER`."""
 
-    def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
         """Sum (not mean) of the loss over the batch, so that micro-batches add up.
 
         Args:
             logits: float, shape [examples, classes].
             labels: int64, shape [examples].
             smoothing: label smoothing, 0 to 1.
+            weights: of the classes, shape [classes]; None weighs all alike.
         """
-        return nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+        return nn.functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=smoothing)
 
     def metric(self, name: str) -> Metric:
-        """The metric called `name`.
+        """The metric called `name`, here or in scikit-learn.
 
         Raises:
             ValueError: the family reports no such metric.
         """
-        for metric in self.metrics:
-            if metric.name == name:
-                return metric
-        family = type(self).__module__.rpartition(".")[2]
-        choices = ", ".join(metric.name for metric in self.metrics)
-        raise ValueError(f"metric {name!r} is not one that {family} reports: {choices}")
+        return _metrics.named(name, self.metrics, type(self).__module__.rpartition(".")[2])
+
+    def with_metric(self, metric: Metric, text: str, origin: str = "metric.py") -> "Family":
+        """This family with one more metric, a function of a user's file.
+
+        Args:
+            metric: the metric; its name is that of the function.
+            text: of the file.
+            origin: the file, for messages.
+
+        Raises:
+            ValueError: the file does not run, or the family has a metric of this name.
+        """
+        if any(known.name == metric.name for known in self.metrics):
+            raise ValueError(f"{origin}:{metric.name} has the name of a metric that is there already; rename it")
+        family = copy.copy(self)
+        family.metrics = (*self.metrics, metric)
+        family.own_metrics = {**self.own_metrics, metric.name: _metrics.scorer(text, metric.name, origin)}
+        return family
 
     def baselines(self, corpus: Corpus) -> tuple[Baseline, ...]:
         """Answers that need no training, scored on the validation and the test slice.
@@ -276,32 +324,39 @@ class Family(ABC):
         The majority class answers every example with the most frequent class of that slice. A constant hard answer
         has an infinite loss, so its loss is that of the slice's class shares given as probabilities.
         """
-        scores = {}
-        for split in SPLITS[1:]:
-            labels = torch.from_numpy(corpus.labels[split])
-            counts = torch.bincount(labels, minlength=len(corpus.classes)).double()
-            # The logarithms of the shares are logits whose softmax is the shares and whose maximum is the majority.
-            scores[split] = self.score((counts / counts.sum()).log().expand(len(labels), -1), labels)
+        labels = {split: torch.from_numpy(corpus.labels[split]) for split in SPLITS[1:]}
+        scores = {split: self.score(_metrics.shares(own, len(corpus.classes)), own) for split, own in labels.items()}
         return (Baseline(name="majority class", scores=scores),)
 
-    def score(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Value of each of `metrics` on a whole split.
+    def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline | None:
+        """A simple model on the same training slice, which a user would hold against the winner; None if there is none.
 
-        `macro_f1` is the mean over the classes of 2 TP / (2 TP + FP + FN). A class that neither occurs nor is
-        predicted is left out, as in scikit-learn without its argument `labels`.
+        It is fitted beside the start of the search, in a process of its own, for `_baseline.SECONDS` at most.
+        """
+        return None
+
+    def score(self, logits: Tensor, labels: Tensor, names: Collection[str] = ()) -> dict[str, float]:
+        """Value of each metric on a whole split; NaN where it is undefined.
 
         Args:
             logits: float32, shape [examples, classes].
             labels: int64, shape [examples].
+            names: the metrics; empty for all that so many classes have.
         """
-        classes, predicted = logits.shape[1], logits.argmax(1)
-        hits = torch.bincount(labels[predicted == labels], minlength=classes).double()
-        counts = (torch.bincount(labels, minlength=classes) + torch.bincount(predicted, minlength=classes)).double()
-        return {
-            "accuracy": (hits.sum() / len(labels)).item(),
-            "macro_f1": (2 * hits / counts)[counts > 0].mean().item(),
-            "loss": self.loss(logits.double(), labels).item() / len(labels),
-        }
+        wanted = [metric.name for metric in self.metrics if metric.name in (names or self.names(logits.shape[1]))]
+        values = _metrics.basics(logits, labels)
+        values["loss"] = self.loss(logits.double(), labels).item() / len(labels)
+        if more := [name for name in wanted if name not in values]:
+            answers = _metrics.Answers.of(logits, labels)
+            for name in more:
+                values[name] = (
+                    self.own_metrics[name](answers) if name in self.own_metrics else _metrics.scored(name, answers)
+                )
+        return {name: values[name] for name in wanted}
+
+    def names(self, classes: int) -> list[str]:
+        """Names of the metrics that a task of so many classes has."""
+        return [m.name for m in self.metrics if classes == 2 or m.name not in _metrics.OF_TWO_CLASSES]
 
 
 def load(name: str) -> Family:
@@ -322,19 +377,3 @@ def load(name: str) -> Family:
 def names() -> list[str]:
     """Names of all families: the files of this folder whose names do not start with `_`."""
     return names_in(Path(__file__).parent)
-
-
-def _check_finite(folder: Path, model: nn.Module) -> None:
-    """Check that a training can start from these weights.
-
-    Raises:
-        ValueError: one is infinite or not a number.
-    """
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"{folder} has weights that are infinite or not a number, first {name}")
-
-
-def count_trainable(model: nn.Module) -> int:
-    """Number of parameters that an optimizer would change."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

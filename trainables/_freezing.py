@@ -32,5 +32,10 @@ def training_mode(model: nn.Module, blocks: Sequence[Block], depth: int) -> None
             part.eval()
 
 
+def count_trainable(model: nn.Module) -> int:
+    """Number of parameters that an optimizer would change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
 def _frozen(blocks: Sequence[Block], depth: int) -> Block:
     return [part for block in blocks[:depth] for part in block]

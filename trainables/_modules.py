@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
@@ -15,6 +17,17 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 def is_batch_norm(module: nn.Module) -> bool:
     """Whether a module's output for one example depends on the other examples of a training batch."""
     return isinstance(module, _BATCH_NORMS)
+
+
+def check_finite(folder: Path, model: nn.Module) -> None:
+    """Check that a training can start from these weights.
+
+    Raises:
+        ValueError: one is infinite or not a number.
+    """
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{folder} has weights that are infinite or not a number, first {name}")
 
 
 def weights_of(part: nn.Module | nn.Parameter) -> list[nn.Parameter]:

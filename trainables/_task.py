@@ -1,6 +1,6 @@
 """What goes into a slot (`Setup`, `Task`) and what comes out of it (`Told`): plain values, without torch.
 
-driver -> Setup, Task -> slot -> Told(Measured | Failed | DiskFull) -> driver
+driver -> Setup, Task -> slot -> Told(Measured | Failed | DiskFull | TimeOver) -> driver
 """
 
 from __future__ import annotations
@@ -46,6 +46,24 @@ class Boundary:
     """Numbers stored for such an example."""
     first_only: bool
     """Whether only the first token's output is stored, since the rest of the model reads nothing else (`[CLS]`)."""
+    pooled: tuple[str, ...] = ()
+    """Poolings with which one vector an example is stored, since the head reads nothing else."""
+
+
+class TimeOverError(Exception):
+    """The time of the search is over before a training has begun."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Seconds that an example takes on the device of a trial, without the prefix cache."""
+
+    depths: tuple[int, ...]
+    """Frozen depths that were measured, rising: 0, about half of the blocks, all of them."""
+    trained: tuple[float, ...]
+    """Seconds of training with each of these depths."""
+    evaluated: float
+    """Seconds of an evaluation."""
 
 
 class NotSurveyedError(Exception):
@@ -63,7 +81,11 @@ class ModelSetup:
     boundaries: tuple[int, ...] = ()
     """Depths whose outputs the prefix cache stores, rising. One pass over the data fills all of them."""
     first_only: tuple[int, ...] = ()
-    """Depths at which only the first token's output is stored."""
+    """Depths at which only the first token's output is stored, with the model's own pooling."""
+    pooled: tuple[str, ...] = ()
+    """Poolings with which one vector an example is stored at the deepest of these depths."""
+    evaluated: float = 0.0
+    """Seconds of an evaluation for each example, without the prefix cache; 0 where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +112,8 @@ class Setup:
     """Share of a GPU that a trial has: 1 is all of it, 0 none."""
     checkpoint_every: float
     """Fewest seconds between two snapshots of a trial."""
+    metric_code: str = ""
+    """The Python file in which that metric is a function; empty if the family has it."""
     url: str = ""
     """URL of the run directory, if it is in no folder; `run` is then the driver's working copy."""
     nodes_may_go: bool = False
@@ -126,6 +150,8 @@ class Task:
     """Its best recorded objective so far."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """Device name -> examples per forward pass that fitted its memory in earlier trials frozen at this depth."""
+    until: float = math.inf
+    """Seconds since 1970 at which the training ends, wherever it stands; it is measured once more before."""
     alone: bool = False
     """Whether only its head trains. The first of several workers then does it, faster than all of them together."""
 
@@ -196,7 +222,12 @@ class DiskFull(Message):
     """The file that was being written; empty where the system names none."""
 
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Measured, Failed, DiskFull)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeOver(Message):
+    """The end of a training because the time of the search is over. What it had reported counts."""
+
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Measured, Failed, DiskFull, TimeOver)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,13 +17,14 @@ from torchvision.transforms import InterpolationMode, v2
 
 from frostline.spaces import Data, Recipe
 from frostline.trainables import _sizes
+from frostline.trainables._baseline import Answers, TrainedBaseline
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, entry_of, open_array
-from frostline.trainables.data.corpus import Array, Corpus
+from frostline.trainables.data.corpus import SPLITS, Array, Corpus
 from frostline.trainables.data.rows import Rows
-from frostline.trainables.vision import network, picture_rows, picture_store, zoo
+from frostline.trainables.vision import features, network, picture_rows, picture_store, zoo
 from frostline.trainables.vision.blocks import CODE as BLOCKS_CODE
 from frostline.trainables.vision.blocks import blocks_of, draw_again, head_of
 from frostline.trainables.vision.picture_store import Stored
@@ -65,6 +66,7 @@ class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
     code = (Pictures, Stored, cropped, network.build, *BLOCKS_CODE)
+    knobs = frozenset(("augmentation", "dropout"))
     library_name = "pytorch"
 
     def model_folder(self, source: str) -> Path:
@@ -99,6 +101,11 @@ class ImageClassification(Family):
         if len(transform.mean) == _WITH_ALPHA:
             notes.append("pictures of 4 channels are cropped and mirrored only: RandAugment knows 1 and 3")
         return notes
+
+    def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline:
+        entry = self.prepare(folder, data, corpus)
+        arguments = {"folder": str(folder), "entry": str(entry), "classes": len(corpus.classes)}
+        return TrainedBaseline(name=features.NAME, compute=baseline, arguments=arguments)
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = network.transform_of(folder).at(data.image_size)
@@ -169,16 +176,35 @@ class ImageClassification(Family):
     def load_export(self, folder: Path) -> "Classifier":
         return load(folder)
 
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
         return 'frostline.load("MODEL_FOLDER")'
 
-    def usage(self) -> str:
+    def usage(self, recipe: Recipe) -> str:
         return (
             "from PIL import Image\n"
             "from frostline.trainables.image_classification import load\n\n"
             'classify = load("MODEL_FOLDER")\n'
             'print(classify(Image.new("RGB", (300, 200))))'
         )
+
+
+def baseline(*, folder: str, entry: str, classes: int) -> Answers:
+    """The answers of a logistic regression on what the pretrained network makes of the pictures.
+
+    Args:
+        folder: the model's.
+        entry: the prepared pictures.
+        classes: number of classes.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model, splits = FAMILY.build(Path(folder), classes), {split: FAMILY.open(Path(entry), split) for split in SPLITS}
+
+    def run(split: str, pictures: Array) -> None:
+        FAMILY.logits(model, splits[split].batch(pictures))
+
+    sizes = {split: len(pictures.labels) for split, pictures in splits.items()}
+    return features.answers(model, run, np.asarray(splits["train"].labels), sizes, classes)
 
 
 def _key(corpus: Corpus, transform: Transform) -> dict[str, Any]:

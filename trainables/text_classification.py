@@ -11,14 +11,15 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from frostline.spaces import Data
+from frostline.spaces import OWN_POOLING, Data, Recipe
+from frostline.trainables._baseline import TrainedBaseline
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
 from frostline.trainables._modules import evaluation_mode
 from frostline.trainables.data import model_files
 from frostline.trainables.data.cache import cached, code_version, open_array
 from frostline.trainables.data.corpus import SPLITS, Array, Corpus
-from frostline.trainables.text import attention, last_block, layers
+from frostline.trainables.text import attention, heads, last_block, layers, sentence_folder, tfidf
 from frostline.trainables.text.pretrained import fit_to_task, load_model
 from frostline.trainables.text.tokenizer import check_belongs, load_tokenizer, longest_input, unknown_share
 
@@ -32,6 +33,10 @@ _TRIED = 12
 
 _SAMPLE, _MOST_UNKNOWN = 32, 1 / 3
 """Texts whose tokens are looked at, and the share of unknown ones from which on a user is told."""
+_FEWEST = 8
+"""Tokens that a model must take, as `Data` has it."""
+_MEASURED = 1000
+"""Texts whose lengths are measured. They come in a random order."""
 
 
 class TokenizedText(Examples):
@@ -66,7 +71,7 @@ def _padded(texts: Sequence[Array], pad: int, left: bool) -> Batch:
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
-    code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only)
+    code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only, heads.pooled)
 
     def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
         tokenizer = load_tokenizer(folder)
@@ -97,19 +102,40 @@ class TextClassification(Family):
 
     def max_length(self, folder: Path, model: nn.Module) -> int | None:
         with model_files.loading(folder, "does not say how long its texts may be"):
-            return longest_input(load_tokenizer(folder), model)
+            longest = longest_input(load_tokenizer(folder), model)
+        if longest is not None and longest < _FEWEST:
+            raise ValueError(f"{folder} takes texts of {longest} tokens at most, and {_FEWEST} are needed")
+        return longest
+
+    def lengths(self, folder: Path, inputs: Sequence[Any]) -> Array:
+        return np.array(list(map(len, load_tokenizer(folder)(list(inputs), verbose=False)["input_ids"])))
 
     def remarks(self, folder: Path, data: Data, corpus: Corpus) -> list[str]:
-        tokenizer = load_tokenizer(folder)
-        share = unknown_share(tokenizer, corpus.inputs["train"][:_SAMPLE])
-        if share == 1:
+        tokenizer, texts = load_tokenizer(folder), corpus.inputs["train"]
+        unknown = unknown_share(tokenizer, texts[:_SAMPLE])
+        if unknown == 1:
             raise ValueError(f"{folder}: its tokenizer knows no word of {data.source}")
-        if share <= _MOST_UNKNOWN:
-            return []
-        return [
-            f"{share:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads them all "
-            f"as {tokenizer.unk_token}: it was made for other texts"
-        ]
+        sentences = []
+        whole = (self.lengths(folder, texts[:_MEASURED]) <= data.max_length).mean()
+        if whole < 1:
+            end = "first" if data.truncation_side == "right" else "last"
+            sentences.append(
+                f"{whole:.0%} of the texts fit into {data.max_length} tokens; the model reads the {end} "
+                f"{data.max_length} of longer ones"
+            )
+        if unknown > _MOST_UNKNOWN:
+            sentences.append(
+                f"{unknown:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads "
+                f"them all as {tokenizer.unk_token}: it was made for other texts"
+            )
+        return sentences
+
+    def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline:
+        labels, classes = corpus.labels["train"].tolist(), len(corpus.classes)
+        texts = {split: corpus.inputs[split] for split in SPLITS}
+        return TrainedBaseline(
+            name=tfidf.NAME, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
+        )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         tokenizer = _cutting_tokenizer(folder, data)
@@ -155,7 +181,18 @@ class TextClassification(Family):
     def blocks(self, model: nn.Module) -> list[Block]:
         return layers.blocks_of(model)
 
+    def poolings(self, model: nn.Module) -> tuple[str, ...]:
+        return heads.possible(model)
+
+    def set_pooling(self, model: nn.Module, pooling: str) -> None:
+        heads.switch(model, pooling)
+
+    def pooled(self, hidden: Tensor, batch: Batch, pooling: str) -> Tensor | None:
+        return None if pooling == OWN_POOLING else heads.pooled(hidden, self.mask(batch), pooling)
+
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        if "pooled" in batch:
+            return model.pooled_head(batch["pooled"])  # type: ignore[operator, no-any-return]
         logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         return logits
 
@@ -168,10 +205,15 @@ class TextClassification(Family):
     def export(self, model: nn.Module, folder: Path, data: Data, classes: tuple[str, ...], out: Path) -> None:
         model.config.id2label = dict(enumerate(classes))
         model.config.label2id = {name: number for number, name in enumerate(classes)}
-        model.save_pretrained(out)
+        if heads.head_of(model) is None:
+            model.save_pretrained(out)
+        else:
+            sentence_folder.save(model, data.max_length, out)
         _cutting_tokenizer(folder, data).save_pretrained(out)
 
-    def usage(self) -> str:
+    def usage(self, recipe: Recipe) -> str:
+        if recipe.pooling != OWN_POOLING:
+            return sentence_folder.usage(recipe.pooling)
         return (
             "from transformers import pipeline\n\n"
             'classify = pipeline("text-classification", model="MODEL_FOLDER", truncation=True)\n'
@@ -180,6 +222,8 @@ class TextClassification(Family):
 
     def load_export(self, folder: Path) -> Callable[..., Any]:
         model, _ = load_model(folder)
+        with model_files.loading(folder, "has no head that fits its body"):
+            sentence_folder.load(model, folder)
         classify: Callable[..., Any] = transformers.pipeline(
             "text-classification",
             model=model,
@@ -189,7 +233,9 @@ class TextClassification(Family):
         )
         return classify
 
-    def load_line(self) -> str:
+    def load_line(self, recipe: Recipe) -> str:
+        if recipe.pooling != OWN_POOLING:
+            return 'frostline.load("MODEL_FOLDER")'
         return 'transformers.pipeline("text-classification", "MODEL_FOLDER", truncation=True)'
 
 

@@ -17,10 +17,11 @@ from frostline.search.console.live import Screen, TableRow
 from frostline.search.ledger import race
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.plan import Plan
+from frostline.search.plan.remarks import beside
 from frostline.search.records import trials as trial_records
 from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome, Trial
-from frostline.search.words import clock, estimate, outcome, recipe_line
+from frostline.search.words import clock, estimate, outcome, recipe_line, score
 
 _BEST_SHOWN = 5
 _PROBLEMS_SHOWN = 3
@@ -96,9 +97,9 @@ class Progress:
         self._spent.update(line.spent)
         if key in self._running:
             self._running[key] = self._running[key]._replace(last=line, heard=time.monotonic())
-        metric = self._plan.search.metric.name
-        shown = dict.fromkeys(name for name in (metric, "loss") if name in line.metrics)
-        values = ", ".join(f"{name} {line.metrics[name]:.4f}" for name in shown)
+        metric, imbalance = self._plan.search.metric.name, self._plan.data.imbalance
+        shown = dict.fromkeys(name for name in (metric, beside(metric, imbalance), "loss") if name in line.metrics)
+        values = ", ".join(f"{name} {score(line.metrics[name])}" for name in shown)
         self._say(f"{_name(line)} epoch {line.epoch:.2f}: {values}, {line.seconds:.0f} s")
         planned = self._plan.recipe(line.params, line.seed).cached_layers
         if line.cached_layers < planned and line.node not in self._uncached:

@@ -25,6 +25,8 @@ _SMALL = 0.005
 """Difference between two shares of right answers that hardly matters: half a point."""
 _SMALL_PART = 0.05
 """The same for other metrics, as a part of the distance from the median to the best score of the search."""
+_CANDIDATES = {Outcome.COMPLETE, Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}
+"""Ends of a trial that can win without a fresh seed: with a score of its own, and not stopped at a rung."""
 _CHEAPER = 0.8
 """A tied recipe is offered for its price if it takes at most this part of the best one's time. Times vary too."""
 
@@ -129,8 +131,10 @@ def confirmed(
     knowledge = knowledge or judge.knowledge([*trials, *(run for each in runs_of.values() for run in each)])
     again = [trial for trial in trials if trial.best and any(map(has_score, runs_of.get(trial.number, ())))]
     # Of the others, those whose weights are kept.
-    kept = [trial for trial in trial_records.top(trials, KEPT_CHECKPOINTS) if trial.outcome == Outcome.COMPLETE]
+    kept = [trial for trial in trial_records.top(trials, KEPT_CHECKPOINTS) if trial.outcome in _CANDIDATES]
     kept = [trial for trial in kept if trial.number not in runs_of]
+    if interrupted := [trial for trial in kept if trial.open]:
+        knowledge = knowledge.also(interrupted)
     sound = [trial for trial in again if all(map(has_score, runs_of[trial.number]))]
     if kept:
         expected = knowledge.expected([*kept, *sound])

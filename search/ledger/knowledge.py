@@ -27,6 +27,7 @@ MOST = 60
 """Trainings that are looked at, at most: time grows with the cube of their number (60 take 0.05 s)."""
 _BEST = 40
 """Of these, the best ones. The others are spread over the rest."""
+_BROKEN_OFF = {Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,21 @@ class Knowledge:
 
     def put(self, trial: Trial) -> None:
         """Take in a training if it has ended and says something of its recipe."""
+        if not trial.open:
+            self._put(trial)
+
+    def also(self, interrupted: Iterable[Trial]) -> Knowledge:
+        """The same with trials that Ctrl-C has interrupted, with the scores that they had.
+
+        The search itself must not know them: when it goes on, it goes on as if it had never been interrupted.
+        """
+        more = Knowledge(self.axes, self._examples)
+        more._seen, more._order = dict(self._seen), list(self._order)
+        for trial in interrupted:
+            more._put(trial)
+        return more
+
+    def _put(self, trial: Trial) -> None:
         before, seen = self._seen.get(trial.key), seen_of(trial)
         if seen is None or seen == before:
             return
@@ -128,12 +144,17 @@ class Knowledge:
 
 
 def seen_of(trial: Trial) -> Seen | None:
-    """What a training showed; None if it runs, or if it ended for a reason that says nothing of its recipe."""
-    if trial.open or trial.outcome == Outcome.OUT_OF_TIME:
+    """What a training showed; None if it runs, or if it ended for a reason that says nothing of its recipe.
+
+    A trial that the time or Ctrl-C has ended counts with the score that it had: its weights can win.
+    """
+    broken_off = trial.outcome in _BROKEN_OFF
+    if trial.outcome == Outcome.RUNNING or (broken_off and (trial.best is None or trial.confirms)):
         return None
     last = trial.reports[-1] if trial.reports else None
     failed = trial.outcome in {Outcome.FAILED, Outcome.INFEASIBLE}
-    whole = not failed and trial.best is not None and (trial.outcome == Outcome.COMPLETE or trial.confirms)
+    ended = trial.confirms or broken_off or trial.outcome == Outcome.COMPLETE
+    whole = not failed and trial.best is not None and ended
     score = -math.inf if failed else trial.objective
     if not failed and trial.best is None and last is not None and last.objective is not None:
         score = last.objective  # on a part of the validation examples
@@ -143,7 +164,7 @@ def seen_of(trial: Trial) -> Seen | None:
         loss=math.nan if last is None else last.metrics.get("loss", math.nan),
         whole=whole,
         confirms=trial.confirms,
-        seconds=trial.seconds if whole else math.nan,
+        seconds=trial.seconds if whole and not broken_off else math.nan,
     )
 
 

@@ -22,6 +22,7 @@ from frostline.search.ledger.contest import Contest
 from frostline.search.ledger.lines import end_line, report_line
 from frostline.search.ledger.study import Study
 from frostline.search.ledger.weights import Weights
+from frostline.search.plan import budget as budgets
 from frostline.search.plan import parameters
 from frostline.search.plan.plan import Plan
 from frostline.search.records import folder as run_folder
@@ -83,6 +84,9 @@ class Ledger:
         self._ranking = Ranking()
         self._contest = Contest(plan, judge, self._knowledge, self._ranking, self.confirmations, self._started)
         self._micro_batches: dict[tuple[str, int], dict[str, int]] = {}
+        speeds = [model.speed.evaluated for model in plan.search.models.values() if model.speed]
+        self._closing = max(speeds, default=0.0) * plan.data.sizes["test"] / max(1, plan.resources.slots)
+        """Seconds that the winner's test score takes: all slots' cores work on it."""
         for known in self.trials:
             self._learn(known)
         for job in started:  # a crash may have come between an end and the removal of its files
@@ -146,11 +150,11 @@ class Ledger:
                 the first steps are slow, and what is done once is in its seconds.
         """
         budget, left = self.plan.budget, 0.0
-        if budget.seconds is None or (report and report.epoch >= budget.epochs):
+        if report and report.epoch >= budget.epochs:
             return False
         if report and report.epoch >= 1 and self._contest.seconds_of_trial():
             left = report.seconds * (budget.epochs / report.epoch - 1)
-        return self.seconds + left >= budget.seconds
+        return self._seconds_left <= left
 
     def next_group(self) -> list[Job]:
         """The next training; several if each takes milliseconds, none if there is none now.
@@ -223,14 +227,16 @@ class Ledger:
 
     @property
     def _seconds_left(self) -> float:
-        return math.inf if self.plan.budget.seconds is None else self.plan.budget.seconds - self.seconds
+        """Seconds that trainings may still take."""
+        budget = self.plan.budget.seconds
+        return math.inf if budget is None else budget - budgets.closing(budget, self._closing) - self.seconds
 
     def _more_trials(self) -> bool:
         """Whether a trial may begin."""
         budget = self.plan.budget
         if self._no_trial_pays or (budget.trials is not None and self._asked >= budget.trials):
             return False
-        if budget.seconds is None:
+        if budget.seconds is None or not self._asked:  # there is always a model in the end
             return True
         left = self._seconds_left
         return left > 0 and (self._chooses or left >= self._contest.seconds_of_trial())
@@ -260,6 +266,7 @@ class Ledger:
             samples=trial.reports[-1].samples if trial and trial.reports else 0,
             best=best.objective if best else None,
             micro_batches=self._micro_batches.get((recipe.model, recipe.frozen_layers), {}),
+            until=self._clock() + self._seconds_left,
             alone=rules.headed(self.plan, job.params) is not None,
         )
 
@@ -295,6 +302,8 @@ class Ledger:
         _, since = self._running.get(job.key, (job, now))
         trial = self._trial(job)
         last = trial.reports[-1] if trial and trial.reports else None
+        if outcome == Outcome.COMPLETE and (trial is None or trial.best is None):
+            outcome, reason = Outcome.FAILED, f"{self.plan.search.metric.name} is undefined at each of its reports"
         line = end_line(job, outcome, reason, last, silent=now - since, now=self._clock())
         ended = self._records(job).append(line)
         self._running.pop(job.key, None)
@@ -345,10 +354,13 @@ class Ledger:
                 outcome = Outcome.COMPLETE
             elif not job.confirms and job.number in stopped:
                 outcome = Outcome.PRUNED
-            elif not job.confirms and self.late(trial.reports[-1] if trial and trial.reports else None):
-                outcome = Outcome.OUT_OF_TIME
-            else:
+            elif not self.late(trial.reports[-1] if trial and trial.reports else None):
                 continue
+            elif job.confirms:
+                self._waiting.remove(job)  # with more time it goes on
+                continue
+            else:
+                outcome = Outcome.OUT_OF_TIME
             self._waiting.remove(job)
             lines.append(self.end(job, outcome))
         return lines
@@ -367,6 +379,10 @@ class Ledger:
         """Take in a trial of the search that has one line more."""
         self._ranking.put(trial)
         self._contest.learn(trial)
+        if trial.reports and not (last := trial.reports[-1]).partial:
+            sizes, slots = self.plan.data.sizes, max(1, self.plan.resources.slots)
+            each = last.spent.get("evaluation", 0.0) / sizes["validation"]
+            self._closing = max(self._closing, each * sizes["test"] / slots)
         recipe = self.plan.recipe(trial.params, trial.seed)
         key = recipe.model, recipe.frozen_layers
         self._micro_batches[key] = rules.fitting_micro_batches([trial], self._micro_batches.get(key))

@@ -134,7 +134,7 @@ class Study:
 
     def report(self, line: Line) -> None:
         """Record a report's value at the number of examples seen."""
-        if line.objective is not None:
+        if line.objective is not None and math.isfinite(line.objective):
             self._open[line.number].report(self._metric.value(line.objective), line.samples)
 
     def tell(self, ended: Trial) -> None:

@@ -11,6 +11,10 @@ FEWEST = 60
 be known when it is of no use any more."""
 COMPANIONS = 6
 """Trials that were trained whole and had passed a rung, before a trial may stop there."""
+_LATE, _LATE_PART = 20.0, 0.05
+"""By how much a search may be late: seconds, or part of its time budget if that is more."""
+_EXPORT = 6.0
+"""Seconds of an export and the report, on two cores."""
 STEPS = 25
 """Optimizer steps before a trial may stop."""
 
@@ -66,6 +70,18 @@ def whole_trainings(budget: Budget, slots: int, seconds: float) -> float:
     """
     in_time = math.inf if budget.seconds is None or not seconds else budget.seconds * slots / seconds
     return min(in_time, math.inf if budget.trials is None else budget.trials)
+
+
+def closing(seconds: float, test: float) -> float:
+    """Seconds of a time budget that are kept for its end: the winner's export, its test score, the report.
+
+    A search may last a twentieth longer than its budget, 20 s at least. Half of that is left for what varies.
+
+    Args:
+        seconds: the time budget.
+        test: seconds that the test score takes.
+    """
+    return max(0.0, _EXPORT + test - max(_LATE, _LATE_PART * seconds) / 2)
 
 
 def trainings(budget: Budget) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from frostline.search.plan import forecast as forecasts
 from frostline.search.plan.budget import COMPANIONS, FEWEST, STEPS, worst_case_epochs
 from frostline.search.plan.plan import Plan
 from frostline.search.words import duration, plural
@@ -15,7 +16,30 @@ if TYPE_CHECKING:
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """The plan as pairs of a label and a text; several lines may have one label."""
-    return [*_searched(plan), *_data(plan), *_parameters(plan), *_trials(plan), *_safety(plan)]
+    time = [("time", text)] if (text := time_line(plan)) else []
+    return [*_searched(plan), *_data(plan), *_parameters(plan), *_trials(plan), *time, *_safety(plan)]
+
+
+def time_line(plan: Plan) -> str:
+    """How long the search takes, and what it costs; empty if that is not known."""
+    expected, budget = forecasts.forecast(plan), plan.budget
+    seconds = expected.search if expected else budget.seconds
+    if seconds is None:
+        return ""
+    only = "" if budget.trials is None else "about "
+    parts = [f"{only}{duration(seconds)} in all"]
+    if expected:
+        low, high = duration(expected.shortest), duration(expected.longest)
+        parts.append(f"a trial that is trained whole takes about {low if low == high else f'{low} to {high}'}")
+    if budget.trials is None:
+        parts.append("--time-budget gives more or less")
+    gpus = plan.resources.need.gpus * plan.resources.need.workers * plan.resources.slots
+    hours = seconds / 3600 * (gpus or 1)
+    if gpus:
+        parts.append(f"{hours:.3g} GPU hours")
+    if (price := plan.resources.price_per_hour) is not None:
+        parts.append(f"it costs {hours * price:.2f} at {price:g} an hour")
+    return "; ".join(parts)
 
 
 def _searched(plan: Plan) -> list[tuple[str, str]]:
@@ -53,9 +77,16 @@ def rows_line(plan: Plan) -> str:
         f"{data.rows_read:,} rows read" if data.rows_read else "",
         f"{sum(left_out.values()):,} left out ({reasons})" if left_out else "",
         ", ".join(f"{size:,} {split}" for split, size in data.sizes.items()),
-        f"{data.rows_unused:,} not used by the profile {plan.search.profile}" if data.rows_unused else "",
+        f"{data.rows_unused:,} not used{_why_unused(plan)}" if data.rows_unused else "",
     ]
     return "; ".join(filter(None, parts))
+
+
+def _why_unused(plan: Plan) -> str:
+    data = plan.search.base.data
+    if data.most is None:
+        return f" by the profile {plan.search.profile}"
+    return "" if data.train is None else f" (--train-rows {data.train})"
 
 
 def _parameters(plan: Plan) -> list[tuple[str, str]]:
@@ -105,8 +136,10 @@ def _prefix(plan: Plan) -> list[str]:
         if not decision.kept:
             lines.append(f"{prefix}no outputs of frozen blocks are kept: it would not save time, or it is off")
             continue
+        stored = {depth: ["first token"] for depth in decision.first_only}
+        stored.setdefault(decision.kept[-1], []).extend(decision.pooled)
         depths = ", ".join(
-            f"{depth}{' (first token)' if depth in decision.first_only else ''}" for depth in decision.kept
+            f"{depth} ({', '.join(stored[depth])})" if stored.get(depth) else str(depth) for depth in decision.kept
         )
         lines.append(
             f"{prefix}the outputs of the first {depths} blocks are kept, {model.cache_dtype}, "
@@ -168,6 +201,8 @@ def _confirmation(budget: Budget, prefer: str) -> str:
 
 def _range(distribution: BaseDistribution) -> str:
     choices = getattr(distribution, "choices", None)
+    if choices and distribution.single():
+        return f"{choices[0]}, fixed"
     if choices:
         return "one of " + ", ".join(map(str, choices))
     low, high = distribution.low, distribution.high  # type: ignore[attr-defined]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from frostline.search.plan import prefix as prefix_plan
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.prefix import Caching
-from frostline.spaces import Budget, Data
+from frostline.spaces import OWN_POOLING, Budget, Data, Recipe
+from frostline.trainables._task import Speed
 
 if TYPE_CHECKING:
     from frostline.trainables._family import Family, ModelInfo
@@ -20,6 +24,15 @@ if TYPE_CHECKING:
     from frostline.trainables.data.corpus import Corpus
     from frostline.trainables.data.rows import Rows
 
+COVERED = 0.95
+"""Share of a user's own texts that are read whole."""
+_LOOKED_AT = 1000
+"""Texts whose lengths are looked at. They come in a random order."""
+_STEP = 8
+"""Lengths are multiples of this many tokens, as batches are."""
+
+_TIMED = 128
+"""Examples from which the batches are taken that a model is timed with."""
 _SURVEYED = 32
 """Examples that a model is tried with; their lengths stand for those of all."""
 
@@ -40,6 +53,8 @@ class ModelPlan:
     """Number format in which the prefix cache keeps the outputs of its frozen blocks."""
     prefix: prefix_plan.Decision
     """Which of these outputs are kept."""
+    speed: Speed | None = field(default=None, compare=False)
+    """How fast it trains, measured on this machine; None where trials run elsewhere, or it was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +102,12 @@ class Sources:
             for sentence in filter(None, own)
         ]
 
-    def survey(self, model: str) -> tuple[list[Boundary], bool]:
+    def survey(self, model: str, poolings: Sequence[str]) -> tuple[list[Boundary], bool]:
         """Where a model can be cut in two, and whether its outputs fit float16, tried with a few examples.
+
+        Args:
+            model: its name.
+            poolings: those that its trials may have.
 
         Raises:
             NotSurveyedError: the try itself fails.
@@ -102,9 +121,33 @@ class Sources:
         network = self.family.build(folder, len(self.corpus.classes))
         examples = self.family.open(entry, "train")
         try:
-            return boundary.survey(network, self.family, examples)
+            return boundary.survey(network, self.family, examples, poolings)
         except Exception as error:  # models of other people fail in their own ways
             raise NotSurveyedError(reason(error)) from error
+
+    def speed(self, recipe: Recipe, threads: int) -> Speed | None:
+        """How fast a recipe's model trains in this process; None if the try fails.
+
+        Args:
+            recipe: of a trial.
+            threads: CPU threads of a trial.
+        """
+        import torch
+
+        from frostline.trainables.training import speed
+
+        folder, before = self.folders[recipe.model], torch.get_num_threads()
+        entry = self.family.prepare(folder, self.data, self.corpus.head(_TIMED))
+        network = self.family.build(folder, len(self.corpus.classes))
+        examples = self.family.augmented(self.family.open(entry, "train"), recipe)
+        try:
+            torch.set_num_threads(threads)
+            with torch.random.fork_rng(devices=[]):
+                return speed.measured(network, self.family, recipe, examples, torch.device("cpu"))
+        except Exception:  # it is an estimate that is lacking, no search
+            return None
+        finally:
+            torch.set_num_threads(before)
 
 
 def planned(sources: Sources, searched: Searched, budget: Budget, caching: Caching) -> dict[str, ModelPlan]:
@@ -121,16 +164,35 @@ def planned(sources: Sources, searched: Searched, budget: Budget, caching: Cachi
             folder, sources.data
         )  # first: the survey below needs inputs that the model takes
         work = prefix_plan.expected_work(budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks)
-        decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name))
+        decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name, searched.poolings))
+        decision = dataclasses.replace(decision, poolings=searched.poolings)
         models[name] = _model(sources, name, inputs, decision, dtype)
     return models
+
+
+def check_poolings(family: Family, folders: Mapping[str, Path], searched: Searched) -> None:
+    """Refuse a pooling that one of the models cannot have.
+
+    Raises:
+        ValueError: names the model and what it can have.
+    """
+    if searched.poolings == (OWN_POOLING,):
+        return
+    for name, folder in folders.items():
+        possible = family.poolings(family.build(folder, 2))
+        for pooling in searched.poolings:
+            if pooling not in possible:
+                raise ValueError(f"pooling {pooling!r} is none that {name} can have: {', '.join(possible)}")
 
 
 def again(sources: Sources, began: Mapping[str, ModelPlan]) -> dict[str, ModelPlan]:
     """All models of a search that goes on, as they are now; their trials start at the boundaries chosen before."""
     return {
-        name: _model(
-            sources, name, sources.family.inputs(folder, sources.data), began[name].prefix, began[name].cache_dtype
+        name: dataclasses.replace(
+            _model(
+                sources, name, sources.family.inputs(folder, sources.data), began[name].prefix, began[name].cache_dtype
+            ),
+            speed=began[name].speed,
         )
         for name, folder in sources.folders.items()
     }
@@ -172,6 +234,24 @@ def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, 
     if missing:
         raise NotCachedError(*missing)
     return folders, rows
+
+
+def covering(family: Family, folders: Iterable[Path], data: Data, corpus: Corpus) -> Data:
+    """The data with the length that covers `COVERED` of the training texts with each of the models.
+
+    Args:
+        family: of the models.
+        folders: of the models.
+        data: the data; its length is the longest that the models take.
+        corpus: its slices.
+    """
+    needed = 0
+    for folder in folders:
+        lengths = family.lengths(folder, corpus.inputs["train"][:_LOOKED_AT])
+        if lengths is None:
+            return data
+        needed = max(needed, math.ceil(np.quantile(lengths, COVERED, method="higher") / _STEP) * _STEP)
+    return dataclasses.replace(data, max_length=min(data.max_length, needed))
 
 
 def to_json(models: Mapping[str, ModelPlan]) -> dict[str, Any]:

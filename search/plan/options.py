@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from frostline.spaces import MOST_EPOCHS, SEEDS, Budget, Data, Profile, Recipe
+from frostline.spaces import MOST_EPOCHS, OWN_DATA, SEEDS, Budget, Data, Profile, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,15 @@ class Options:
     """The options of a search. None leaves a value to the space or to the machine."""
 
     space: str
+    """A name, or a file, `.py` or `.yaml`."""
+    space_path: str | None = None
+    """A folder with more spaces."""
+    set: tuple[str, ...] | None = None
+    """Other values for parameters of the space, `NAME=VALUES` each."""
+    metric: str | None = None
+    """The validation metric that decides: a name, or a function as `FILE.py:FUNCTION`."""
+    class_weights: str | None = None
+    """`none` or `balanced`; None leaves it to the space."""
     profile: str = "auto"
     model: str | None = None
     dataset: str | None = None
@@ -28,6 +37,8 @@ class Options:
     """A file or folder with the test rows of `dataset`."""
     group: str | None = None
     """A column; rows with one value in it are in one slice."""
+    train_rows: int | None = None
+    """Training examples at most; None takes the profile's number, and of `dataset` all that there are."""
     trials: str | int | None = None
     """A number, or `+N` more than a resumed search has."""
     time_budget: str | None = None
@@ -48,6 +59,8 @@ class Options:
     cpus_per_trial: float | None = None
     """CPU cores of each worker."""
     gpus_per_trial: float | None = None
+    price_per_hour: float | None = None
+    """What an hour costs: of a GPU where trials have GPUs, else of all machines together."""
     seed: int | None = None
     storage: Path = Path("runs")
     url: str = ""
@@ -62,15 +75,22 @@ class Options:
     """Instead of a space: the one recipe to train."""
 
 
+_CUTS = ("max_length", "truncation_side")
+"""Fields of `Data` that say where a text is cut."""
+OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(Options))
+"""Names of the options in Python."""
+
 SPLITS_BESIDE = ("validation", "test")
 """Options that give a split in a file beside the data set."""
 
 _MOST: dict[str, float] = {
     **dict.fromkeys(("trials", "retries", "concurrent", "cpus_per_trial", "gpus_per_trial"), 1_000_000),
+    "train_rows": 1e12,
     "epochs": MOST_EPOCHS,
     "workers_per_trial": 10_000,
     **dict.fromkeys(("confirm_recipes", "confirm_seeds"), 1_000),
     "checkpoint_every": 1e9,
+    "price_per_hour": 1e6,
     "seed": SEEDS - 1,
 }
 """The largest value of each number. A larger one is a slip, and some would fill the memory of the driver."""
@@ -99,6 +119,12 @@ def check_ranges(values: Mapping[str, Any]) -> None:
 def typed_as(name: str) -> str:
     """The name of an option on the command line: `--confirm` for `confirm_recipes`."""
     return "--confirm" if name == "confirm_recipes" else f"--{name.replace('_', '-')}"
+
+
+def metric_file(name: str) -> tuple[Path, str] | None:
+    """File and function of a metric that is `FILE.py:FUNCTION`; None for the name of a metric."""
+    parts = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>.*))?", name)
+    return (Path(parts["file"]).expanduser(), parts["function"] or "") if parts else None
 
 
 def path_or_url(text: str) -> Path | str:
@@ -137,10 +163,11 @@ def adjusted(profile: Profile, options: Options) -> Profile:
             raise ValueError(f"{option} is empty; it names a folder, a file or something of the hub")
     changes: dict[str, Any] = {}
     if options.dataset is not None:
-        changes |= {"source": place_of(options.dataset), "validation_source": None, "test_source": None}
-        changes |= _beside(options.dataset, options)
-        if options.retrain is not None:  # the sizes belonged to the old data; new data is used whole
-            changes |= {"train": None, "validation": None, "test": None}
+        # What a profile says of its data does not hold for others. A recipe that is trained again keeps its length.
+        kept = {} if options.retrain is None else {name: getattr(profile.data, name) for name in _CUTS}
+        changes |= {**OWN_DATA, **kept, "source": place_of(options.dataset), **_beside(options.dataset, options)}
+    if options.train_rows is not None:
+        changes["train"] = options.train_rows
     if options.columns is not None:
         changes["text"], changes["label"] = options.columns
     if options.group is not None:

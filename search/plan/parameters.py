@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from frostline.spaces import ALL, Depth, Profile, Space
+from frostline.spaces import ALL, FAMILY_KNOBS, OWN_POOLING, Depth, Profile, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -21,6 +21,11 @@ class Searched:
     """Optuna distribution by parameter."""
     recipes: dict[str, dict[str, Any]]
     """Recipes tried first, by label."""
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """What the heads of its trials may read."""
+        return getattr(self.distributions.get("pooling"), "choices", (OWN_POOLING,))
 
 
 def searched(space: Space, profile: Profile, blocks: Mapping[str, int]) -> Searched:
@@ -55,7 +60,7 @@ def resolve_parameters(
     Raises:
         ValueError: a depth the model does not have.
     """
-    from optuna.distributions import IntDistribution
+    from optuna.distributions import CategoricalDistribution, IntDistribution
 
     resolved: dict[str, BaseDistribution] = {}
     for name, parameter in parameters.items():
@@ -64,6 +69,11 @@ def resolve_parameters(
             if high > blocks or parameter.low > blocks:
                 raise ValueError(f"frozen_layers up to {max(high, parameter.low)}, but {model} has {blocks} blocks")
             parameter = IntDistribution(parameter.low, high)
+        elif name == "frozen_layers" and isinstance(parameter, CategoricalDistribution):
+            depths = tuple(dict.fromkeys(blocks if depth == ALL else depth for depth in parameter.choices))
+            if deepest := [depth for depth in depths if isinstance(depth, int) and depth > blocks]:
+                raise ValueError(f"frozen_layers {max(deepest)}, but {model} has {blocks} blocks")
+            parameter = CategoricalDistribution(depths)
         resolved[name] = parameter
     return resolved
 
@@ -97,6 +107,23 @@ def check_recipe(label: str, recipe: Mapping[str, Any], distributions: Mapping[s
             create_trial(value=0.0, params={name: value}, distributions={name: distributions[name]})
         except (TypeError, ValueError) as error:
             raise ValueError(f"recipe {label}: {name} = {value!r} is outside {distributions[name]}") from error
+
+
+def check_knobs(searched: Searched, family: str, knobs: Collection[str]) -> None:
+    """Refuse to search what a family does not have.
+
+    Args:
+        searched: the parameters.
+        family: name of the family.
+        knobs: those of `FAMILY_KNOBS` that it has.
+
+    Raises:
+        ValueError: names the parameter.
+    """
+    for name, default in FAMILY_KNOBS.items():
+        values = searched.distributions.get(name)
+        if values is not None and name not in knobs and getattr(values, "choices", None) != (default,):
+            raise ValueError(f"{name} cannot be searched: {family} has none")
 
 
 def whole_blocks(fraction: float, blocks: int) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from frostline.search.cluster.capacity import Need
 from frostline.search.plan import models as model_plans
-from frostline.search.plan import parameters, prefix
+from frostline.search.plan import parameters
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records.checks import check_params
@@ -53,6 +53,19 @@ class Search:
     prefer: str = ""
     """The one of the tied recipes that is offered: `cheapest` or `best`. Empty in searches of earlier versions, whose
     winner is the recipe with the best mean of its fresh seeds."""
+    own_space: bool = False
+    """Whether the space is no file in `spaces/`, or was changed by `settings`. A search that goes on then takes the
+    parameters and recipes of this plan."""
+    settings: tuple[str, ...] = ()
+    """What `--set` and `--class-weights` changed of the space, `NAME=VALUES` each."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Texts of a user's own files by their names in the run directory: the space is in `space.py` or `space.yaml`, the
+    metric that decides is a function of `metric.py`."""
+
+    @property
+    def metric_code(self) -> str:
+        """The text of the file in which the metric is a function; empty if the family has it."""
+        return self.files.get("metric.py", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +126,8 @@ class Resources:
     """Seconds between two snapshots of a trial, at least."""
     concurrent: int | None = None
     """`--concurrent`; None where it was not given."""
+    price_per_hour: float | None = None
+    """Of a GPU where trials have GPUs, else of all machines together; None where it was not given."""
 
     @property
     def device(self) -> str:
@@ -160,7 +175,8 @@ class Plan:
         """Everything that decides the outcome of a training with these parameters."""
         recipe = self.search.base.with_params(self.complete(params))
         model = self.search.models[recipe.model]
-        start = prefix.start(model.prefix.kept, recipe.frozen_layers) if recipe.deterministic_input else 0
+        start = model.prefix.start(recipe.frozen_layers, recipe.pooling, model.blocks)
+        start = start if recipe.deterministic_input else 0
         return dataclasses.replace(recipe, seed=seed, cached_layers=start, cache_dtype=model.cache_dtype)
 
     def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +216,7 @@ class Plan:
         }
         fields["metric"], fields["better"] = self.search.metric.name, self.search.metric.better
         fields["unit"], fields["is_share"] = self.search.metric.unit, self.search.metric.is_share
+        fields["may_be_undefined"] = self.search.metric.may_be_undefined
         fields["need"] = dataclasses.asdict(self.resources.need)
         fields["models"] = model_plans.to_json(self.search.models)
         fields["run"] = str(self.place.run)
@@ -276,8 +293,8 @@ def metric_of(fields: Mapping[str, Any]) -> Metric:
     Raises:
         KeyError, ValueError: it names none.
     """
-    names = {"name": "metric", "better": "better", "unit": "unit", "is_share": "is_share"}
-    given = {name: fields[key] for name, key in names.items() if key in fields}
+    names = ("better", "unit", "is_share", "may_be_undefined")
+    given = {name: fields[name] for name in names if name in fields}
     return typed(Metric, {"name": fields["metric"], "is_share": fields["metric"] == "accuracy", **given})
 
 

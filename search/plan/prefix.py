@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frostline.search.plan import parameters
 from frostline.search.plan.budget import validation_sizes
 from frostline.search.plan.parameters import Searched
-from frostline.spaces import Budget, Recipe
+from frostline.spaces import OWN_POOLING, Budget, Recipe
 from frostline.trainables._task import Boundary, NotSurveyedError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Decision:
     kept: tuple[int, ...]
     """Depths of the kept outputs, rising."""
     first_only: tuple[int, ...]
-    """Depths at which the first token's output is enough."""
+    """Depths at which the first token's output is enough for the model's own head."""
     bytes: float
     """Bytes of all of them on disk."""
     spent: float
@@ -74,6 +74,15 @@ class Decision:
     """Expected seconds of forward passes minus those of reading, over all trials."""
     note: str = ""
     """Why the model could not be tried; empty if it could."""
+    pooled: tuple[str, ...] = ()
+    """Poolings for which one vector an example is enough at the deepest of these depths."""
+    poolings: tuple[str, ...] = (OWN_POOLING,)
+    """Poolings that the depths were tried with. One that a resumed search adds starts before the last block."""
+
+    def start(self, frozen_layers: int, pooling: str, blocks: int) -> int:
+        """Boundary at which a trial starts: the deepest one that is kept and frozen; 0 is the input."""
+        deepest = frozen_layers if pooling in self.poolings else min(frozen_layers, blocks - 1)
+        return max((depth for depth in self.kept if depth <= deepest), default=0)
 
 
 NOTHING = Decision(kept=(), first_only=(), bytes=0.0, spent=0.0, saved=0.0)
@@ -219,11 +228,6 @@ def decide(boundaries: Sequence[Boundary], dtype: str, work: Work, machine: Mach
         best, kept = step, set(step.kept)
 
 
-def start(kept: Iterable[int], frozen_layers: int) -> int:
-    """Boundary at which a trial of this depth starts: the deepest one that is kept and frozen; 0 is the input."""
-    return max((depth for depth in kept if depth <= frozen_layers), default=0)
-
-
 def _account(kept: Sequence[Boundary], dtype: str, work: Work, machine: Machine) -> Decision:
     size = ITEM_SIZE[dtype]
     total = sum(boundary.values for boundary in kept) * size * work.examples
@@ -239,4 +243,5 @@ def _account(kept: Sequence[Boundary], dtype: str, work: Work, machine: Machine)
         bytes=total,
         spent=kept[-1].flops / machine.flops * work.examples + total / machine.write,
         saved=saved,
+        pooled=kept[-1].pooled,
     )

@@ -15,6 +15,7 @@ _IMBALANCED = 1.5
 """Times by which the largest class may exceed the smallest before a user is told."""
 FAR_OUT = 5.0
 """Times from which on accuracy says little, and macro F1 is shown beside it."""
+_ADVICE = "; accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
 
 
 def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
@@ -27,7 +28,7 @@ def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
     (fewest, rare), *_, (most, common) = _counts(corpus)
     if most > _IMBALANCED * fewest:
         ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
-        advice = "; macro_f1 counts each class alike, accuracy does not" if most > FAR_OUT * fewest else ""
+        advice = _ADVICE if most > FAR_OUT * fewest else ""
         sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}{advice}")
     return tuple(dict.fromkeys([*sentences, *family_remarks]))
 
@@ -36,6 +37,16 @@ def imbalance(corpus: Corpus) -> float:
     """Training examples of the largest class for each one of the smallest, which counts as one if it has none."""
     (fewest, _), *_, (most, _) = _counts(corpus)
     return most / max(fewest, 1)
+
+
+def beside(metric: str, imbalance: float) -> str | None:
+    """The metric that is shown beside the one that decides; None where that one is enough.
+
+    Args:
+        metric: metric that decides.
+        imbalance: training examples of the largest class for each one of the smallest.
+    """
+    return "macro_f1" if metric == "accuracy" and imbalance > FAR_OUT else None
 
 
 def _counts(corpus: Corpus) -> list[tuple[int, str]]:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline import spaces
 from frostline.search.cluster import capacity, limits, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
+from frostline.search.plan import own as own_plans
 from frostline.search.plan import parameters, wandb_mode
 from frostline.search.plan import rows as row_plans
 from frostline.search.plan.began import SOURCES, Began
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.models import Sources
 from frostline.search.plan.options import Options, adjusted, changed, place_of, size
+from frostline.search.plan.own import Own
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, of_json
 from frostline.search.plan.prefix import Caching
@@ -31,6 +32,7 @@ from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
 from frostline.search.records.working_copy import copy_of
 from frostline.spaces import SEEDS, Metric, Profile, Recipe, Space
+from frostline.trainables import _atomic
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
@@ -50,6 +52,7 @@ class _Request:
     offer: capacity.Offer
     wandb: WandbMode
     options: Options
+    own: Own
     began: Began | None = None
     """None for a new search."""
     before: str | None = None
@@ -68,12 +71,16 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     """
     if options.url:
         storage.check(options.url)
+    own = own_plans.of_options(options, space)
     offer = machines.offer(options.address, options.storage.expanduser(), options.url)
+    space = own.space
     if options.retrain is None:
-        space = space or spaces.load(options.space)
-        name, reason = choose_profile(options.profile, any(node.gpus for node in (*offer.nodes, *offer.more)))
+        has_gpu = any(node.gpus for node in (*offer.nodes, *offer.more))
+        name, reason = choose_profile(options.profile, has_gpu)
+        if options.dataset is not None and not has_gpu and options.trials is options.time_budget is None:
+            options = dataclasses.replace(options, time_budget=_OWN_DATA)
     else:
-        space, name, reason = spaces.of_recipe(options.retrain), "full", "the recipe's own model and data"
+        name, reason = "full", "the recipe's own model and data"
         options = dataclasses.replace(options, seed=options.retrain.seed if options.seed is None else options.seed)
     profile = adjusted(space.profile(name), options)
     run_name = options.name
@@ -95,6 +102,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
             offer=offer,
             wandb=wandb,
             options=options,
+            own=own,
         )
     )
 
@@ -125,6 +133,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         "retries": resources.retries,
         "checkpoint_every": resources.checkpoint_every,
         "cache_size": str(resources.cache_limit),
+        "price_per_hour": resources.price_per_hour,
     }
     name, artifact = search.space, options.wandb_artifact or before.wandb.artifact
     wandb = wandb_mode.resolve(options.wandb, before.wandb.mode, artifact)
@@ -141,7 +150,8 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     )
     began.check_places()
     base = began.base
-    space = space or _space_called(name, base, run)
+    own = own_plans.of_plan(before, base, space)
+    space = own.space
     if space.name != name:
         raise ValueError(f"the search in {run} is of the space {name!r}, got one named {space.name!r}")
     budget = changed(base.budget, options, resumed=True)
@@ -156,6 +166,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         offer=machines.offer(options.address, run, options.url),
         wandb=wandb,
         options=options,
+        own=own,
         began=began,
         before=search.prefer,
     )
@@ -169,47 +180,37 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
     return plan, corpus
 
 
-def _space_called(name: str, base: Recipe, run: Path) -> Space:
-    """The space of a search that goes on.
-
-    Raises:
-        ValueError: it is no file in `spaces/`.
-    """
-    if name == spaces.RETRAIN:
-        return spaces.of_recipe(base)
-    if name not in spaces.names():
-        raise ValueError(
-            f"the search in {run} is of the space {name!r}, which is no file in spaces/: go on with it from Python, "
-            f"frostline.resume({str(run)!r}, space=...)"
-        )
-    return spaces.load(name)
-
-
 def _plan(request: _Request) -> tuple[Plan, Corpus]:
     _check_numbers(request.options)
     if not 0 <= request.seed < SEEDS:
         raise ValueError(f"--seed is 0 to {SEEDS - 1}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
-    from frostline.trainables import _family
+    from frostline.trainables.data.corpus import cut_corpus
 
-    family, began, profile = _family.load(request.space.family), request.began, request.profile
-    metric = family.metric((began.base.metric if began else request.space.metric) or family.metrics[0].name)
+    began, profile = request.began, request.profile
+    family, metric = own_plans.family_of(request.own, began.base.metric if began else request.own.metric)
     folders, rows = model_plans.fetch(family, profile.models or (profile.model,), profile.data)
     infos = {model: family.describe(folder) for model, folder in folders.items()}
+    covers = not profile.data.max_length
     profile = fitted(profile, infos.values())
     searched = parameters.searched(request.space, profile, {model: info.blocks for model, info in infos.items()})
+    parameters.check_knobs(searched, request.space.family, family.knobs)
+    model_plans.check_poolings(family, folders, searched)
     smallest = parameters.smallest(searched.distributions["batch_size"])
-    data, corpus = row_plans.cut(profile.data, rows, smallest, own=request.options.dataset is not None)
+    corpus = cut_corpus(profile.data, rows, smallest)
+    data = model_plans.covering(family, folders.values(), profile.data, corpus) if covers else profile.data
+    own_plans.check_metric(family, metric, corpus)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
     request = dataclasses.replace(request, profile=profile)
     sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
     resources = _resources(request, sources)
     search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
+    of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
     plan = Plan(
         search=search,
-        data=row_plans.told(corpus, [*too_large, *of_models]),
+        data=row_plans.told(corpus, [*of_own, *too_large, *of_models]),
         schedule=Schedule(
             rungs=budgets.rungs(profile.budget),
             report_at=budgets.report_points(profile.budget),
@@ -222,12 +223,22 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     return plan, corpus
 
 
+_LONGEST = 512
+"""Tokens of a text with a model that has no limit."""
+_OWN_DATA = "15m"
+"""Time budget of a search of a user's own data without a GPU, where neither a time nor a number of trials is given: how
+long a number of trials takes there depends on the rows, and may be days."""
+
 _RETRIES, _CHECKPOINT_EVERY = 2, 30.0
 """Defaults of `--retries`, and of `--checkpoint-every` in seconds."""
 
 
 def _check_numbers(options: Options) -> None:
-    for label, value in (("--retries", options.retries), ("--checkpoint-every", options.checkpoint_every)):
+    for label, value in (
+        ("--retries", options.retries),
+        ("--checkpoint-every", options.checkpoint_every),
+        ("--price-per-hour", options.price_per_hour),
+    ):
         if value is not None and not value >= 0:
             raise ValueError(f"{label} must not be negative, got {value:g}")
 
@@ -248,6 +259,7 @@ def _resources(request: _Request, sources: Sources) -> Resources:
         slots=places.now,
         most=places.most,
         concurrent=options.concurrent,
+        price_per_hour=options.price_per_hour,
         slots_reason=places.reason,
         cache_limit=int(store.limit() if options.cache_size is None else size(options.cache_size)),
         disk=disk_bound(
@@ -282,6 +294,10 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
             cache_dtype=models[profile.model].cache_dtype,
             **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
         )
+        if resources.device == "cpu" and request.place.address is None:
+            for name, model in models.items():
+                speed = sources.speed(dataclasses.replace(base, model=name), resources.threads)
+                models[name] = dataclasses.replace(model, speed=speed)
     else:
         models = model_plans.again(sources, request.began.models)
         base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
@@ -296,6 +312,9 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
         distributions=searched.distributions,
         recipes=searched.recipes,
         models=models,
+        own_space=request.own.is_own,
+        settings=request.own.settings,
+        files=dict(request.own.files),
     )
 
 
@@ -333,15 +352,16 @@ def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:
 
 
 def fitted(profile: Profile, infos: Iterable[ModelInfo]) -> Profile:
-    """The profile with its inputs cut to the longest that all its models take."""
-    longest = min((info.max_length for info in infos if info.max_length is not None), default=profile.data.max_length)
-    if profile.data.max_length <= longest:
+    """The profile with its inputs cut to the longest that all its models take, if they are longer or have no limit."""
+    given = profile.data.max_length
+    longest = min((info.max_length for info in infos if info.max_length is not None), default=given or _LONGEST)
+    if given and given <= longest:
         return profile
     return dataclasses.replace(profile, data=dataclasses.replace(profile.data, max_length=longest))
 
 
 def claim(plan: Plan) -> None:
-    """Make the run directory of a new search.
+    """Make the run directory of a new search, with copies of a user's own files.
 
     Raises:
         ValueError: it holds a search already, or files that are not ours, or cannot be written.
@@ -350,3 +370,5 @@ def claim(plan: Plan) -> None:
         remote.claim(plan.place.url, plan.place.run, plan.to_json())
     else:
         run_folder.claim(plan.place.run, plan.to_json())
+    for name, text in plan.search.files.items():  # for people: what counts is in plan.json
+        _atomic.write(plan.place.run / name, text)

@@ -79,9 +79,14 @@ class _Lost:
 class _Test:
     folder: str
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    difference: Any = None
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)
+        if self.difference is not None:
+            if not (isinstance(self.difference, list) and len(self.difference) == 2):
+                raise ValueError("a difference is no interval")
+            check_metrics(dict(enumerate(self.difference)))
 
 
 _KINDS = {"session": _Session, "lost": _Lost, "test": _Test}

@@ -50,8 +50,12 @@ class Log:
 
     @property
     def seconds(self) -> float:
-        """Seconds since this process opened the log."""
+        """Seconds that this session has worked."""
         return self._stopwatch() - self._began
+
+    def count_from(self, began: float) -> None:
+        """Count the time of this session from an earlier moment, by `time.monotonic`: planning takes time, too."""
+        self._began = min(self._began, began)
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event, with the time and the seconds that this session has worked.

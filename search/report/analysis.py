@@ -44,16 +44,17 @@ def analyse(view: View) -> Analysis:
 
 
 def references_of(view: View) -> list[Reference]:
-    """The baselines that the last session computed in this metric, then the space's own recipes."""
-    summary = view.summary or {}
+    """The baselines that the last session computed in this metric, the trained one, then the space's own recipes."""
+    summary, trained = view.summary or {}, view.compared
     rows = [row for row in summary.get("references", []) if isinstance(row, dict) and not row.get("params")]
     # Before a summary named its direction, the majority class had its accuracy here whatever the metric was.
     in_this_metric = "better" in summary or view.metric.name == "accuracy"
     baselines = [
         Reference(name=row["name"], validation=row.get("validation"), test=row.get("test"))
         for row in rows
-        if in_this_metric and row.get("name")
+        if in_this_metric and row.get("name") and not (trained and row["name"] == trained.name)
     ]
+    baselines += [trained.row] if trained and not trained.problem else []
     return [*baselines, *references(view.trials, view.metric)]
 
 

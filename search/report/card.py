@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from frostline.search.plan.plan import Plan
+from frostline.search.report.compared import caution, of_summary
 from frostline.search.report.summary import score_rows
 from frostline.search.report.verdict import Evidence, verdict
 from frostline.search.words import score, shown
@@ -28,6 +29,7 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         family: family of the winner.
     """
     recipe = plan.recipe(summary["best"]["params"], summary["best"]["seed"])
+    metric = summary["metric"]
     (_, validation, test), *chosen_by = score_rows(summary)
     rows = [("this model", validation, test), *((name.strip(), *scores) for name, *scores in chosen_by)]
     rows += [(row["name"], score(row["validation"]), score(row["test"])) for row in summary["references"]]
@@ -41,8 +43,10 @@ def model_card(summary: Mapping[str, Any], plan: Plan, family: Family) -> str:
         source=shown(plan.search.base.data.source),
         model=plan.search.models[recipe.model],
         rows=rows,
+        caution=caution(of_summary(summary)),
+        others=", ".join(f"{name} {score(value)}" for name, value in (summary["test"] or {}).items() if name != metric),
         sentences=verdict(Evidence.of_summary(summary)),
         sizes=", ".join(f"{size} {split}" for split, size in plan.data.sizes.items()),
         trials=sum(summary["counts"].values()),
-        usage=family.usage().replace("MODEL_FOLDER", f"{plan.place.run.name}/best"),
+        usage=family.usage(recipe).replace("MODEL_FOLDER", f"{plan.place.run.name}/best"),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from frostline.search.report import summary as summaries
+from frostline.search.report.compared import caution, of_summary
 from frostline.search.report.verdict import Evidence, verdict
 from frostline.search.words import duration, outcome, plural, recipe_line
 
@@ -28,7 +29,8 @@ def tell(summary: Mapping[str, Any], console: Console) -> None:
 def _lines(summary: Mapping[str, Any]) -> list[Any]:
     """All that is printed, in order: text, and one table."""
     run, best = summary["run"], summary["best"]
-    lines: list[Any] = ["", summaries.table(summary)]
+    first = caution(of_summary(summary))
+    lines: list[Any] = ["", *([first, ""] if first else []), summaries.table(summary)]
     if best:
         lines.append(f"\nBest recipe (epoch {best['epoch']:g}): {recipe_line(best['params'])}")
     lines += verdict(Evidence.of_summary(summary))

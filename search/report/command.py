@@ -16,8 +16,9 @@ _WIDTH = 76
 def command(plan: Plan) -> str:
     """The command that makes the same search in a new run directory, with every choice spelled out.
 
-    For a `Space` object that is no file in `spaces/`, it is the call in Python.
+    For a `Space` object that is in no file, it is the call in Python.
     """
+    search = plan.search
     base, budget, data = plan.search.base, plan.budget, plan.search.base.data
     if plan.search.space == RETRAIN:
         return f"frostline --retrain {shlex.quote(str(plan.place))} --seed {plan.search.seed}"
@@ -25,10 +26,11 @@ def command(plan: Plan) -> str:
     keeps_prefix = any(model.prefix.kept for model in plan.search.models.values())
     options: dict[str, str | int] = {
         "profile": plan.search.profile,
+        "metric": f"{plan.place}/metric.py:{search.metric.name}" if search.metric_code else search.metric.name,
         "seed": plan.search.seed,
         **({} if "model" in plan.search.distributions else {"model": base.model}),
-        "dataset": data.source,
-        "columns": f"{data.text},{data.label}",
+        **({} if data.most is None else {"dataset": data.source, "columns": f"{data.text},{data.label}"}),
+        **({} if data.train is None else {"train_rows": data.train}),
         **{name: value for name, value in beside.items() if value is not None},
         **({} if budget.trials is None else {"trials": budget.trials}),
         **({} if budget.seconds is None else {"time_budget": f"{budget.seconds:g}s"}),
@@ -38,11 +40,14 @@ def command(plan: Plan) -> str:
         "prefer": plan.search.prefer or "best",
         "prefix_cache": base.cache_dtype if keeps_prefix else "off",
     }
-    if plan.search.space not in spaces.names():
-        call = ["frostline.search(", "space,", *(f"{name}={value!r}," for name, value in options.items())]
+    copy = next((name for name in search.files if name.startswith("space.")), None)
+    if copy is None and (search.space not in spaces.names() or (search.own_space and not search.settings)):
+        given = {**options, "set": list(search.settings)} if search.settings else options
+        call = ["frostline.search(", "space,", *(f"{name}={value!r}," for name, value in given.items())]
         return "\n    ".join(call) + "\n)"
+    space = f"{plan.place}/{copy}" if copy else search.space
     lines, line = [], "frostline"
-    for name, value in {"space": plan.search.space, **options}.items():
+    for name, value in (("space", space), *(("set", setting) for setting in search.settings), *options.items()):
         part = f"{typed_as(name)} {shlex.quote(str(value))}"
         if len(line) + len(part) > _WIDTH:
             lines.append(f"{line} \\")

@@ -7,6 +7,7 @@ there is nothing to draw.
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from frostline.search.report.style import COLORS, MANY, SYMBOLS
 from frostline.search.report.timeline import Stretch, search_clock
 from frostline.search.report.view import DONE, FAILING, OPEN, STOPPED, UNFIT, View, described
 from frostline.search.words import number, plural
+
+_LABEL = 26
+"""Characters of a line of a label beside the marks; more would leave a narrow figure no room for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +77,11 @@ def _marks(view: View, references: Sequence[tuple[str, float, bool]]) -> list[_M
     won, test = view.won, view.test
     assert won is not None
     marks = [
-        _Mark(name=html.escape(name), score=score, kind=DONE if whole else STOPPED)
+        _Mark(
+            name="<br>".join(map(html.escape, textwrap.wrap(name, _LABEL))),
+            score=score,
+            kind=DONE if whole else STOPPED,
+        )
         for name, score, whole in reversed(references)
     ]
     marks += [

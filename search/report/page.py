@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.plan import Plan
+from frostline.search.plan.remarks import beside
 from frostline.search.records import folder as run_folder
 from frostline.search.records.trials import Trial
 from frostline.search.report import importance, parallel, style
@@ -24,8 +25,8 @@ from frostline.search.report import view as views
 from frostline.search.report.analysis import analyse
 from frostline.search.report.charts import charts, slices
 from frostline.search.report.command import command
+from frostline.search.report.compared import caution
 from frostline.search.report.sentences import sentences
-from frostline.search.report.summary import beside
 from frostline.search.report.view import View
 from frostline.search.words import duration, plural, score, short_models, shown, value
 from frostline.trainables import _atomic
@@ -83,6 +84,7 @@ def contents(view: View) -> dict[str, Any]:
         "references": analysis.references,
         "test": view.test,
         "beside": beside(view.metric.name, plan.data.imbalance),
+        "caution": caution(view.compared),
         "status": status_line(view),
         "sentences": sentences(analysis),
         "charts": {chart.name: chart for chart in charts(analysis)},

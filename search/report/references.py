@@ -25,7 +25,7 @@ class Reference:
     epoch: float | None = None
     """Epochs of the best report."""
     test: float | None = None
-    """Test score; known for baselines only, since the test set is read for the winner alone."""
+    """Test score; known for baselines only, since no other recipe than the winner's reads the test set."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of a recipe; empty for a baseline."""
 

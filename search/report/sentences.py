@@ -67,4 +67,5 @@ def evidence_of(view: View) -> Evidence:
         if won and test
         else None,
         test_reads=len(view.tests),
+        baseline=view.compared,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from rich.table import Table
 
 from frostline.search.ledger import confirm
 from frostline.search.plan.plan import Plan, versions
-from frostline.search.plan.remarks import FAR_OUT
+from frostline.search.plan.remarks import beside
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Trial
+from frostline.search.report.compared import Compared
 from frostline.search.report.references import Reference
 from frostline.search.words import interval, plural, score
 from frostline.spaces import Metric
@@ -30,6 +32,7 @@ def summary(
     rows: Sequence[Reference],
     interrupted: bool = False,
     failure: str = "",
+    baseline: Compared | None = None,
 ) -> dict[str, Any]:
     """The content of `summary.json`, which `--json` prints.
 
@@ -40,6 +43,7 @@ def summary(
         rows: baselines and the space's own recipes.
         interrupted: True if Ctrl-C ended the search.
         failure: why the search stopped before its end; empty if it did not.
+        baseline: the winner beside the trained baseline; None if there is none.
     """
     won, confirmed = ledger.conclusions.winner(), ledger.conclusions.confirmed()
     test = ledger.conclusions.test_of(won[1]) if won else None
@@ -65,10 +69,11 @@ def summary(
         "confirmed": [dataclasses.asdict(row) for row in confirmed],
         "tied": [row.number for row in confirm.tied(confirmed)],
         "test": dict(test["metrics"]) if test else None,
-        "test_interval": list(test["interval"]) if test else None,
+        "test_interval": (list(test["interval"]) or None) if test else None,
         "test_reads": ledger.conclusions.test_reads(),
         "optimism": optimism(plan.search.metric, best["validation"], test["metrics"]) if best and test else None,
         "references": [dataclasses.asdict(row) for row in rows],
+        "baseline": dataclasses.asdict(baseline) if baseline else None,
         "counts": trial_records.counts(ledger.trials),
         "interrupted": interrupted,
         "failure": failure,
@@ -76,7 +81,7 @@ def summary(
         "seed": plan.search.seed,
         "run": str(plan.place),
         **({"copy": str(plan.place.run)} if plan.place.url else {}),
-        "load": family.load_line().replace("MODEL_FOLDER", str(plan.place.run / "best")) if won else None,
+        "load": family.load_line(recipe).replace("MODEL_FOLDER", str(plan.place.run / "best")) if won else None,
         "versions": versions(),
     }
 
@@ -99,9 +104,13 @@ def _best(plan: Plan, ledger: Ledger, training: Trial) -> dict[str, Any]:
     }
 
 
-def optimism(metric: Metric, validation: float, test: Mapping[str, float]) -> float:
-    """By how much the validation score is better than the test score, in units of the metric."""
-    return metric.objective(validation) - metric.objective(test[metric.name])
+def optimism(metric: Metric, validation: float, test: Mapping[str, float]) -> float | None:
+    """By how much the validation score is better than the test score, in units of the metric.
+
+    None where the test score is undefined.
+    """
+    difference = metric.objective(validation) - metric.objective(test[metric.name])
+    return None if math.isnan(difference) else difference
 
 
 def table(summary: Mapping[str, Any]) -> Table:
@@ -141,16 +150,14 @@ def score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def beside(metric: str, imbalance: float) -> str | None:
-    """The metric that is shown beside the one that decides; None where that one is enough.
-
-    Args:
-        metric: metric that decides.
-        imbalance: training examples of the largest class for each one of the smallest.
-    """
-    return "macro_f1" if metric == "accuracy" and imbalance > FAR_OUT else None
-
-
 def dump(summary: Mapping[str, Any]) -> str:
-    """The summary as JSON text."""
-    return json.dumps(summary, indent=2)
+    """The summary as JSON text; null where a number is undefined, since JSON knows no NaN."""
+    return json.dumps(_plain(summary), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

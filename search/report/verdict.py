@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from frostline.search.report.compared import Compared, caution, of_summary, sentence
 from frostline.search.words import duration
 
 
@@ -43,6 +44,8 @@ class Evidence:
     optimism: float | None
     """By how much the winner's validation score is better than its test score; None before the test set is read."""
     test_reads: int
+    baseline: Compared | None = None
+    """The winner beside the trained baseline; None if there is none."""
 
     @classmethod
     def of_summary(cls, summary: Mapping[str, Any]) -> Evidence:
@@ -60,12 +63,15 @@ class Evidence:
             trials=sum(summary["counts"].values()),
             optimism=summary["optimism"] if summary["best"] else None,
             test_reads=summary["test_reads"],
+            baseline=of_summary(summary),
         )
 
 
 def verdict(evidence: Evidence) -> list[str]:
-    """One sentence for each fact that a reader of the scores should know."""
+    """One sentence for each fact that a reader of the scores should know, but for that of `caution`."""
     sentences, repeats = [], evidence.repeats
+    if (told := sentence(evidence.baseline)) and not caution(evidence.baseline):
+        sentences.append(told)
     if repeats and evidence.tied:
         sentences.append(_tie(evidence))
     elif (again := sum(not repeat.failed and repeat.scored > 0 for repeat in repeats)) > 1 and repeats[0].scored:

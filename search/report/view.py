@@ -19,12 +19,15 @@ from frostline.search.ledger import confirm
 from frostline.search.ledger.conclusions import judge_of
 from frostline.search.ledger.confirm import Confirmed
 from frostline.search.plan.plan import Plan, of_json
+from frostline.search.records import baseline as baseline_records
 from frostline.search.records import folder as run_folder
 from frostline.search.records import lease
 from frostline.search.records import trials as trial_records
+from frostline.search.records.baseline import BaselineRecord
 from frostline.search.records.elapsed import seconds_worked
 from frostline.search.records.events import LOG, Job, read_events, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
+from frostline.search.report.compared import Compared, compared
 from frostline.search.words import STOPPED as STOPPED
 from frostline.search.words import UNFIT as UNFIT
 from frostline.spaces import Metric
@@ -97,6 +100,8 @@ class View:
     confirmations: tuple[Trial, ...]
     events: tuple[dict[str, Any], ...]
     """The lines of log.jsonl, oldest first. Each has a time in seconds since 1970."""
+    baseline: BaselineRecord | None
+    """What came of the trained baseline; None if there is none, or none yet."""
     summary: Mapping[str, Any] | None
     """summary.json of the last session; None before that session has written it."""
     status: str
@@ -132,6 +137,11 @@ class View:
         won = self.won
         reads = [event for event in self.tests if won and (event.get("number"), event.get("seed")) == won.key]
         return reads[-1] if reads else None
+
+    @property
+    def compared(self) -> Compared | None:
+        """The trained baseline beside the winner; None if there is none."""
+        return compared(self.baseline, self.test, self.metric)
 
     @property
     def tests(self) -> list[dict[str, Any]]:
@@ -197,6 +207,7 @@ def read(run: Path, now: float | None = None) -> View:
         trials=tuple(sorted(trials, key=lambda trial: trial.key)),
         confirmations=tuple(sorted(confirmations, key=lambda trial: trial.key)),
         events=events,
+        baseline=baseline_records.read(run),
         summary=summary,
         status=_status(summary, events),
         now=time.time() if now is None else now,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from frostline.search.plan.plan import Plan
+from frostline.search.records.baseline import BaselineRecord
 from frostline.search.records.events import Job
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.spaces import Metric
@@ -123,10 +124,13 @@ def row(line: Line) -> dict[str, Any]:
     }
 
 
-def ending(trial: Trial, metric: Metric, rungs: Iterable[float]) -> dict[str, Any]:
+def ending(
+    trial: Trial, metric: Metric, rungs: Iterable[float], baseline: BaselineRecord | None = None
+) -> dict[str, Any]:
     """The summary of the run of an ended training. W&B compares runs by it.
 
-    Its metric comes from the best report, by which the search decides, not from the last one.
+    Its metric comes from the best report, by which the search decides, not from the last one. The validation score of
+    the trained baseline, once there is one, stands beside it.
     """
     last, best = (trial.reports[-1] if trial.reports else None), trial.best
     summary: dict[str, Any] = {"outcome": trial.outcome.value, "seconds": trial.seconds}
@@ -134,6 +138,8 @@ def ending(trial: Trial, metric: Metric, rungs: Iterable[float]) -> dict[str, An
         summary["reason"] = trial.reason
     if best:
         summary |= {metric.name: metric.value(trial.objective), "best_epoch": best.epoch}
+    if baseline and metric.name in baseline.validation:
+        summary |= {"baseline": baseline.name, f"baseline_{metric.name}": baseline.validation[metric.name]}
     if trial.outcome == Outcome.PRUNED and last:
         summary["stopped_at_rung"] = max((rung for rung in rungs if rung <= last.epoch), default=last.epoch)
     return summary

@@ -20,11 +20,13 @@ from typing import Any
 from rich.console import Console
 
 from frostline.search.plan.plan import Plan
+from frostline.search.records import baseline as baselines
 from frostline.search.records import trials as trial_records
 from frostline.search.records.events import LOG, Job, job_of
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Line, Trial
 from frostline.search.tracking import sweep
+from frostline.trainables._imports import search_path
 
 _BEHIND = 1.0
 """Extra seconds at the end for each run of an earlier session that W&B lacks (measured: 0.2 to 0.3)."""
@@ -216,7 +218,9 @@ class Tracker:
         self._begun.discard(trial.key)
         self._put(
             *("end", job_of(trial)),
-            summary=sweep.ending(trial, self._plan.search.metric, self._plan.schedule.rungs),
+            summary=sweep.ending(
+                trial, self._plan.search.metric, self._plan.schedule.rungs, baselines.read(self._plan.place.run)
+            ),
             tags=sweep.state_tags(trial),
             exit_code=sweep.exit_code(trial),
             goes_on=trial.open,
@@ -275,7 +279,4 @@ class Tracker:
 def _environment() -> dict[str, str]:
     """The environment of the client, which finds `frostline` also if a checkout is not installed."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    root = Path(__file__).resolve().parents[2]
-    if (root / "frostline.py").is_file():
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), environment.get("PYTHONPATH"))))
-    return environment
+    return {**environment, **search_path()}

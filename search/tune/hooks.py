@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ from frostline.search.tune.faults import Fault, cause_of, node_in
 from frostline.search.tune.health import STRIKES
 from frostline.search.tune.switchboard import SearchFailedError, Switchboard
 from frostline.trainables import _atomic, _task
-from frostline.trainables._task import DiskFull, Failed, Measured, Message, Told
+from frostline.trainables._task import DiskFull, Failed, Measured, Message, TimeOver, Told
 
 
 def _guarded(default: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -188,13 +187,15 @@ class Recorder(Callback):
         self._board.freed = iteration
         self._board.nodes.pop(trial.trial_id, None)
         told = Told.of_tune(trial.last_result)
-        for job in self._board.jobs.pop(trial.trial_id).values():
-            self._end(job, told.last if told else None)
+        for place, job in self._board.jobs.pop(trial.trial_id).items():
+            self._end(job, told.last if told and told.task == place else None)
 
     def _end(self, job: Job, last: Message | None) -> None:
         board, (outcome, reason) = self._board, end_of(last)
         if outcome == Outcome.PRUNED and isinstance(last, Measured) and board.ledger.late(last):
             outcome = Outcome.OUT_OF_TIME
+        if outcome == Outcome.OUT_OF_TIME and job.confirms:
+            outcome = Outcome.INTERRUPTED  # with more time it goes on
         if isinstance(last, Failed) and last.traceback:
             self._keep_error(job, last.traceback)
         self._tell_end(board.ledger.end(job, outcome, reason))
@@ -243,11 +244,13 @@ class Recorder(Callback):
 def end_of(last: Message | None) -> tuple[Outcome, str]:
     """How a trial ended, and why, by its last message; None if it told nothing.
 
-    FAILED: it told a failure, or nothing finite. COMPLETE: its last report was the last of its budget.
-    PRUNED: it was stopped before.
+    FAILED: it told a failure, or nothing. OUT_OF_TIME: it told that. COMPLETE: its last report was the last of its
+    budget. PRUNED: it was stopped before.
     """
+    if isinstance(last, TimeOver):
+        return Outcome.OUT_OF_TIME, ""
     if isinstance(last, Failed):
         return (Outcome.INFEASIBLE if last.infeasible else Outcome.FAILED), last.reason
-    if not isinstance(last, Measured) or not math.isfinite(last.objective):
+    if not isinstance(last, Measured):
         return Outcome.FAILED, "it ended without a report"
     return (Outcome.COMPLETE if last.final else Outcome.PRUNED), ""

@@ -84,7 +84,10 @@ def test_quiet_is_the_result_alone(
     loud, quiet, both = printed.values()
     assert f"Watch it: frostline --dashboard {run}\n" in loud.out
     assert loud.out.endswith(quiet.out)
-    assert quiet.out.lstrip().startswith("┃ validation accuracy")
+    first, _, table = quiet.out.lstrip().partition("\n")
+    assert first.startswith("The winner is "), "on these texts nothing is better than TF-IDF"
+    assert "TF-IDF with logistic regression" in first
+    assert table.lstrip().startswith("┃ validation accuracy")
     assert json.loads(both.out)["run"] == run
     assert both.err == ""
 
@@ -97,6 +100,8 @@ def test_trials_can_be_added_and_the_first_ones_stay(searches: Searches, finishe
     lines = searches.lines("more")
     assert lines[: len(before)] == before
     assert sum(found["counts"].values()) == 11
+    kept = ("seconds", "validation", "test")
+    assert [found["baseline"][key] for key in kept] == [finished["baseline"][key] for key in kept]
     assert found["counts"]["running"] == 0
     assert len({json.dumps(line["params"]) for line in lines}) == 11, "no recipe is tried twice"
     scores = [line["metrics"]["accuracy"] for line in lines if line["outcome"] == "running"]

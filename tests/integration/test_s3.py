@@ -129,6 +129,7 @@ def test_the_machine_is_lost_and_another_goes_on_though_the_storage_fails_for_a_
     names = store.files().keys()
     assert {each for each in names if each.startswith("trials/")} == kept, "no strays"
     assert {each for each in names if "/" not in each} == {
-        *("log.jsonl", "plan.json", "report.html", "study.journal", "summary.json", "trials.jsonl")
+        *("log.jsonl", "plan.json", "report.html", "study.journal", "summary.json", "trials.jsonl"),
+        *("baseline.json", "baseline.safetensors"),
     }, "and the lock is gone"
     assert not any(path.is_file() for path in (second.cache / "scratch").rglob("*"))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,11 +13,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+import frostline as fl
 from frostline.search.ledger.study import optuna_state
 from frostline.search.plan import parameters
 from frostline.search.plan.disk import KEPT_CHECKPOINTS
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import read_events
 from frostline.search.records.journal import read_lines
 from frostline.search.records.trials import Outcome
 from frostline.spaces import Recipe
@@ -44,6 +47,8 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
         "trials.jsonl",
         "confirm.jsonl",
         "log.jsonl",
+        "baseline.json",
+        "baseline.safetensors",
         "trials",
         "best",
         "summary.json",
@@ -53,7 +58,13 @@ def test_the_run_directory_keeps_its_contract(finished: dict[str, Any]) -> None:
     assert summary == {key: value for key, value in finished.items() if key != "printed"}
     assert summary["best"].keys() >= {"number", "params", "validation"}
     assert sum(summary["counts"].values()) == 8
-    assert {row["name"] for row in summary["references"]} == {"majority class", "default", "linear probe"}
+    names = {"majority class", "TF-IDF with logistic regression", "default", "linear probe"}
+    assert {row["name"] for row in summary["references"]} == names
+    baseline = summary["baseline"]
+    assert baseline["test"].keys() == baseline["validation"].keys() == summary["test"].keys()
+    low, high = baseline["difference"]
+    assert low <= summary["test"]["accuracy"] - baseline["test"]["accuracy"] <= high
+    assert baseline["beaten"] is (low > 0)
     keys = {"number", "outcome", "objective", "params", "epoch", "step", "metrics", "seconds", "pid"}
     assert all(line.keys() >= keys for line in lines_of(finished))
     newest = max(run.rglob("*"), key=lambda path: path.stat().st_mtime_ns)
@@ -282,3 +293,10 @@ def test_ctrl_c_ends_the_search_and_keeps_the_results(tiny_model: Path, tiny_csv
     assert found["counts"]["running"] == 0
     assert not study_of(found).get_trials(states=[TrialState.RUNNING])
     assert "Traceback" not in out + err
+    exported = (tmp_path / "stopped" / "best" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "stopped" / "best")
+    best = fl.export(tmp_path / "stopped")
+    assert best == tmp_path / "stopped" / "best"
+    assert (best / "model.safetensors").read_bytes() == exported
+    assert (best / "recipe.json").is_file()
+    assert not [event for event in read_events(tmp_path / "stopped" / "log.jsonl") if event["event"] == "test"]

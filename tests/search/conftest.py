@@ -20,6 +20,7 @@ def options(tiny_model: Path, tiny_csv: Path, tmp_path: Path) -> Options:
         dataset=str(tiny_csv),
         storage=tmp_path,
         name="run",
+        trials=12,
         prefix_cache="off",
         confirm_recipes=3,
     )

@@ -44,7 +44,7 @@ def plan_of(run: Path, models: Sequence[str] = ("package:tiny_bert",), **changes
     than one."""
     several = len(models) > 1
     budget = Budget(trials=12, epochs=3, first_rung=0.5, confirm_recipes=2, confirm_seeds=3)
-    data = Data(source="reviews.csv", train=800, validation=400, test=500)
+    data = Data(source="reviews.csv", train=800, validation=400, test=500, most=5000)
     spaces: dict[str, BaseDistribution] = {
         **({"model": CategoricalDistribution(tuple(models))} if several else {}),
         "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
@@ -264,6 +264,6 @@ class _Search:
         if self.end != "running":
             rows = [Reference(name="majority class", validation=0.5, test=0.51)]
             rows += references(self.ledger.trials, self.plan.search.metric)
-            family: Any = SimpleNamespace(load_line=lambda: "load")
+            family: Any = SimpleNamespace(load_line=lambda _: "load")
             found = summaries.summary(self.plan, family, self.ledger, rows, self.end == "interrupted")
             (self.plan.place.run / "summary.json").write_text(summaries.dump(found), encoding="utf-8")

@@ -136,10 +136,10 @@ def own_run(plan: Plan, tmp_path: Path) -> Path:
     return plan.place.run
 
 
-def test_resume_asks_for_a_space_that_is_no_file(own_run: Path) -> None:
-    message = f"is of the space 'mine', which is no file in spaces/: .* frostline.resume\\('{own_run}', space=...\\)"
-    with pytest.raises(ValueError, match=message):
-        fl.resume(own_run)
+def test_a_space_that_is_no_file_goes_on_as_the_plan_has_it(own_run: Path, plan: Plan) -> None:
+    again, _ = planning.resume(own_run, Options(space=""))
+    assert again.search.space == "mine"
+    assert (again.search.distributions, again.search.recipes) == (plan.search.distributions, plan.search.recipes)
     with pytest.raises(ValueError, match="is of the space 'mine', got one named 'bert_imdb'"):
         fl.resume(own_run, space=spaces.load("bert_imdb"))
 

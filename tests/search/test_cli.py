@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes and one-line messages."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from frostline.search import cli
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.plan import Plan
 from frostline.search.records.log import hold
+from frostline.trainables._metrics import METRICS
 from tests import tiny
 from tests.search.made import NOTHING, summary
 
@@ -29,12 +31,29 @@ def test_list_shows_each_space_on_one_line(capsys: pytest.CaptureFixture[str]) -
     code, out, _ = run(capsys, "--list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == spaces.names()
+    code, out, _ = run(capsys, "--list", "--json")
+    assert code == 0
+    assert [one["name"] for one in json.loads(out)] == spaces.names()
+
+
+def test_help_names_every_metric() -> None:
+    text = " ".join(cli._parser().format_help().split())
+    assert all(f" {metric.name}" in text for metric in METRICS)
+
+
+def test_a_new_space_is_one_that_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "--new-space", "reviews")
+    assert code == 0
+    (tmp_path / "reviews.py").write_text(out)
+    code, out, _ = run(capsys, "--list", "--space-path", str(tmp_path))
+    assert [line.split()[0] for line in out.splitlines()] == sorted([*spaces.names(), "reviews"])
 
 
 def test_dry_run_prints_the_plan_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tiny_model: Path, tiny_csv: Path, tmp_path: Path
 ) -> None:
     data = ("--model", str(tiny_model), "--dataset", str(tiny_csv), "--storage", str(tmp_path / "runs"))
+    data += ("--trials", "12")
     code, out, _ = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", "--quiet", *data)
     assert code == 0
     labels = {line.split(":")[0] for line in out.splitlines()}
@@ -43,11 +62,32 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_is_json_on_stdout_where_asked(
+    capsys: pytest.CaptureFixture[str], tiny_model: Path, tiny_csv: Path, tmp_path: Path
+) -> None:
+    data = ("--model", str(tiny_model), "--dataset", str(tiny_csv), "--storage", str(tmp_path / "runs"))
+    own = ("--set", "learning_rate=1e-6..1e-4", "--set", "batch_size=16", "--metric", "mcc", "--class-weights", "none")
+    code, out, err = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", "--json", *data, *own)
+    assert code == 0
+    fields = json.loads(out)
+    assert fields["distributions"]["learning_rate"]["attributes"]["low"] == 1e-6
+    assert (fields["metric"], fields["settings"]) == ("mcc", ["learning_rate=1e-6..1e-4", "batch_size=16"])
+    assert "metric: validation mcc, higher is better" in err, "what people read"
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "--space is missing; spaces are bert_imdb"),
         (("--space", "bert_imbd"), "did you mean 'bert_imdb'?"),
+        (("--new-space", "a b"), "--new-space is a name of letters, digits, - and _, got 'a b'"),
+        (("--space", "bert_imdb", "--set", "learning_rat=1"), "did you mean 'learning_rate'?"),
+        (("--space", "bert_imdb", "--metric", "acuracy", "--profile", "small"), "did you mean 'accuracy'?"),
+        (("--space", "bert_imdb", "--metric", "./m.py:cost", "--profile", "small"), "--metric m.py does not exist"),
+        (("--space", "./no.yaml"), "--space no.yaml does not exist; spaces with a name are bert_imdb"),
+        (("--space", "bert_imdb", "--space-path", "/no/such"), "--space-path /no/such is not a folder"),
+        (("--list", "--space-path", "/no/such"), "--space-path /no/such is not a folder"),
         (("--space", "bert_imdb", "--columns", "text"), "--columns is two names with a comma between"),
         (("--space", "bert_imdb", "--trials", "0", "--profile", "small"), "trials must be at least 1"),
         (("--space", "bert_imdb", "--trials", "-3", "--profile", "small"), "trials must be at least 1, got -3"),
@@ -86,6 +126,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     "given",
     [
         ("--space", "bert_imdb"),
+        ("--space-path", "spaces"),
+        ("--set", "batch_size=8"),
+        ("--metric", "loss"),
+        ("--class-weights", "none"),
         ("--profile", "small"),
         ("--columns", "a,b"),
         ("--epochs", "3"),

@@ -92,11 +92,18 @@ def test_the_budget_of_the_search_does_not_decide_how_a_recipe_is_trained(change
         {"cached_layers": 1, "frozen_layers": 1},
         {"cache_dtype": "float16"},
         {"frozen_fraction": 0.5},
+        {"class_weights": "balanced"},
+        {"pooling": "mean"},
     ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_everything_else_decides_it(changes: dict[str, Any]) -> None:
     assert Recipe(**{**GOOD, **changes}).training() != Recipe(**GOOD).training()
+
+
+def test_class_weights_are_one_of_two_words() -> None:
+    with pytest.raises(ValueError, match="class_weights is one of none, balanced, got 'equal'"):
+        Recipe(**GOOD, class_weights="equal")
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "randaugment-0", "randaugment-30"])
@@ -118,14 +125,16 @@ def test_augmented_inputs_are_not_read_from_the_cache() -> None:
 
 def test_every_field_is_in_one_of_the_two_tests() -> None:
     """A new field of a recipe belongs in one of the two tests above."""
-    decides = json.loads(Recipe(**GOOD).training())
+    before = json.loads(Recipe(**GOOD).training())
+    assert not {"class_weights", "pooling"} & set(before), "as it was before the fields came"
+    decides = json.loads(Recipe(**GOOD, class_weights="balanced", pooling="mean").training())
     assert set(decides) == {field.name for field in dataclasses.fields(Recipe)} == {*GOOD, *_DEFAULTED}
     assert decides["budget"] == {"epochs": 1}
 
 
 _DEFAULTED = (
     *("warmup", "clip_norm", "seed", "metric", "cached_layers", "cache_dtype"),
-    *("augmentation", "label_smoothing", "dropout", "frozen_fraction"),
+    *("augmentation", "label_smoothing", "dropout", "frozen_fraction", "class_weights", "pooling"),
 )
 
 
@@ -142,9 +151,11 @@ _DEFAULTED = (
         ("warmup", 1.0),
         ("label_smoothing", 1.0),
         ("dropout", -0.1),
+        ("pooling", "max"),
+        ("pooling", ""),
     ],
 )
-def test_an_impossible_recipe_is_refused_with_its_value(field: str, value: float) -> None:
+def test_an_impossible_recipe_is_refused_with_its_value(field: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=rf"{field}.*{value}|{field} must be above 0"):
         Recipe(**{**GOOD, field: value})
 
@@ -203,6 +214,7 @@ def test_a_recipe_without_files_beside_its_data_is_written_as_before() -> None:
     """Snapshots of earlier versions are compared with it as text."""
     plain = Recipe(**GOOD)
     assert not {"validation_source", "test_source", "group"} & json.loads(plain.to_json())["data"].keys()
+    assert "pooling" not in json.loads(plain.to_json())
     given = {"validation_source": "/a/dev.csv", "test_source": "/a/test.csv", "group": "user"}
     beside = dataclasses.replace(plain, data=dataclasses.replace(plain.data, **given))
     assert Recipe.from_json(beside.to_json()) == beside
@@ -211,6 +223,9 @@ def test_a_recipe_without_files_beside_its_data_is_written_as_before() -> None:
     assert moved.trains_as(beside.training())
     other = dataclasses.replace(beside, data=dataclasses.replace(beside.data, group="document"))
     assert not other.trains_as(beside.training())
+    pooled = dataclasses.replace(plain, pooling="mean")
+    assert Recipe.from_json(pooled.to_json()) == pooled
+    assert not pooled.trains_as(plain.training())
 
 
 def test_a_parameter_of_another_type_is_refused() -> None:

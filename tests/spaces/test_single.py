@@ -35,13 +35,19 @@ def test_it_holds_the_recipe_and_nothing_else(single: Space) -> None:
     assert single.name == spaces.RETRAIN
     assert set(single.parameters) == {
         *("learning_rate", "batch_size", "frozen_layers", "weight_decay", "warmup", "clip_norm"),
-        *("augmentation", "label_smoothing", "dropout"),
+        *("augmentation", "label_smoothing", "dropout", "class_weights"),
     }
     for name, distribution in single.parameters.items():
         assert distribution.choices == (getattr(RECIPE, name),)
     (values,) = single.recipes.values()
     distributions = parameters.resolve_parameters(single.parameters, 7, "m")
     parameters.check_recipe("retrained", parameters.resolve_recipe("retrained", values, 7), distributions)
+
+
+def test_a_pooling_belongs_to_it_where_it_is_not_the_models_own() -> None:
+    single = spaces.of_recipe(dataclasses.replace(RECIPE, pooling="mean"))
+    assert single.parameters["pooling"].choices == ("mean",)  # type: ignore[union-attr]
+    assert [values["pooling"] for values in single.recipes.values()] == ["mean"]
 
 
 @pytest.mark.parametrize("name", ["small", "full"])

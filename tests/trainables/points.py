@@ -62,12 +62,18 @@ def fit(
     *,
     model: nn.Module | None = None,
     family: Linear | None = None,
+    ended: list[bool] | None = None,
     **options: Any,
 ) -> list[training.Report]:
-    """Train on a CPU; `options` as for `grouped`. Without a model of the caller's one is drawn from the seed."""
+    """Train on a CPU; `options` as for `grouped`. Without a model of the caller's one is drawn from the seed.
+
+    What `loop.fit` returns is added to `ended`.
+    """
     model, reports = model or build(recipe.seed), list[training.Report]()
     given = grouped(**{"at": report_at, "to": reports.append, **options})
-    loop.fit(model, family or Linear(), recipe, {"train": train, "validation": Points(50)}, **given)
+    whole = loop.fit(model, family or Linear(), recipe, {"train": train, "validation": Points(50)}, **given)
+    if ended is not None:
+        ended.append(whole)
     return reports
 
 

@@ -1,6 +1,7 @@
 """Every family in the folder keeps the contract, on a tiny model that `tests/tiny.py` makes for it."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import frostline
 from frostline.spaces import Budget, Recipe
 from frostline.trainables import _family, _freezing
+from frostline.trainables._family import Family
 from frostline.trainables.data.batches import by_length
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import evaluation, loop, training
@@ -77,7 +79,7 @@ def test_describe_counts_what_trains_at_each_depth(case: Case) -> None:
     blocks = case.family.blocks(model)
     for depth, expected in enumerate(case.info.trainable_at):
         _freezing.freeze(model, blocks, depth)
-        assert _family.count_trainable(model) == expected
+        assert _freezing.count_trainable(model) == expected
     assert list(case.info.trainable_at) == sorted(case.info.trainable_at, reverse=True)
 
 
@@ -151,7 +153,9 @@ def test_it_scores_exactly_the_metrics_that_it_declares(case: Case) -> None:
     assert list(scores) == [metric.name for metric in case.family.metrics]
     assert [case.family.metric(name).name for name in scores] == list(scores)
     choices = ", ".join(scores)
-    with pytest.raises(ValueError, match=f"metric 'f1_score' is not one that {case.name} reports: {choices}"):
+    with pytest.raises(
+        ValueError, match=f"metric 'f1_score' is not one that {case.name} reports: .*metrics are {choices}"
+    ):
         case.family.metric("f1_score")
 
 
@@ -161,6 +165,22 @@ def test_its_baselines_are_scored_in_every_metric(case: Case) -> None:
         for split, scores in baseline.scores.items():
             assert list(scores) == [metric.name for metric in case.family.metrics]
             assert all(math.isfinite(value) for value in scores.values()), split
+
+
+def test_its_trained_baseline_learns_from_the_training_slice(case: Case) -> None:
+    baseline = case.family.trained_baseline(case.model_folder, case.data, case.corpus)
+    if baseline is None:
+        assert type(case.family).trained_baseline is Family.trained_baseline
+        return
+    answers = baseline.compute(**json.loads(json.dumps(baseline.arguments)))
+    assert int(answers["train"][0]) == len(case.corpus.labels["train"])
+    for split in ("validation", "test"):
+        labels, logits = case.corpus.labels[split], answers[split]
+        assert (logits.shape, logits.dtype) == ((len(labels), len(case.corpus.classes)), np.float32)
+        assert np.exp(logits).sum(1) == pytest.approx(np.ones(len(labels)), abs=1e-4)
+        scores = case.family.score(torch.from_numpy(logits), torch.from_numpy(labels))
+        assert list(scores) == [metric.name for metric in case.family.metrics]
+        assert scores["accuracy"] > 0.8, "a class of the tiny data is easy to tell"
 
 
 def test_a_checkpoint_holds_only_trained_parameters_and_restores_them(case: Case, tmp_path: Path) -> None:
@@ -193,8 +213,8 @@ def test_an_export_is_complete(case: Case, tmp_path: Path) -> None:
     model = case.build()
     case.family.export(model, case.model_folder, case.data, case.corpus.classes, tmp_path / "out")
     assert list((tmp_path / "out").glob("*.safetensors"))
-    assert "MODEL_FOLDER" in case.family.usage()
-    code = case.family.usage().replace("MODEL_FOLDER", str(tmp_path / "out"))
+    assert "MODEL_FOLDER" in case.family.usage(case.recipe())
+    code = case.family.usage(case.recipe()).replace("MODEL_FOLDER", str(tmp_path / "out"))
     exec(compile(code, "usage", "exec"), {})  # the lines that the model card shows
 
 

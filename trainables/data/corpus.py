@@ -78,8 +78,8 @@ def cut_corpus(data: Data, rows: Mapping[str, Rows], smallest_batch: int) -> Cor
 
     Raises:
         ValueError: most rows lack a label, the source has one class only or labels that are no classes, most inputs
-            have several labels, or the train slice has fewer rows than `smallest_batch`.
-        TooFewRowsError: a pool has fewer rows than the slices need.
+            have several labels, a pool has fewer rows than the slices need, or the train slice has fewer rows than
+            `smallest_batch`.
     """
     where = f"data set {data.source}"
     if data.group is not None and any(split_rows.groups is None for split_rows in rows.values()):

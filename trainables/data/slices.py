@@ -11,17 +11,12 @@ from frostline.trainables.data.rows import Labelled
 
 SPLITS = ("train", "validation", "test")
 
+_SHARE, _FEWEST, _MOST_OF_FEW = 10, 200, 5
+"""A slice whose size is open is a tenth of the rows. Where it has an upper bound, it has a lower one as well: 200
+examples, or a fifth of the rows if that is less, since a score on fewer says little."""
+
 Chosen = dict[str, tuple[str, list[int]]]
 """Slice -> the pool that it comes from, and its rows in that pool, in order."""
-
-
-class TooFewRowsError(ValueError):
-    """A pool holds fewer rows than the sizes of the slices ask for."""
-
-    def __init__(self, message: str, sizes: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.sizes = sizes
-        """Sizes of `Data` that ask for more than there is."""
 
 
 def chosen(data: Data, pools: Mapping[str, Labelled]) -> Chosen:
@@ -66,33 +61,39 @@ def cut(data: Data, available: Mapping[str, int]) -> dict[str, tuple[str, int, i
     """The pool of each slice, and its range [start, stop) in that pool.
 
     A split that the source has is the pool of its slice. The other slices are taken from the train pool, test first.
-    A size that `data` leaves open is all of the source's own split, else a tenth of the train pool; train takes the
-    rest.
+    A size that `data` leaves open is all of the source's own split, else about a tenth of the train pool, both within
+    `data.most`; train takes the rest.
 
     Raises:
-        TooFewRowsError: a pool holds fewer rows than asked for.
+        ValueError: a pool holds fewer rows than asked for.
     """
     slices: dict[str, tuple[str, int, int]] = {}
     taken, pool = 0, available["train"]
     for split in ("test", "validation"):
         size = getattr(data, split)
         if split in available:
-            size = available[split] if size is None else size
+            size = min(available[split], data.most or available[split]) if size is None else size
             if size > available[split]:
-                message = f"{data.source} has {available[split]} different {split} rows, {size} asked for"
-                raise TooFewRowsError(message, (split,))
+                raise ValueError(f"{data.source} has {available[split]} different {split} rows, {size} asked for")
             slices[split] = (split, 0, size)
         else:
-            size = max(1, pool // 10) if size is None else size
+            size = _carved(pool, data.most) if size is None else size
             slices[split] = ("train", taken, taken + size)
             taken += size
     size = pool - taken if data.train is None else data.train
     if size < 1 or taken + size > pool:
         need = f"{taken} for validation and test and {max(size, 1)} for training"
-        hint = "" if data.train is None else " (--profile full takes what is there)"
-        raise TooFewRowsError(f"{data.source} has {pool} different training rows; the slices need {need}{hint}", SPLITS)
+        way = "--profile full takes what is there" if data.most is None else "without --train-rows all others are taken"
+        hint = "" if data.train is None else f" ({way})"
+        raise ValueError(f"{data.source} has {pool} different training rows; the slices need {need}{hint}")
     slices["train"] = ("train", taken, taken + size)
     return slices
+
+
+def _carved(pool: int, most: int | None) -> int:
+    """Examples of the validation or of the test slice that is cut from a train pool of this many rows."""
+    tenth = pool // _SHARE
+    return max(1, tenth if most is None else min(max(tenth, _FEWEST), pool // _MOST_OF_FEW, most))
 
 
 def _numbered(rows: Labelled) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from frostline.spaces import OWN_POOLING
 from frostline.trainables import _freezing
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._freezing import Block
@@ -164,7 +165,9 @@ def starting_at(body: Body, depth: int, results: Results) -> Iterator[Family]:
 # --- a survey of a model -----------------------------------------------------------------------------
 
 
-def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[Boundary], bool]:
+def survey(
+    model: nn.Module, family: Family, examples: Examples, poolings: Sequence[str] = (OWN_POOLING,)
+) -> tuple[list[Boundary], bool]:
     """The boundaries at which training can start, found by trying each with two examples on the CPU.
 
     A boundary is left out if a start there gives other scores: in a model that hands more than one tensor from block
@@ -173,13 +176,34 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     random: dropout that a model applies itself, outside of its blocks' modules.
 
     Args:
-        model: pretrained, on the CPU; afterwards nothing of it is frozen.
+        model: pretrained, on the CPU; afterwards nothing of it is frozen, and its head is that of the last pooling.
         family: of the model.
         examples: a few of those that will be trained on.
+        poolings: those that trials may have. A boundary holds for all of them.
 
     Returns:
         The boundaries, shallowest first, and whether float16 holds the outputs at them.
     """
+    surveys = [_survey(model, family, examples, pooling) for pooling in poolings]
+    common = sorted(set.intersection(*(set(found) for found, _ in surveys)))
+    return [_joined([found[depth] for found, _ in surveys]) for depth in common], all(fits for _, fits in surveys)
+
+
+def _joined(boundaries: Sequence[Boundary]) -> Boundary:
+    """One boundary for several poolings, each with its own outputs where they differ."""
+    values = {(boundary.first_only, boundary.pooled): boundary.values for boundary in boundaries}
+    return Boundary(
+        depth=boundaries[0].depth,
+        flops=max(boundary.flops for boundary in boundaries),
+        values=sum(values.values()),
+        first_only=any(boundary.first_only for boundary in boundaries),
+        pooled=tuple(pooling for boundary in boundaries for pooling in boundary.pooled),
+    )
+
+
+def _survey(model: nn.Module, family: Family, examples: Examples, pooling: str) -> tuple[dict[int, Boundary], bool]:
+    """The boundaries of one pooling by depth, and whether float16 holds the outputs at them."""
+    family.set_pooling(model, pooling)
     model.eval()
     body, mean = Body.of(model, family), float(np.mean(examples.lengths))
     typical = int(np.argmin(np.abs(examples.lengths - mean)))
@@ -189,21 +213,33 @@ def survey(model: nn.Module, family: Family, examples: Examples) -> tuple[list[B
     _freezing.freeze(model, body.blocks, 0)
     with torch.enable_grad():
         linked = outputs(body, batch, body.depths)
-    mask, first = family.mask(batch), family.first_token(batch)
+    mask, first = family.mask(batch), family.first_token(batch) if pooling == OWN_POOLING else None
     kept = {depth: output.detach() for depth, output in linked.items() if _is_by_example(output, pair, mask)}
     fixed = _fixed(body, batch, kept)
     trial = _Trial(body, batch)
-    boundaries = []
+    boundaries = {}
     for depth in sorted(depth for depth in fixed if _alone(body, depth, linked[depth])):
+        pooled = family.pooled(kept[depth], batch, pooling) if depth == len(body.blocks) else None
+        is_pooled = pooled is not None and trial.is_all(pooled)
         first_only = first is not None and trial.is_same(depth, first, kept[depth][:, :1])
-        if not first_only and not trial.is_same(depth, batch, _emptied(kept[depth], mask)):
-            continue
+        if not (is_pooled or first_only):
+            is_cut = mask is not None and kept[depth].shape[1] < mask.shape[1]  # the last block, to the first token
+            if is_cut or not trial.is_same(depth, batch, _emptied(kept[depth], mask)):
+                continue
         values = kept[depth][0].numel()
-        if first_only:
+        if is_pooled:
+            values = pooled[0].numel()  # type: ignore[index]
+        elif first_only:
             values = kept[depth][0, 0].numel()
         elif mask is not None:
             values = values / mask.shape[1] * mean
-        boundaries.append(Boundary(depth=depth, flops=flops[depth], values=float(values), first_only=first_only))
+        boundaries[depth] = Boundary(
+            depth=depth,
+            flops=flops[depth],
+            values=float(values),
+            first_only=first_only,
+            pooled=(pooling,) if is_pooled else (),
+        )
     return boundaries, all(tensor.abs().max().item() < _FLOAT16_ROOM for tensor in kept.values())
 
 
@@ -240,7 +276,7 @@ class _Trial:
     """Compares the logits of a start at a boundary with those of a whole pass over the same batch."""
 
     def __init__(self, body: Body, whole: Batch) -> None:
-        self._body, self._results = body, results_of(body, whole)
+        self._body, self._whole, self._results = body, whole, results_of(body, whole)
         with torch.inference_mode():
             self._expected = body.family.logits(body.model, whole)
 
@@ -252,6 +288,19 @@ class _Trial:
                 return torch.allclose(logits, self._expected, rtol=1e-3, atol=1e-4)
         except Exception:  # each model fails in its own way
             return False  # something after the boundary needs more than this tensor
+
+    def is_all(self, pooled: Tensor) -> bool:
+        """Whether these vectors are all that the head reads: they give the logits, and those depend on the same weights
+        as in a whole pass where all blocks are frozen. A norm after the last block would go on training."""
+        body, batch = self._body, {**self._whole, "pooled": pooled}
+        _freezing.freeze(body.model, body.blocks, len(body.blocks))
+        weights = [weight for weight in body.model.parameters() if weight.requires_grad]
+        with torch.enable_grad():
+            passes = [body.family.logits(body.model, inputs) for inputs in (self._whole, batch)]
+            slopes = [torch.autograd.grad(logits.sum(), weights, allow_unused=True) for logits in passes]
+        _freezing.freeze(body.model, body.blocks, 0)
+        is_same = torch.allclose(passes[1], self._expected, rtol=1e-3, atol=1e-4)
+        return is_same and all((a is None) == (b is None) for a, b in zip(*slopes, strict=True))
 
 
 def _emptied(hidden: Tensor, mask: Tensor | None) -> Tensor:

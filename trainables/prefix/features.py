@@ -12,6 +12,7 @@ File locks claim shards, so that all trials of a node that need a pass share its
 import errno
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from frostline.trainables._family import Batch, Examples, Family
 from frostline.trainables._modules import output_of, outputs_until
+from frostline.trainables._task import TimeOverError
 from frostline.trainables.data.cache import code_version, open_array
 from frostline.trainables.data.corpus import Array
 from frostline.trainables.prefix import boundary, store
@@ -58,17 +60,30 @@ class Wanted:
     """CPU threads of the pass. They decide the last bits of a sum."""
     limit: float
     """Bytes that all features on this node may take."""
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds until the pass is broken off. Another one goes on with what it has stored."""
+    pooled: str = ""
+    """Pooling whose vectors are stored in place of the deepest boundary's outputs; empty if these are stored."""
+
+    def pooling_at(self, depth: int) -> str:
+        """Pooling whose vectors are stored at `depth`; empty if the outputs are."""
+        return self.pooled if depth == self.boundaries[-1] else ""
+
+    def is_single(self, depth: int) -> bool:
+        """Whether an example has one row at `depth`, whatever its length."""
+        return depth in self.first_only or bool(self.pooling_at(depth))
 
     def key(self, family: Family, depth: int) -> dict[str, Any]:
         """Everything that decides the numbers at `depth`, as JSON values."""
         functions: list[Callable[..., Any] | type] = [type(family), *family.code]
         functions += [boundary.outputs, boundary.modules_in, output_of, outputs_until]
-        functions += [_shards, _packed, _fill_shard, devices.precision, devices.per_pass]
+        functions += [_shards, _packed, _pooled, _fill_shard, devices.precision, devices.per_pass]
         return {
             "data": self.entry.name,
             "model": self.weights,
             "boundary": depth,
             "first_only": depth in self.first_only,
+            "pooled": self.pooling_at(depth),
             "dtype": self.dtype,
             "device": [self.device, self.threads if self.device == "cpu" else 0],
             "library": [version(name) for name in ("torch", "transformers", "torchvision", "timm")],
@@ -87,20 +102,24 @@ class _DamagedError(Exception):
 
 
 class CachedExamples(Examples):
-    """A split whose batches also have `prefix`: the outputs of the blocks before a boundary."""
+    """A split whose batches also have `prefix`, the outputs of the blocks before a boundary, or have `pooled` alone."""
 
-    def __init__(self, examples: Examples, family: Family, folder: Path, split: str, first_only: bool) -> None:
+    def __init__(
+        self, examples: Examples, family: Family, wanted: Wanted, depth: int, folder: Path, split: str
+    ) -> None:
         """Open the arrays that a pass has stored.
 
         Raises:
             _DamagedError: a file is missing or cut short.
         """
         self.labels, self.lengths = examples.labels, examples.lengths
-        self._examples, self._family, self._first_only = examples, family, first_only
+        self._examples, self._family = examples, family
+        self._first_only, self.are_vectors = depth in wanted.first_only, bool(wanted.pooling_at(depth))
         self._in_use = store.hold(folder)  # as long as this object lives, nobody removes the folder
         self._arrays, self._shard = [], np.empty(len(self.lengths), dtype=np.int64)
         self._start = np.empty(len(self.lengths), dtype=np.int64)
-        rows = np.ones(len(self.lengths), dtype=np.int64) if first_only else _rows(examples, family)
+        single = wanted.is_single(depth)
+        rows = np.ones(len(self.lengths), dtype=np.int64) if single else _rows(examples, family)
         for number, shard in enumerate(_shards(self.lengths)):
             self._shard[shard], self._start[shard] = number, np.cumsum(rows[shard]) - rows[shard]
             name = f"{split}-{number:03}"
@@ -117,14 +136,20 @@ class CachedExamples(Examples):
         return int(self._rows.max())
 
     def batch(self, indices: Array) -> Batch:
-        """The batch of the examples, and `prefix`, float32 [examples, length, ...] with zeros at padding."""
-        batch = self._examples.batch(indices)
-        if self._first_only:
-            batch = self._family.first_token(batch) or batch
+        """The batch of the examples, and `prefix`, float32 [examples, length, ...] with zeros at padding.
+
+        Or their `labels`, and `pooled`, float32 [examples, width].
+        """
         kept = np.concatenate(
             [self._arrays[self._shard[i]][(at := self._start[i]) : at + self._rows[i]] for i in indices]
         )
-        rows, mask = torch.from_numpy(kept).float(), self._family.mask(batch)
+        rows = torch.from_numpy(kept).float()
+        if self.are_vectors:
+            return {"labels": torch.from_numpy(self.labels[indices]), "pooled": rows}
+        batch = self._examples.batch(indices)
+        if self._first_only:
+            batch = self._family.first_token(batch) or batch
+        mask = self._family.mask(batch)
         if mask is None:
             return {**batch, "prefix": rows}
         prefix = rows.new_zeros(*mask.shape, *rows.shape[1:])
@@ -180,6 +205,7 @@ def prepare(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depth: i
 
     Raises:
         OverflowError: float16 cannot hold an output.
+        TimeOverError: no time is left before they are computed.
         DoesNotFitError: a single example does not go through the frozen blocks.
     """
     folders = {d: wanted.folder(body.family, d) for d in wanted.boundaries}
@@ -190,7 +216,7 @@ def prepare(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depth: i
                 _fill(body, splits, wanted, folders, depth)
             try:
                 return {
-                    split: CachedExamples(splits[split], body.family, folders[depth], split, depth in wanted.first_only)
+                    split: CachedExamples(splits[split], body.family, wanted, depth, folders[depth], split)
                     for split in SPLITS
                 }
             except _DamagedError:
@@ -217,6 +243,8 @@ def _fill(body: Body, splits: Mapping[str, Examples], wanted: Wanted, folders: M
             absent = {d: folder for d, folder in missing.items() if not (folder / f"{name}.npy").exists()}
             if not absent:
                 continue
+            if wanted.left() <= 0:
+                raise TimeOverError
             with store.claim([absent[d] / f"{name}.lock" for d in sorted(absent)], wait) as mine:
                 if mine:
                     absent = {d: folder for d, folder in absent.items() if not (folder / f"{name}.npy").exists()}
@@ -234,9 +262,11 @@ def _sizes(body: Body, splits: Mapping[str, Examples], wanted: Wanted, depths: l
         outputs = boundary.outputs(body, example, depths)
     sizes = dict.fromkeys(depths, 0.0)
     for d, hidden in outputs.items():
+        vectors = _pooled(hidden, body, example, wanted, d)
         for split in SPLITS:
-            rows = len(splits[split].labels) if d in wanted.first_only else _rows(splits[split], body.family).sum()
+            rows = len(splits[split].labels) if wanted.is_single(d) else _rows(splits[split], body.family).sum()
             width = hidden[0, 0].numel() if body.family.mask(example) is not None else hidden[0].numel()
+            width = width if vectors is None else vectors[0].numel()
             sizes[d] += float(rows) * width * np.dtype(wanted.dtype).itemsize
     return sizes
 
@@ -256,11 +286,15 @@ def _fill_shard(
             with devices.precision(device), torch.inference_mode():
                 outputs = boundary.outputs(body, batch, list(folders))
             for d, hidden in outputs.items():
-                part = _packed(hidden, body.family.mask(batch), d in wanted.first_only, wanted.dtype)
+                vectors = _pooled(hidden, body, batch, wanted, d)
+                if vectors is None:
+                    part = _packed(hidden, body.family.mask(batch), d in wanted.first_only, wanted.dtype)
+                else:
+                    part = _packed(vectors, None, False, wanted.dtype)
                 if start == 0:
                     files[d].seek(0)  # an attempt before this one may have run out of memory
                     files[d].truncate()
-                    length = len(shard) if d in wanted.first_only else rows
+                    length = len(shard) if wanted.is_single(d) else rows
                     _begin_array(files[d], part.dtype, (int(length), *part.shape[1:]))
                 files[d].write(np.ascontiguousarray(part).data)
 
@@ -269,6 +303,12 @@ def _fill_shard(
         files = {d: stack.enter_context(store.new(folder / f"{name}.npy")) for d, folder in folders.items()}
         what = "when a single example goes through the frozen blocks"
         devices.fitting(per_pass, device, lambda size: run(size, files), what)
+
+
+def _pooled(hidden: Tensor, body: Body, batch: Batch, wanted: Wanted, depth: int) -> Tensor | None:
+    """The vectors that are stored in place of the outputs at `depth`, [examples, width]; None if these are stored."""
+    pooling = wanted.pooling_at(depth)
+    return body.family.pooled(hidden, batch, pooling) if pooling else None
 
 
 def _begin_array(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -16,7 +16,17 @@ from torch import nn
 
 from frostline.spaces import Recipe
 from frostline.trainables import _atomic, _storage
-from frostline.trainables._task import DiskFull, Failed, Measured, Message, Setup, Task, best_path, last_path
+from frostline.trainables._task import (
+    DiskFull,
+    Failed,
+    Measured,
+    Message,
+    Setup,
+    Task,
+    TimeOver,
+    best_path,
+    last_path,
+)
 from frostline.trainables.slot import node
 from frostline.trainables.training import checkpoint as checkpoints
 from frostline.trainables.training import device as devices
@@ -113,6 +123,15 @@ class Attempt:
         self._finish_writing()  # the trial ends here, and its files may be removed
         self._tell(Failed(**self._standing(), reason=reason, infeasible=infeasible, traceback=traceback))
 
+    def time_over(self) -> None:
+        """Tell that the time of the search is over.
+
+        Raises:
+            OSError: the last file could not be written: the disk is full.
+        """
+        self._finish_writing()
+        self._tell(TimeOver(**self._standing()))
+
     def disk_full(self, error: OSError) -> None:
         """Tell that the disk is full."""
         number, path = error.errno or 0, str(error.filename or "")
@@ -133,6 +152,10 @@ class Attempt:
                 if not report.partial:
                     self._best = max(self._best, report.objective)
                 self._tell(report)
+
+    def left(self) -> float:
+        """Seconds until the time of the search is over."""
+        return self._task.until - time.time()
 
     def before_report(self, partial: bool) -> None:
         """Begin to write the weights, which do not change while they are measured."""

@@ -78,13 +78,17 @@ class Slot:
             torch.cuda.synchronize()  # raises if an earlier trial broke the context: then this process is of no use
         devices.reset_peak_memory(setup.device)
         family = load(recipe.family)
+        if setup.metric_code:
+            family = family.with_metric(setup.metric, setup.metric_code)
         pretrained = self._load(family, recipe, len(setup.classes))
         model = pretrained.model
         try:
             model.to(device)  # before the head is drawn: each device has its own random state
             # The model is still frozen as in the last trial, so only the tensors that trained there have changed.
             changed = trained_state(model).keys()
-            model.load_state_dict({name: pretrained.weights[name] for name in changed}, strict=False)
+            kept = {name: pretrained.weights[name] for name in changed if name in pretrained.weights}
+            model.load_state_dict(kept, strict=False)  # a head that `set_pooling` has put in is drawn below
+            family.set_pooling(model, recipe.pooling)
             family.configure(model, recipe)
             torch.manual_seed(recipe.seed)
             family.reset_head(model)

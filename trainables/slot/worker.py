@@ -1,5 +1,6 @@
 """What runs in a trial's process: the training function of a `TorchTrainer`."""
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +13,11 @@ import ray.exceptions
 import ray.tune
 from torch import nn
 
-from frostline.spaces import Recipe
+from frostline.spaces import OWN_POOLING, Recipe
 from frostline.trainables._atomic import DISK_FULL
 from frostline.trainables._errors import first_line
 from frostline.trainables._family import Examples, Family, load
-from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, Told
+from frostline.trainables._task import Message, NodeError, PeerLostError, Setup, Task, TimeOverError, Told
 from frostline.trainables.prefix import features
 from frostline.trainables.prefix.boundary import Body, starting_at
 from frostline.trainables.slot.attempt import Attempt
@@ -97,16 +98,23 @@ def _train(setup: Setup, task: Task, tell: Callable[[Message], None], peers: Pee
             at=setup.report_at,
             to=attempt.on_report,
             validate_on=setup.validate_on,
+            left=attempt.left,
+            evaluated=setup.models[recipe.model].evaluated,
             before=attempt.before_report,
         )
         snapshots = Snapshots(resume=attempt.snapshot, after_step=attempt.after_step)
         try:
             try:
                 began = time.monotonic()
-                with _examples(setup, recipe, family, model, entry) as (started, splits, attempt.cached_layers):
+                # Several workers would have to agree that the time is over.
+                left = attempt.left if peers is ALONE else lambda: math.inf
+                with _examples(setup, recipe, family, model, entry, left) as (started, splits, attempt.cached_layers):
                     attempt.spends({"data": time.monotonic() - began})
                     attempt.tell_again()
-                    fit(model, started, recipe, splits, reports=reports, machine=machine, snapshots=snapshots)
+                    if not fit(model, started, recipe, splits, reports=reports, machine=machine, snapshots=snapshots):
+                        attempt.time_over()
+            except TimeOverError:
+                attempt.time_over()
             except (OSError, ray.exceptions.RayError, NodeError, PeerLostError):
                 raise
             except Exception as error:  # the recipe's fault or a bug of ours: told once, and not tried again
@@ -129,30 +137,44 @@ def _tell_failure(attempt: Attempt, error: Exception) -> None:
 
 @contextmanager
 def _examples(
-    setup: Setup, recipe: Recipe, family: Family, model: nn.Module, entry: Path
+    setup: Setup,
+    recipe: Recipe,
+    family: Family,
+    model: nn.Module,
+    entry: Path,
+    left: Callable[[], float] = lambda: math.inf,
 ) -> Iterator[tuple[Family, Mapping[str, Examples], int]]:
     """The family, the splits to train and measure on, and the number of blocks that the prefix cache replaces.
 
     With a cache the family starts after these blocks, and the splits have their outputs. Without one, or if the disk
     has no room for it, they are the recipe's own.
+
+    Raises:
+        TimeOverError: no time is `left` before the cache is filled.
     """
     own = setup.models[recipe.model]
     splits = {split: family.open(entry, split) for split in features.SPLITS}
     cached, body = None, Body.of(model, family)
+    own_head, pooled = recipe.pooling == OWN_POOLING, recipe.pooling in own.pooled
     if recipe.cached_layers:
         wanted = features.Wanted(
             entry=entry,
             weights=own.weights,
             boundaries=tuple(sorted({*own.boundaries, recipe.cached_layers})),
-            first_only=own.first_only,
+            first_only=own.first_only if own_head else (),
+            pooled=recipe.pooling if pooled else "",
             dtype=recipe.cache_dtype,
             device=setup.device,
             threads=setup.threads,
             limit=setup.cache_limit,
+            left=left,
         )
         cached = features.prepare(body, splits, wanted, recipe.cached_layers)
     if cached is None:
         yield family, {**splits, "train": family.augmented(splits["train"], recipe)}, 0
+        return
+    if pooled and recipe.cached_layers == len(body.blocks):
+        yield family, cached, recipe.cached_layers  # batches hold all that the head reads
         return
     example = devices.to(splits["train"].batch(np.arange(1)), next(model.parameters()).device)
     with starting_at(body, recipe.cached_layers, THIS.results(body, example)) as started:

@@ -35,8 +35,13 @@ def load_tokenizer(folder: Path) -> Any:
         raise ValueError(f"{folder} has no tokenizer: it needs one of {', '.join(names)}")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-    tokenizer.padding_side = "left" if getattr(config, "summary_type", "") == "last" else "right"
+    tokenizer.padding_side = "left" if pads_left(config) else "right"
     return tokenizer
+
+
+def pads_left(config: Any) -> bool:
+    """Whether padding stands before a text: the model of this configuration reads the last position (XLNet)."""
+    return getattr(config, "summary_type", "") == "last"
 
 
 def _check_packages(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The logits of a model on a split, and their metrics."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import nn
@@ -11,11 +13,16 @@ from frostline.trainables.training.peers import ALONE, Peers
 
 
 def evaluate(
-    model: nn.Module, family: Family, examples: Examples, device: torch.device, peers: Peers = ALONE
+    model: nn.Module,
+    family: Family,
+    examples: Examples,
+    device: torch.device,
+    peers: Peers = ALONE,
+    names: Collection[str] = (),
 ) -> dict[str, float]:
-    """Metrics of `model` on all examples; leaves it in evaluation mode."""
+    """Metrics of `model` on all examples, those with these `names` if there are any; leaves it in evaluation mode."""
     logits, labels = predict(model, family, examples, device, peers)
-    return family.score(logits, labels)
+    return family.score(logits, labels, names)
 
 
 @torch.inference_mode()

@@ -1,7 +1,9 @@
 """The one training loop: plain torch, one process, one device; reports go to a callable."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from frostline.trainables._family import Examples, Family, First
 from frostline.trainables._modules import is_batch_norm
 from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
+from frostline.trainables.training import optim
 from frostline.trainables.training.checkpoint import Snapshot
 from frostline.trainables.training.machine import Machine
 from frostline.trainables.training.training import Report, Take, Training
@@ -33,6 +36,11 @@ class Reports:
     """Called with each report. It may raise to end the trial."""
     validate_on: Sequence[int] = ()
     """For each report, how many validation examples are measured, counted from the first; all of them if empty."""
+    left: Callable[[], float] = lambda: math.inf
+    """Seconds that the training still has. When only a measurement fits into them, it is measured for the last time, on
+    all validation examples, and ends."""
+    evaluated: float = 0.0
+    """Seconds of a measurement for each example before the first one; 0 where it is not known."""
     before: Callable[[bool], None] = _nothing
     """Called before the model is measured, with True if only some validation examples are. The weights do not change
     until `to` returns."""
@@ -68,7 +76,7 @@ def fit(
     reports: Reports,
     machine: Machine,
     snapshots: Snapshots = NO_SNAPSHOTS,
-) -> None:
+) -> bool:
     """Fine-tune `model` in place by `recipe`.
 
     Args:
@@ -79,6 +87,9 @@ def fit(
         reports: when to measure, and whom to tell.
         machine: where training runs.
         snapshots: where to go on from, and whom to offer snapshots.
+
+    Returns:
+        False if the time was over before the end of the training.
 
     Raises:
         NonFiniteLossError: names the step (on a GPU it is noticed within 20 steps).
@@ -92,11 +103,13 @@ def fit(
     size = len(train.labels)
     steps = math.ceil(reports.at[-1] * steps_per_epoch(size, recipe.batch_size))
     training = Training(model, family, recipe, devices.Ahead(train, machine.device), steps, machine)
-    longest = int(train.lengths.max())
-    training.micro_batch = machine.micro_batch or _micro_batch(model, recipe.batch_size, machine.device, longest)
+    if (weights := optim.class_weights(recipe, train.labels)) is not None:
+        training.class_weights = weights.to(machine.device)
+    training.micro_batch = machine.micro_batch or micro_batch_of(model, recipe.batch_size, machine.device, train)
     if snapshots.resume is not None:
         training.restore(snapshots.resume)
     peers.begin(model, training.step, machine.device)
+    clock = _Clock(reports, machine, len(validation.labels))
     counts = reports.validate_on or [len(validation.labels)] * len(reports.at)
     due = [(math.ceil(epoch * size), count) for epoch, count in zip(reports.at, counts, strict=True)]
     _freezing.training_mode(model, blocks, recipe.frozen_layers)
@@ -107,27 +120,64 @@ def fit(
             shares = [peers.share(indices) for indices in epoch]
             for place, indices in enumerate(epoch[training.place :], start=training.place + 1):
                 training.step_on(shares[place - 1], shares[place] if place < len(epoch) else None, len(indices))
-                if training.seen >= due[0][0]:
-                    # If two reports fall on one step, the later one decides how many examples are measured.
-                    count = [count for seen, count in due if seen <= training.seen][-1]
+                over = clock.is_over()
+                if over or training.seen >= due[0][0]:
+                    passed = [count for seen, count in due if seen <= training.seen]
                     due = [(seen, count) for seen, count in due if seen > training.seen]
-                    examples = First(validation, count)
+                    # If two reports fall on one step, the later one decides how many examples are measured.
+                    examples = First(validation, len(validation.labels) if over else passed[-1])
                     reports.before(examples.partial)
-                    reports.to(training.measure(examples, size, final=not due))
-                    if not due:
-                        return
+                    with clock.measuring(len(examples.labels)):
+                        report = training.measure(examples, size, final=not due)
+                    reports.to(report)
+                    if over or not due:
+                        return not due
                     training.watch.start()  # the report's seconds are not the training's
                     _freezing.training_mode(model, blocks, recipe.frozen_layers)
                 snapshots.after_step(training.take)
+        return True
     finally:
         training.ahead.close()
 
 
-def _micro_batch(model: nn.Module, batch_size: int, device: torch.device, longest: int) -> int:
-    """Examples per forward pass to begin with; on a CPU many are no faster and cost memory."""
-    if device.type != "cpu" or _trains_batch_norm(model):
+class _Clock:
+    """Whether a training must be measured now to end in time."""
+
+    def __init__(self, reports: Reports, machine: Machine, examples: int) -> None:
+        """The first step begins now.
+
+        Args:
+            reports: tells the seconds that are left.
+            machine: whose workers agree.
+            examples: validation examples.
+        """
+        self._left, self._machine, self._examples = reports.left, machine, examples
+        self._stepped = time.monotonic()
+        self._cost = reports.evaluated * examples
+        """Seconds that a measurement takes; 0 if it is not known."""
+
+    def is_over(self) -> bool:
+        """Whether another step and a measurement would take too long. All workers answer alike."""
+        now = time.monotonic()
+        step, self._stepped = now - self._stepped, now
+        if math.isinf(left := self._left()):
+            return False
+        return self._machine.peers.largest(step + self._cost - left, self._machine.device) >= 0
+
+    @contextmanager
+    def measuring(self, examples: int) -> Iterator[None]:
+        """Time the measurement of some examples."""
+        began = time.monotonic()
+        yield
+        self._stepped = time.monotonic()
+        self._cost = (self._stepped - began) * self._examples / examples
+
+
+def micro_batch_of(model: nn.Module, batch_size: int, device: torch.device, train: Examples) -> int:
+    """Examples per forward pass to begin with; on a CPU many texts or pictures are no faster and cost memory."""
+    if device.type != "cpu" or train.are_vectors or _trains_batch_norm(model):
         return batch_size
-    return min(batch_size, 8, devices.per_pass(device, longest))
+    return min(batch_size, 8, devices.per_pass(device, int(train.lengths.max())))
 
 
 def _trains_batch_norm(model: nn.Module) -> bool:

@@ -1,12 +1,14 @@
-"""The optimizer and its schedule."""
+"""The optimizer and its schedule, and the weights of the classes in the loss."""
 
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
 
 from frostline.spaces import Recipe
+from frostline.trainables.data.corpus import Array
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -38,3 +40,20 @@ def build(
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
     return optimizer, schedule
+
+
+def class_weights(recipe: Recipe, labels: Array) -> torch.Tensor | None:
+    """The weight of each class in the training loss, float32 [classes]; None where all weigh alike.
+
+    `balanced` weights are those of scikit-learn's `compute_class_weight`: the mean weight of the examples is 1, so the
+    loss keeps its scale. A class without a training example has none.
+
+    Args:
+        recipe: names the kind of weights.
+        labels: of all training examples, int64.
+    """
+    if recipe.class_weights == "none":
+        return None
+    counts = np.bincount(labels)
+    weights = np.divide(len(labels) / np.count_nonzero(counts), counts, out=np.zeros(len(counts)), where=counts > 0)
+    return torch.from_numpy(weights).float()

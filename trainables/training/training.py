@@ -74,11 +74,16 @@ class Training:
         """The same weights, behind a compiled forward pass where that saves more time than compiling takes."""
         self.steps, self._timed_from = steps, (0, 0.0)
         self.optimizer, self.schedule = optim.build(model, recipe, steps)
+        # Found once: a walk through all modules takes a third of the step of a head that reads one vector an example.
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._norms = [module for module in model.modules() if is_batch_norm(module)]
         self.step = self.seen = self.place = self.since = 0
         """Optimizer steps so far, examples seen, batches of this epoch, examples since the last report."""
         self.total = torch.zeros((), device=self.device)
         """Sum of the losses of these examples."""
         self.micro_batch = recipe.batch_size
+        self.class_weights: torch.Tensor | None = None
+        """Weights in the loss of the classes that the training examples have, on the device; None weighs all alike."""
         self._unchecked: list[tuple[int, float, torch.Tensor]] = []
         self.watch = Stopwatch()
 
@@ -142,16 +147,19 @@ class Training:
             final: whether the training ends here.
 
         Raises:
-            NonFiniteLossError: for a loss since the last check, or for a metric.
+            NonFiniteLossError: for a loss since the last check, or for a metric, unless it is one that this slice may
+                leave undefined.
         """
         self.check()
         self.watch.trained()
-        metrics = evaluation.evaluate(self.model, self.family, validation, self.device, self.peers)
+        names = {*self.family.in_every_report, self.recipe.metric}
+        metrics = evaluation.evaluate(self.model, self.family, validation, self.device, self.peers, names)
         metrics["train_loss"] = self.total.item() / self.since
         self.total, self.since = torch.zeros((), device=self.device), 0
         self._timed_from = (self.step, 0.0)  # a report's seconds are not the steps'
+        undefined = {metric.name for metric in self.family.metrics if metric.may_be_undefined}
         for name, value in metrics.items():
-            if not math.isfinite(value):
+            if not math.isfinite(value) and not (math.isnan(value) and name in undefined):
                 raise NonFiniteLossError(name, value, self.step, self.learning_rate)
         return Report(
             epoch=self.seen / size,
@@ -174,19 +182,16 @@ class Training:
         """
         random = devices.random_state(self.device)
         # Batch norm updates its statistics in the forward pass, so a failed pass has updated them already.
-        running = [
-            (buffer, buffer.clone())
-            for module in self.model.modules()
-            if is_batch_norm(module) and module.training
-            for buffer in module.buffers()
-        ]
+        running = [(buffer, buffer.clone()) for module in self._norms if module.training for buffer in module.buffers()]
         while True:
             try:
                 with self.watch.data():
                     portions = self.ahead.get(indices, self.micro_batch)
                 if upcoming is not None:
                     self.ahead.prepare(upcoming, self.micro_batch)
-                return _backward(self.compiled, self.family, self.recipe, portions, size, self.device)
+                return _backward(
+                    self.compiled, self.family, self.recipe, portions, size, self.device, self.class_weights
+                )
             except torch.OutOfMemoryError:
                 fits = False  # the exception holds the failed pass's tensors, so leave its block first
             except Exception as error:
@@ -211,7 +216,7 @@ class Training:
         Raises:
             DoesNotFitError: even after the memory of earlier passes was given back.
         """
-        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.clip_norm)
+        nn.utils.clip_grad_norm_(self._trained, self.recipe.clip_norm)
         for _ in range(2):
             try:
                 self.optimizer.step()
@@ -282,7 +287,13 @@ def goes_on(snapshot: Snapshot, recipe: Recipe) -> bool:
 
 
 def _backward(
-    model: nn.Module, family: Family, recipe: Recipe, portions: Sequence[Batch], size: int, device: torch.device
+    model: nn.Module,
+    family: Family,
+    recipe: Recipe,
+    portions: Sequence[Batch],
+    size: int,
+    device: torch.device,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Accumulate the gradient of the portions' loss divided by `size`; returns that loss, a detached scalar.
 
@@ -293,13 +304,16 @@ def _backward(
         portions: batches on the CPU.
         size: examples of the whole batch.
         device: where the model is.
+        weights: of the classes in the loss.
     """
     total = torch.zeros((), device=device)
     for portion in portions:
         batch = devices.to(portion, device)
         with devices.precision(device):
             logits = family.logits(model, batch)
-        loss = family.loss(logits.float(), batch["labels"], recipe.label_smoothing) / size
+        # A class that only the validation examples have weighs nothing here.
+        weigh = None if weights is None else nn.functional.pad(weights, (0, logits.shape[1] - len(weights)))
+        loss = family.loss(logits.float(), batch["labels"], recipe.label_smoothing, weigh) / size
         loss.backward()
         total += loss.detach()
     return total

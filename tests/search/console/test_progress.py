@@ -79,6 +79,16 @@ def test_a_trial_that_lost_its_process_is_reported_to_go_on(plan: Plan) -> None:
     ]
 
 
+def test_a_report_of_classes_far_out_of_balance_has_macro_f1_beside_accuracy(plan: Plan) -> None:
+    def happens(progress: Progress) -> None:
+        progress.begin(job(0))
+        given = {"accuracy": 0.98, "macro_f1": 0.495, "loss": 0.1}
+        progress.report(dataclasses.replace(line(0, Outcome.RUNNING, 0.98), metrics=given))
+
+    expected = "trial 0 epoch 1.00: accuracy 0.9800, macro_f1 0.4950, loss 0.1000, 12 s"
+    assert expected in printed(altered(plan, imbalance=49.0), happens)
+
+
 def confirm(progress: Progress) -> None:
     progress.begin(job(0, 1))
     progress.report(line(0, Outcome.RUNNING, 0.7, seed=1))

@@ -41,7 +41,7 @@ TRIALS = [
     trial(2, Outcome.COMPLETE, 0.8),
     trial(3, Outcome.FAILED, 0.99),
     trial(4, Outcome.RUNNING, 0.95),
-    trial(5, Outcome.INTERRUPTED, 0.94),
+    trial(5, Outcome.RUNNING, 0.94),
     trial(6, Outcome.FAILED),
 ]
 

@@ -39,9 +39,18 @@ def test_what_a_training_shows_of_its_recipe(training: Trial, score: float, whol
     assert math.isnan(seen.seconds) is not whole
 
 
-@pytest.mark.parametrize("outcome", [Outcome.RUNNING, Outcome.INTERRUPTED, Outcome.OUT_OF_TIME])
-def test_a_training_that_did_not_end_by_itself_says_nothing(outcome: Outcome) -> None:
-    assert knowledge.seen_of(trial(0, outcome, 0.9)) is None
+@pytest.mark.parametrize("outcome", [Outcome.INTERRUPTED, Outcome.OUT_OF_TIME])
+def test_a_trial_that_was_broken_off_counts_with_the_score_that_it_had(outcome: Outcome) -> None:
+    seen = knowledge.seen_of(trial(0, outcome, 0.9))
+    assert seen is not None
+    assert (seen.score, seen.whole) == (0.9, True)
+    assert math.isnan(seen.seconds), "a whole training takes longer"
+    assert knowledge.seen_of(trial(0, outcome)) is None
+    assert knowledge.seen_of(trial(0, outcome, 0.9, seed=7)) is None, "a fresh seed is compared when it has ended"
+
+
+def test_a_training_that_runs_says_nothing_yet() -> None:
+    assert knowledge.seen_of(trial(0, Outcome.RUNNING, 0.9)) is None
 
 
 def of(trainings: list[Trial]) -> Knowledge:
@@ -61,6 +70,15 @@ def test_what_is_known_does_not_depend_on_the_order_of_the_records() -> None:
     one, other = of([*MANY, *AGAIN]), of(mixed)
     assert one.expected(MANY) == pytest.approx(other.expected(MANY), abs=0)
     assert len(one._seen) == 102
+
+
+def test_a_search_that_goes_on_does_not_know_what_was_interrupted() -> None:
+    ended, interrupted = [trial(n, Outcome.COMPLETE, 0.5) for n in range(6)], trial(6, Outcome.INTERRUPTED, 0.9)
+    known = of([*ended, interrupted])
+    assert known.expected(ended) == pytest.approx(of(ended).expected(ended), abs=0)
+    (before,), (after,) = known.expected([interrupted]), known.also([interrupted]).expected([interrupted])
+    assert after > before
+    assert known.expected([interrupted]) == before
 
 
 def test_a_training_that_is_told_again_counts_once_and_as_it_ended_last() -> None:

@@ -1,6 +1,7 @@
 """The books of a search without Ray and without training: a clock, a real study, real files."""
 
 import dataclasses
+import math
 
 import optuna
 import pytest
@@ -90,6 +91,33 @@ def test_an_end_is_the_same_in_the_records_and_in_the_study(
         assert told.value == value
     assert bool(told.constraints) is (outcome == Outcome.INFEASIBLE)
     assert ledger.running == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "outcome", "value"),
+    [
+        ((math.nan, 0.6), Outcome.COMPLETE, 0.6),
+        ((0.6, math.nan), Outcome.COMPLETE, 0.6),
+        ((math.nan,), Outcome.PRUNED, None),
+        ((math.nan, math.nan), Outcome.FAILED, None),  # nothing says how good it is
+    ],
+)
+def test_a_score_that_is_undefined_is_no_failure_while_another_is(
+    plan: Plan, clock: Clock, scores: tuple[float, ...], outcome: Outcome, value: float | None
+) -> None:
+    ledger = session(plan, clock)
+    train(ledger, clock, taken(ledger), *scores)
+    (trial,), told = recorded(plan), studied(plan)[0]
+    assert trial.outcome == outcome
+    assert trial.reason == ("accuracy is undefined at each of its reports" if outcome == Outcome.FAILED else "")
+    assert list(told.intermediate_values.values()) == [score for score in scores if math.isfinite(score)]
+    if outcome == Outcome.COMPLETE:
+        assert told.value == value
+    train(ledger, clock, taken(ledger), 0.7, 0.8)
+    ledger.close()
+    again = session(plan, clock)
+    assert [one.outcome for one in again.trials] == [outcome, Outcome.COMPLETE]
+    assert taken(again).number == 2
 
 
 def test_the_seconds_of_a_training_are_those_on_a_slot(plan: Plan, clock: Clock) -> None:
@@ -306,7 +334,21 @@ def test_a_training_that_confirms_is_settled_by_its_epochs_alone(plan: Plan, clo
     assert again.late(None)
     (line,) = again.settle({0})
     assert ((line.number, line.seed), line.outcome) == (over.key, Outcome.COMPLETE)
-    assert again.unfinished == [half]
+    assert again.unfinished == []
+    assert session(with_budget(plan, seconds=1000.0), clock).unfinished == [half], "with more time it goes on"
+
+
+def test_there_is_a_model_however_short_the_time_is(plan: Plan, clock: Clock) -> None:
+    ledger = session(with_budget(plan, seconds=100.0), clock)
+    clock.now += 200
+    job = taken(ledger)
+    assert ledger.task(job).until == clock.now - 100.0
+    assert ledger.next() is None
+    ledger.report(job, said(0.1, 0.6, clock.now))
+    ledger.end(job, Outcome.OUT_OF_TIME)
+    assert ledger.finished
+    won = ledger.conclusions.winner()
+    assert won and won[0].number == job.number
 
 
 def test_a_parameter_that_the_space_has_had_since_was_that_of_the_base(plan: Plan, clock: Clock) -> None:

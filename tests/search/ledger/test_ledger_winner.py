@@ -91,19 +91,21 @@ def test_a_search_without_a_number_of_trials_goes_on_until_no_trial_ends_in_time
     assert clock.now - began == 100, "each takes 20 s, and 10 are left"
 
 
-def test_where_no_trial_came_to_its_end_in_time_the_best_one_wins_without_a_confirmation(
-    plan: Plan, clock: Clock
+@pytest.mark.parametrize("outcome", [Outcome.OUT_OF_TIME, Outcome.INTERRUPTED])
+def test_where_no_trial_came_to_its_end_the_best_one_wins_without_a_fresh_seed(
+    plan: Plan, clock: Clock, outcome: Outcome
 ) -> None:
     ledger = session(with_budget(plan, trials=None, seconds=100.0, slots=2), clock)
     jobs = [taken(ledger), taken(ledger)]
     clock.now += 100
     for job, score in zip(jobs, (0.6, 0.7), strict=True):
         ledger.report(job, said(1, score, clock.now))
-        ledger.end(job, Outcome.OUT_OF_TIME)
+        ledger.end(job, outcome)
     assert (ledger.next(), ledger.finished) == (None, True)
     won = ledger.conclusions.winner()
     assert won is not None
-    assert (won[0].number, ledger.conclusions.confirmed()) == (1, [])
+    (row,) = ledger.conclusions.confirmed()
+    assert (won[0].number, row.number, row.scores) == (1, 1, ())
 
 
 def test_the_number_of_trials_and_the_time_both_end_a_search(plan: Plan, clock: Clock) -> None:

@@ -62,3 +62,16 @@ def test_epochs_at_worst() -> None:
 )
 def test_whole_trainings_in_a_budget(changes: dict[str, float | None], seconds: float, fit: float) -> None:
     assert budgets.whole_trainings(budget(**changes), 2, seconds) == fit
+
+
+@pytest.mark.parametrize(
+    ("seconds", "test", "kept"),
+    [
+        (60.0, 1.0, 0.0),  # it may be 20 s late
+        (60.0, 30.0, 26.0),
+        (3600.0, 30.0, 0.0),  # it may be 3 min late
+        (3600.0, 200.0, 116.0),
+    ],
+)
+def test_time_is_kept_for_the_end_where_it_may_not_be_late(seconds: float, test: float, kept: float) -> None:
+    assert budgets.closing(seconds, test) == kept

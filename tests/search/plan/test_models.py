@@ -77,7 +77,7 @@ def test_the_plan_has_the_facts_of_each(both: Plan, models: tuple[Path, Path]) -
         assert (recipe.model, recipe.frozen_layers) == (str(path), depth)
     lines = [text for label, text in plan_lines(both) if label == "model"]
     assert ["3 blocks" in lines[0], "5 blocks" in lines[1]] == [True, True]
-    assert all("at most 32 tokens" in line for line in lines)
+    assert all("at most 24 tokens" in line for line in lines)
 
 
 def test_one_model_on_the_command_line_is_the_only_one(both: Plan, models: tuple[Path, Path], options: Options) -> None:

@@ -37,8 +37,8 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     assert made.search.models[made.search.base.model].blocks == 3
     assert made.search.distributions["frozen_layers"] == IntDistribution(0, 3)
     assert made.search.recipes["linear probe"]["frozen_layers"] == 3
-    assert made.search.base.data.max_length == 32
-    assert made.data.sizes == corpus.sizes() == {"train": 224, "validation": 128, "test": 400}
+    assert made.search.base.data.max_length == 24
+    assert made.data.sizes == corpus.sizes() == {"train": 700, "validation": 200, "test": 200}
     assert (made.resources.device, made.resources.threads) == ("cpu", 1)
     assert not made.place.run.exists(), "nothing has started"
     assert json.loads(made.to_json())["base"]["model"] == options.model

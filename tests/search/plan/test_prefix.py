@@ -1,6 +1,7 @@
 """Which boundaries are kept is a pure function: figures in, decision out."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.options import Options
 from frostline.search.plan.parameters import Searched
+from frostline.search.plan.plan import of_json
 from frostline.search.plan.prefix import MACHINES, NOTHING, Decision, Machine, Work
-from frostline.spaces import Budget
+from frostline.search.tuner import setup_of
+from frostline.spaces import Budget, Space, bert_imdb
 from frostline.trainables._errors import reason
 from frostline.trainables._task import Boundary
+from tests import tiny
+from tests.trainables import tiny_models
 
 GIGA = 1e9
 
@@ -90,8 +95,11 @@ def test_a_limit_keeps_the_boundaries_that_save_most(room: int) -> None:
 
 
 def test_a_trial_starts_at_the_deepest_boundary_that_it_freezes() -> None:
-    assert [prefix_plan.start((3, 5), depth) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 5]
-    assert prefix_plan.start((), 7) == 0
+    kept = dataclasses.replace(NOTHING, kept=(3, 5, 7), poolings=("model", "mean"))
+    for pooling in kept.poolings:
+        assert [kept.start(depth, pooling, 7) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 7]
+    assert [kept.start(depth, "both", 7) for depth in range(8)] == [0, 0, 0, 3, 3, 5, 5, 5], "not tried at the last"
+    assert NOTHING.start(7, "model", 7) == 0
 
 
 def test_expected_trainings_are_the_recipes_and_the_rest_evenly() -> None:
@@ -155,6 +163,67 @@ def test_a_plan_decides_and_says_so(cached: Options) -> None:
     assert (half.search.base.cache_dtype, half.resources.cache_limit) == ("float16", 1_000_000)
 
 
+def pooling_space(*poolings: str) -> Space:
+    """`bert_imdb` with these poolings; its own recipes take the first of them."""
+    space = bert_imdb.SPACE
+    return dataclasses.replace(
+        space,
+        parameters={**space.parameters, "pooling": CategoricalDistribution(poolings)},
+        recipes={label: {**recipe, "pooling": poolings[0]} for label, recipe in space.recipes.items()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("poolings", "pooled", "first_only", "shown"),
+    [
+        (("model",), (), (3,), "3 (first token) blocks are kept"),
+        (("mean",), ("mean",), (), "3 (mean) blocks are kept"),
+        (("model", "mean", "both"), ("mean", "both"), (3,), "3 (first token, mean, both) blocks are kept"),
+    ],
+)
+def test_a_plan_keeps_one_vector_an_example_for_each_pooling(
+    cached: Options, poolings: tuple[str, ...], pooled: tuple[str, ...], first_only: tuple[int, ...], shown: str
+) -> None:
+    plan, corpus = planning.resolve(cached, pooling_space(*poolings))
+    [model] = plan.search.models.values()
+    assert (model.prefix.pooled, model.prefix.first_only) == (pooled, first_only)
+    assert (plan.search.base.pooling, plan.recipe({"pooling": poolings[-1]}, 0).pooling) == (poolings[0], poolings[-1])
+    lines = plan_lines(plan)
+    several = f"one of {', '.join(poolings)}" if len(poolings) > 1 else f"{poolings[0]}, fixed"
+    assert ("parameter", f"pooling: {several}") in lines
+    assert shown in dict(lines)["cache"]
+    assert of_json(plan.place.run, json.loads(plan.to_json())) == plan
+    [setup] = setup_of(plan, corpus).models.values()
+    assert setup.pooled == pooled
+
+
+def test_a_pooling_that_a_resumed_search_adds_starts_where_it_must_hold(
+    cached: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last block was tried with the model's own head alone, which reads the first token's output."""
+    plan, _ = planning.resolve(cached)
+    planning.claim(plan)
+    monkeypatch.setattr(bert_imdb, "SPACE", pooling_space("model", "mean"))
+    again, _ = planning.resume(plan.place.run, Options(space=""))
+    starts = {
+        (depth, pooling): again.recipe({"frozen_layers": depth, "pooling": pooling}, 0).cached_layers
+        for depth in (0, 2, 3)
+        for pooling in ("model", "mean")
+    }
+    assert starts == {(d, p): d - (d == 3 and p == "mean") for d, p in starts}
+
+
+def test_a_pooling_that_the_model_or_its_family_lacks_is_one_line(cached: Options, tmp_path: Path) -> None:
+    gpt2 = str(tiny_models.make("gpt2", tmp_path / "gpt2"))
+    with pytest.raises(ValueError, match=f"^pooling 'both' is none that {gpt2} can have: model, mean$"):
+        planning.resolve(dataclasses.replace(cached, model=gpt2), pooling_space("mean", "both"))
+    folder, data = tiny.make_image_classification(tmp_path)
+    pictures = dataclasses.replace(pooling_space("model", "mean"), family="image_classification")
+    options = dataclasses.replace(cached, model=str(folder), dataset=data.source)
+    with pytest.raises(ValueError, match=f"^pooling 'mean' is none that {folder} can have: model$"):
+        planning.resolve(options, pictures)
+
+
 def test_a_search_goes_on_with_the_boundaries_it_began_with(cached: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another machine, another decision: but the last bits of a score depend on where its trial started."""
     plan, _ = planning.resolve(cached)
@@ -187,10 +256,14 @@ def test_a_model_that_cannot_be_tried_trains_from_its_input(
     assert planning.resume(plan.place.run, Options(space=""))[0].data.remarks == plan.data.remarks
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_a_recipe_is_trained_again_from_where_it_started(cached: Options, start: int, tmp_path: Path) -> None:
-    recipe = planning.resolve(cached)[0].recipe({"frozen_layers": 2}, 5)
-    recipe = dataclasses.replace(recipe, cached_layers=start, cache_dtype="float16")
+@pytest.mark.parametrize(
+    ("depth", "start", "pooling"), [(2, 0, "model"), (2, 2, "model"), (3, 3, "mean"), (3, 0, "both")]
+)
+def test_a_recipe_is_trained_again_from_where_it_started(
+    cached: Options, depth: int, start: int, pooling: str, tmp_path: Path
+) -> None:
+    recipe = planning.resolve(cached)[0].recipe({"frozen_layers": depth}, 5)
+    recipe = dataclasses.replace(recipe, cached_layers=start, cache_dtype="float16", pooling=pooling)
     plan, _ = planning.resolve(Options(space="", retrain=recipe, storage=tmp_path, name="again"))
     (params,) = plan.search.recipes.values()
     assert plan.recipe(params, plan.search.seed).training() == recipe.training()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -108,39 +109,60 @@ def test_the_group_cannot_be_changed_with_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize("profile", ["small", "full"])
 def test_few_rows_are_used_whole_with_batches_that_fit(options: Options, files: dict[str, str], profile: str) -> None:
     plan = planned(options, dataset=files["few"], profile=profile)
-    assert plan.data.sizes == {"train": 14, "validation": 1, "test": 1}
+    assert plan.data.sizes == {"train": 10, "validation": 3, "test": 3}
     assert plan.search.distributions["batch_size"] == CategoricalDistribution((8,))
     assert {recipe["batch_size"] for recipe in plan.search.recipes.values()} == {8}
-    assert plan.data.remarks[-3:] == (
-        "slices of fewer than 20 examples tell little: train has 14, validation has 1, test has 1 "
+    assert plan.data.remarks[-2:] == (
+        "slices of fewer than 20 examples tell little: train has 10, validation has 3, test has 3 "
         "(more rows make them larger)",
-        "some classes have no example in a slice: validation lacks 1 of 2, such as 'neg'; "
-        "test lacks 1 of 2, such as 'pos'",
-        "batches of more than the 14 training examples are not tried; 'default' and 'linear probe' take 8",
+        "batches of more than the 10 training examples are not tried; 'default' and 'linear probe' take 8",
     )
     planning.claim(plan)
     again = planning.resume(plan.place.run, Options(space=""))[0].search
     assert dataclasses.replace(again, profile_reason=plan.search.profile_reason) == plan.search
 
 
-def test_what_the_profile_leaves_over_and_what_is_left_out_is_said(options: Options, tmp_path: Path) -> None:
+def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_path: Path) -> None:
     table = [*tiny.rows(1100), *tiny.rows(7), ("the film", "neg"), ("the film", "pos")]
-    plan = planned(options, dataset=str(tiny.write_csv(tmp_path / "own.csv", table)))
+    own = str(tiny.write_csv(tmp_path / "own.csv", table))
+    plan = planned(options, dataset=own)
     assert rows_line(plan).startswith("1,109 rows read; ")
     assert "(2 with several labels for one input, " in rows_line(plan)
-    assert rows_line(plan).endswith(" 224 train, 128 validation, 400 test; 348 not used by the profile small")
+    assert rows_line(plan).endswith(" 700 train, 200 validation, 200 test"), "a user's own rows are used whole"
     before = dataclasses.replace(plan, data=dataclasses.replace(plan.data, rows_read=0, rows_left_out={}, duplicates=3))
-    assert rows_line(before).startswith("3 left out (3 duplicates); 224 train"), "a plan of an earlier version"
+    assert rows_line(before).startswith("3 left out (3 duplicates); 700 train"), "a plan of an earlier version"
+    fewer = planned(options, dataset=own, train_rows=300)
+    assert rows_line(fewer).endswith(" 300 train, 200 validation, 200 test; 400 not used (--train-rows 300)")
+    with pytest.raises(
+        ValueError, match=r"the slices need 400 for validation and test and 701 for training .without --train-rows"
+    ):
+        planned(options, dataset=own, train_rows=701)
+    with pytest.raises(ValueError, match="train slice must have at least 1 example, got 0"):
+        planned(options, dataset=own, train_rows=0)
+    profiles = planned(options, dataset=None, model=None)
+    assert rows_line(profiles).endswith(" not used by the profile small")
+    (fit,) = [remark for remark in profiles.data.remarks if " fit into " in remark]
+    assert re.fullmatch(r"\d% of the texts fit into 32 tokens; the model reads the last 32 of longer ones", fit)
+
+
+def test_the_length_covers_a_users_own_texts(options: Options, tmp_path: Path) -> None:
+    """Half of the texts have some 40 tokens, and one in a hundred has some 600."""
+    table = [(f"{text} " * (50 if n % 100 == 0 else 2 if n % 2 else 1), label) for n, (text, label) in enumerate(ROWS)]
+    plan = planned(options, dataset=str(tiny.write_csv(tmp_path / "long.csv", table)))
+    assert 32 <= plan.search.base.data.max_length <= 48
+    assert plan.search.base.data.truncation_side == "right"
+    (fit,) = [remark for remark in plan.data.remarks if " fit into " in remark]
+    assert re.fullmatch(r"9[5-9]% of the texts fit into \d+ tokens; the model reads the first \d+ of longer ones", fit)
 
 
 def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, tmp_path: Path) -> None:
     rows = {label: [row for row in tiny.rows(400) if row[1] == label] for label in ("neg", "pos")}
     table = tiny.write_csv(tmp_path / "rare.csv", [*rows["neg"][:190], *rows["pos"][:4]])
     plan = planned(options, dataset=str(table))
-    assert plan.data.imbalance == 51.0
+    assert plan.data.imbalance == 58.0
     assert plan.data.remarks[0] == (
-        "the classes are out of balance: 'neg' has 51.0 times as many training examples as 'pos'; "
-        "macro_f1 counts each class alike, accuracy does not"
+        "the classes are out of balance: 'neg' has 58.0 times as many training examples as 'pos'; "
+        "accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
     )
 
 
@@ -152,7 +174,7 @@ def test_rows_of_a_group_stay_together_also_when_the_search_goes_on(options: Opt
     plan, corpus = planning.resolve(dataclasses.replace(options, dataset=str(table), group="user", profile="full"))
     users = [{user_of[text] for text in corpus.inputs[split]} for split in ("train", "validation", "test")]
     assert sum(map(len, users)) == len(set.union(*users)) == 80
-    assert plan.data.sizes == {"train": 320, "validation": 40, "test": 40}
+    assert plan.data.sizes == {"train": 240, "validation": 80, "test": 80}
     assert "; rows of one 'user' in one slice; " in dict(reversed(plan_lines(plan)))["data"]
     planning.claim(plan)
     again, same_slices = planning.resume(plan.place.run, Options(space=""))

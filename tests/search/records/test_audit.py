@@ -117,6 +117,8 @@ def test_starts_that_the_log_has_lost_are_known_from_the_records(run: Path, left
         (LOG, changed(0, pid="1"), "log.jsonl, line 1 is damaged: pid is a whole number, got '1'"),
         (LOG, changed(0, event=["session"]), "log.jsonl, line 1 is damaged: event is text"),
         (LOG, changed(-1, event=None), "is damaged: event is text, got None"),
+        (LOG, changed(-1, difference=[0.1]), "is damaged: a difference is no interval"),
+        (LOG, changed(-1, difference=["a", 0.1]), "is damaged: a measurement is no number"),
         ("trials.jsonl", doubled(2), r"trials.jsonl, line 9: trial 0 had ended already in .*trials.jsonl, line 3"),
         ("trials.jsonl", doubled(0), r"trials.jsonl, line 9: trial 0 had ended already in .*trials.jsonl, line 3"),
         ("trials.jsonl", lambda lines: [lines[0], *lines], "trials.jsonl, line 2: trial 0 had reported at 320 samples"),

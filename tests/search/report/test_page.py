@@ -159,7 +159,8 @@ def test_the_command_line_accepts_the_command(tmp_path: Path, monkeypatch: pytes
     assert cli.main(typed[1:]) == 0
     (options,) = given
     assert (options.space, options.profile, options.seed) == ("bert_imdb", "small", 0)
-    assert (options.trials, options.epochs, options.dataset) == ("1", 3, "reviews.csv")
+    given_data = (options.dataset, options.train_rows)
+    assert (options.trials, options.epochs, *given_data) == ("1", 3, "reviews.csv", 800)
     assert (options.confirm_recipes, options.confirm_seeds, options.prefix_cache) == (2, 3, "off")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
 from frostline.search.report.references import Reference, references
 from frostline.search.report.verdict import Evidence, verdict
-from frostline.spaces import Budget
+from frostline.spaces import Budget, Metric
 from frostline.trainables import _family
 from tests.search.altered import altered
 from tests.search.made import FRESH, NOTHING, Clock, confirm_all, session, summary, taken, train, with_budget
@@ -50,6 +51,18 @@ def test_macro_f1_stands_beside_an_accuracy_of_classes_far_out_of_balance(
 def test_without_confirmation_the_winner_is_a_trial() -> None:
     rows = summaries.score_rows(summary(confirmed=[], tied=[]))
     assert rows == [("winner: trial 5", "0.8600", "0.8175"), ("  95 % interval", "", "0.780 to 0.855")]
+
+
+def test_a_test_score_may_be_undefined_and_the_json_stays_json() -> None:
+    nan = math.nan
+    metric = Metric(name="roc_auc", may_be_undefined=True)
+    assert summaries.optimism(metric, 0.9, {"roc_auc": nan}) is None
+    found = summary(metric="roc_auc", test={"roc_auc": nan}, test_interval=None, optimism=None, confirmed=[], tied=[])
+    assert summaries.score_rows(found) == [("winner: trial 5", "0.8600", "undefined")]
+    assert verdict(Evidence.of_summary(found)) == []
+    read = json.loads(summaries.dump(found), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert read["test"] == {"roc_auc": None}
+    assert summaries.score_rows(read) == [("winner: trial 5", "0.8600", "")]
 
 
 def test_without_a_test_score_its_cell_is_empty() -> None:
@@ -196,12 +209,15 @@ def test_the_summary_holds_the_results_of_a_search(plan: Plan, clock: Clock) -> 
         assert part in text.getvalue()
     card = model_card(result, plan, _family.load(plan.search.base.family))
     assert "| this model | 0.8400 | 0.8000" in card
+    others = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items() if name != "accuracy")
+    assert others
+    assert f"Other scores of this model on the test set: {others}." in card
     assert f"base_model: {Path(plan.search.base.model).name}\nlibrary_name: transformers\n" in card
     assert f'model="{plan.place.run.name}/best"' in card
     for place in (plan.search.base.model, plan.search.base.data.source, str(plan.place.run)):
         assert Path(place).is_absolute()
         assert place not in card, "the card goes with the model to other machines"
     assert "of 3, counted from the input" in card
-    assert "- at most 32 tokens" in card
+    assert "- at most 24 tokens" in card
     assert result["load"] == f'transformers.pipeline("text-classification", "{plan.place.run}/best", truncation=True)'
     assert all(line in card for line in verdict(Evidence.of_summary(result)))

@@ -17,6 +17,7 @@ from frostline.search.plan import parameters, wandb_mode
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
+from frostline.search.records.baseline import BaselineRecord
 from frostline.search.records.trials import Outcome, collect
 from frostline.search.tracking import sweep, tracker
 from frostline.search.tracking.tracker import Tracker
@@ -150,7 +151,7 @@ def test_the_sweep_has_the_keys_that_runs_log_and_configure(plan: Plan) -> None:
     config = sweep.run_config(plan, job(3))
     assert set(made["parameters"]) <= set(config)
     assert {key: config[key] for key in PARAMS} == PARAMS
-    assert (config["trial"], config["data"]["train"], config["budget"]["epochs"]) == (3, 224, 2)
+    assert (config["trial"], config["data"]["max_length"], config["budget"]["epochs"]) == (3, 24, 2)
     assert made["metric"]["name"] in sweep.row(line(0, Outcome.RUNNING, 0.5))
 
 
@@ -203,6 +204,14 @@ def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
         "reason": "nan",
     }
     early = collect([line(0, Outcome.RUNNING, 0.9, partial=True), line(0, Outcome.PRUNED, 0.9)])[0]
+    sizes = {"train": 8, "validation": 4, "test": 4}
+    baseline = BaselineRecord(
+        name="TF-IDF", seconds=2.0, examples=sizes, validation={"accuracy": 0.75}, test={"accuracy": 0.7}
+    )
+    beside = sweep.ending(trial(0, Outcome.COMPLETE, 0.8), METRIC, (), baseline)
+    assert (beside["accuracy"], beside["baseline"], beside["baseline_accuracy"]) == (0.8, "TF-IDF", 0.75)
+    late = dataclasses.replace(baseline, validation={}, problem="did not end within 30 s")
+    assert "baseline" not in sweep.ending(trial(0, Outcome.COMPLETE, 0.8), METRIC, (), late)
     assert "accuracy" not in sweep.ending(early, METRIC, (0.5,)), "a score on a part of the examples does not compare"
 
 

@@ -12,11 +12,11 @@ from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
 from frostline.search.records import trials as trial_records
 from frostline.search.records.trials import Line, Outcome
-from frostline.trainables._task import Measured, Message, Task, Told
+from frostline.trainables._task import Measured, Message, Task, TimeOver, Told
 from tests.search.altered import altered
 from tests.search.made import FRESH, Clock, session, with_budget
 from tests.search.tune.test_hooks import Tune
-from tests.told import failed, said
+from tests.told import NOTHING_YET, failed, said
 
 
 @pytest.fixture
@@ -98,6 +98,17 @@ def test_each_ends_when_it_has_said_all_and_the_slot_is_free_after_the_last(cach
         assert len(done) == place + 1
         assert [line.epoch for line in done[-1].reports] == [1.0, 2.0]
     assert len(tune.board.jobs) == 1, "the first trial still runs"
+
+
+def test_those_that_the_time_leaves_out_have_no_score(cached: Plan, clock: Clock) -> None:
+    tune = Tune(with_budget(cached, seconds=1000.0), clock)
+    trial = group(tune)
+    told(tune, trial, 0, 0.5, 0.6)
+    for place in (1, 2):
+        tune.result(trial, Told(messages=(TimeOver(**NOTHING_YET),), task=place, whole=True).to_tune())
+    tune.over(trial)
+    ends = [(t.number, t.outcome) for t in trial_records.read(cached.place.run / "trials.jsonl") if not t.open]
+    assert ends == [(1, Outcome.COMPLETE), (2, Outcome.OUT_OF_TIME), (3, Outcome.OUT_OF_TIME)]
 
 
 class _StopsAll(Rungs):

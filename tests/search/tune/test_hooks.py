@@ -25,6 +25,7 @@ from frostline.search.console.progress import Progress
 from frostline.search.ledger.rungs import Rungs
 from frostline.search.plan.plan import Plan
 from frostline.search.records import trials as trial_records
+from frostline.search.records.events import Job
 from frostline.search.records.lease import TakenOverError
 from frostline.search.records.log import Log
 from frostline.search.records.trials import Outcome
@@ -33,7 +34,7 @@ from frostline.search.tune.health import PATIENCE, STRIKES, Waiting
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
 from frostline.search.tune.switchboard import RayGone, SearchFailedError, Switchboard
 from frostline.spaces import Recipe
-from frostline.trainables._task import DiskFull, Message, Task, Told
+from frostline.trainables._task import DiskFull, Message, Task, TimeOver, Told
 from tests.search.altered import altered
 from tests.search.made import FRESH, Clock, session, train, with_budget
 from tests.search.tune.test_faults import DIED
@@ -162,11 +163,12 @@ def tune(plan: Plan, clock: Clock) -> Tune:
         (None, Outcome.FAILED, "it ended without a report"),
         (said(1, 0.5, 0.0), Outcome.PRUNED, ""),
         (said(1, 0.5, 0.0, final=True), Outcome.COMPLETE, ""),
-        (said(1, math.nan, 0.0), Outcome.FAILED, "it ended without a report"),
-        (said(1, math.inf, 0.0, final=True), Outcome.FAILED, "it ended without a report"),
+        (said(1, math.nan, 0.0), Outcome.PRUNED, ""),  # undefined on the part of the slice that a rung looks at
+        (said(1, math.nan, 0.0, final=True), Outcome.COMPLETE, ""),
         (failed("loss is nan at step 3"), Outcome.FAILED, "loss is nan at step 3"),
         (failed("KeyError: 'x'", traceback="Traceback"), Outcome.FAILED, "KeyError: 'x'"),
         (failed("out of memory", infeasible=True), Outcome.INFEASIBLE, "out of memory"),
+        (TimeOver(**NOTHING_YET), Outcome.OUT_OF_TIME, ""),
     ],
 )
 def test_how_a_trial_ended_is_read_from_its_last_message(last: Message | None, outcome: Outcome, reason: str) -> None:
@@ -241,6 +243,42 @@ def test_a_trial_is_stopped_when_the_time_for_trials_is_over(plan: Plan, clock: 
     clock.now += 101
     assert tune.report(trial, 1, 0.9)
     assert tune.records == [(0, Outcome.OUT_OF_TIME, "")]
+
+
+@pytest.mark.parametrize("score", [0.7, None])
+def test_a_trial_that_the_time_has_ended_keeps_its_score(plan: Plan, clock: Clock, score: float | None) -> None:
+    tune = Tune(with_budget(plan, seconds=1000.0), clock)
+    trial = tune.start()
+    assert Task(**trial.config["tasks"][0]).until == clock.now + 1000.0
+    if score is not None:
+        tune.report(trial, 0.4, score)
+    assert not tune.tell(trial, TimeOver(**NOTHING_YET)), "its process ends by itself"
+    tune.over(trial)
+    (ended,) = trial_records.read(plan.place.run / "trials.jsonl")
+    assert (ended.outcome, ended.best and ended.best.objective) == (Outcome.OUT_OF_TIME, score)
+    won = tune.ledger.conclusions.winner()
+    assert (won and won[0].number) == (None if score is None else 0)
+
+
+def test_a_training_that_confirms_goes_on_where_there_is_more_time(plan: Plan, clock: Clock) -> None:
+    plan = with_budget(plan, trials=1, seconds=1000.0, confirm_recipes=1, confirm_seeds=1)
+    tune = Tune(plan, clock)
+    first = tune.start()
+    tune.report(first, 1, 0.9)
+    tune.report(first, 2, 0.9)
+    again = tune.start()
+    tune.report(again, 0.4, 0.7)
+    tune.tell(again, TimeOver(**NOTHING_YET))
+    tune.over(again)
+    assert [run.outcome for run in trial_records.read(plan.place.run / "confirm.jsonl")] == [Outcome.INTERRUPTED]
+    assert session(with_budget(plan, seconds=2000.0), clock).unfinished == [
+        Job(number=0, seed=FRESH, params=first_params(tune), label="default", confirms=True)
+    ]
+
+
+def first_params(tune: Tune) -> dict[str, Any]:
+    """Parameters of trial 0."""
+    return dict(trial_records.read(tune.plan.place.run / "trials.jsonl")[0].params)
 
 
 def test_a_training_that_confirms_runs_to_its_end(plan: Plan, clock: Clock) -> None:

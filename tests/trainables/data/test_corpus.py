@@ -96,6 +96,24 @@ def test_an_own_split_is_its_slice() -> None:
         cut(Data(source="d", test=60), {"train": 100, "test": 50})
 
 
+@pytest.mark.parametrize(
+    ("available", "sizes"),
+    [
+        ({"train": 3}, (1, 1, 1)),
+        ({"train": 100}, (60, 20, 20)),
+        ({"train": 1_000}, (600, 200, 200)),
+        ({"train": 1_001}, (601, 200, 200)),
+        ({"train": 8_530}, (6_824, 853, 853)),
+        ({"train": 1_000_000}, (990_000, 5_000, 5_000)),
+        ({"train": 25_000, "test": 25_000}, (22_500, 2_500, 5_000)),
+        ({"train": 25_000, "test": 400, "validation": 6_000}, (25_000, 5_000, 400)),
+    ],
+)
+def test_a_users_own_rows_are_used_whole(available: dict[str, int], sizes: tuple[int, int, int]) -> None:
+    ranges = cut(Data(source="d", most=5_000), available)
+    assert tuple(stop - start for _, start, stop in map(ranges.__getitem__, SPLITS)) == sizes
+
+
 def test_a_row_in_train_and_test_stays_in_test() -> None:
     given = {
         "train": Labelled(inputs=["a", "b"], labels=["0", "1"]),

@@ -240,6 +240,13 @@ def test_settings_that_decide_the_numbers_are_in_the_key(case: Case, changes: di
     assert one.folder(case.family, 1) != one.folder(case.family, 2)
 
 
+def test_vectors_of_another_pooling_have_a_key_of_their_own_and_shallower_outputs_are_shared(case: Case) -> None:
+    plain = wanted(case)
+    ways = [plain, *(dataclasses.replace(plain, pooled=pooling) for pooling in ("first", "mean", "both"))]
+    assert len({way.folder(case.family, plain.boundaries[-1]) for way in ways}) == len(ways)
+    assert len({way.folder(case.family, 1) for way in ways}) == 1
+
+
 def test_other_data_or_another_size_or_preprocessing_is_another_key(case: Case, tmp_path: Path) -> None:
     """They are in the name of the prepared entry: `prepare` in the contract test shows that for each family."""
     one = wanted(case)

@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from frostline.spaces import Metric
 from frostline.trainables import _freezing, _storage
-from frostline.trainables._task import Measured, Task
+from frostline.trainables._task import Measured, Task, TimeOver
 from frostline.trainables.slot import worker
 from frostline.trainables.slot.process import THIS
 from frostline.trainables.training import checkpoint as checkpoints
@@ -60,6 +62,14 @@ def test_the_weights_of_the_best_report_are_on_disk_before_it_is_told(slot: Slot
             assert kept[i] == kept[i - 1]
 
 
+def test_a_training_whose_time_is_over_has_a_score_and_weights(slot: Slot) -> None:
+    measured, over = slot.train(until=time.time())
+    assert isinstance(measured, Measured)
+    assert (measured.step, measured.final, measured.partial) == (1, False, False)
+    assert isinstance(over, TimeOver)
+    assert score(slot, slot.best().read_bytes()) == measured.objective
+
+
 def score(slot: Slot, content: bytes) -> float:
     """Validation accuracy of these weights."""
     path = Path(slot.setup.run) / "copy.safetensors"
@@ -68,6 +78,23 @@ def score(slot: Slot, content: bytes) -> float:
         _freezing.freeze(model, family.blocks(model), slot.recipe.frozen_layers)
         checkpoints.load(model, path)
         return evaluation.evaluate(model, family, family.open(Path(slot.own.entry), "validation"), device)["accuracy"]
+
+
+def test_a_metric_of_ones_own_decides(slot: Slot) -> None:
+    """Its text travels with the setup; no file is needed here."""
+    code = "def cost(labels, predicted):\n    return 5 * (labels != predicted).mean()\n"
+    metric = Metric(name="cost", better="lower", may_be_undefined=True)
+    slot.setup = dataclasses.replace(slot.setup, metric=metric, metric_code=code)
+    told = slot.train(recipe=dataclasses.replace(slot.recipe, metric="cost"))
+    for message in told:
+        assert message.objective == -message.metrics["cost"]
+        assert message.metrics["cost"] == pytest.approx(5 * (1 - message.metrics["accuracy"]))
+    assert slot.best().exists()
+    broken = dataclasses.replace(slot.setup, metric_code="def cost(labels):\n    return 1 / 0\n")
+    slot.setup = broken
+    [failure] = slot.train("trials/00001", recipe=dataclasses.replace(slot.recipe, metric="cost"))
+    assert failure.reason == "division by zero"
+    assert "ZeroDivisionError" in failure.traceback
 
 
 def test_a_report_that_is_no_better_than_what_is_on_record_leaves_the_weights(slot: Slot) -> None:
@@ -215,6 +242,22 @@ def test_a_trial_that_starts_behind_a_boundary_tells_the_same(slot: Slot) -> Non
         assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
     entries = list((_storage.cache_root() / "features").iterdir())
     assert len(entries) >= 2, "the pass filled both boundaries"
+
+
+@pytest.mark.parametrize(("pooling", "depth"), [("mean", 3), ("both", 3), ("first", 3), ("mean", 2)])
+def test_a_head_of_another_pooling_tells_the_same_behind_a_boundary(slot: Slot, pooling: str, depth: int) -> None:
+    """It also goes on after an interruption."""
+    recipe = dataclasses.replace(slot.recipe, frozen_layers=depth, pooling=pooling, learning_rate=1e-2)
+    whole = slot.train("trials/whole", recipe=recipe)
+    slot.change(boundaries=(1, 2, 3), first_only=(3,), pooled=("first", "mean", "both"), weights="p")
+    recipe = dataclasses.replace(recipe, cached_layers=depth)
+    cached = slot.train("trials/cached", recipe=recipe)
+    assert {message.cached_layers for message in cached} == {depth}
+    for one, other in zip(cached, whole, strict=True):
+        assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
+    before = slot.train_until(2, every=0, recipe=recipe)
+    assert core(before + slot.train(every=0, recipe=recipe, **recorded(before))) == core(cached)
+    assert slot.best().read_bytes() == slot.best("trials/cached").read_bytes()
 
 
 def test_where_the_cache_has_no_room_it_trains_without(slot: Slot) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from frostline.spaces import OWN_POOLING, POOLINGS
 from frostline.trainables import _family, _freezing
 from frostline.trainables.slot import process
 from frostline.trainables.slot.process import THIS
@@ -43,6 +44,21 @@ def test_every_trial_begins_with_the_same_weights_whatever_was_trained_before(
         change_all_that_trains(slot, depth)
     with THIS.trial(slot.setup, slot.recipe) as (_, model, _):
         assert_equal(dict(model.state_dict()), expected)
+
+
+def test_every_trial_begins_with_the_same_weights_whatever_a_head_has_read_before(slot: Slot) -> None:
+    expected = fresh(slot)
+    own = slot.recipe
+    for pooling, depth in zip((*POOLINGS, *POOLINGS[::-1]), (0, 1, 3, 2, 3, 0, 1, 0), strict=True):
+        slot.recipe = dataclasses.replace(own, pooling=pooling)
+        change_all_that_trains(slot, depth)
+    for pooling in (*POOLINGS[1:], OWN_POOLING):
+        with THIS.trial(slot.setup, dataclasses.replace(own, pooling=pooling)) as (_, model, _):
+            state = dict(model.state_dict())
+            head = {name: state.pop(name) for name in list(state) if name.startswith("pooled_head.")}
+            assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
+            assert bool(head) == (pooling != OWN_POOLING)
+    assert state.keys() == expected.keys()
 
 
 def test_a_trial_that_fails_before_it_is_frozen_changes_nothing_for_the_next(slot: Slot) -> None:

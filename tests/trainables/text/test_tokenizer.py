@@ -175,7 +175,7 @@ def test_a_special_token_that_no_text_is_given_may_lack_one(tmp_path: Path) -> N
 def test_a_tokenizer_of_other_texts_is_named(text: str, remark: str | None, tmp_path: Path) -> None:
     folder = tiny_models.make("bert", tmp_path / "model")
     table = tiny.write_csv(tmp_path / "texts.csv", [(" ".join([text] * (n + 1)), "ab"[n % 2]) for n in range(24)])
-    data = Data(source=str(table), train=8, validation=6, test=6, max_length=32)
+    data = Data(source=str(table), train=8, validation=6, test=6, max_length=512)
     corpus = tiny.corpus(data, 4)
     if remark == "refused":
         with pytest.raises(ValueError, match=r"^\S+: its tokenizer knows no word of \S+$"):

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from frostline.trainables.data.batches import batches
 from frostline.trainables.training import device as devices
-from frostline.trainables.training import stopwatch, training
+from frostline.trainables.training import loop, stopwatch, training
 from tests.search.made import Clock
 from tests.trainables.points import CPU, Linear, Points, build, fit, rates, recipe
 
@@ -62,6 +63,40 @@ def test_a_report_says_what_its_seconds_went_into(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(training, "_backward", slow_backward)
     fit(recipe(), Slow(100, 10.0, clock), report_at=(1.0, 2.0), to=report)
     assert [made.spent for made in reports] == [{"training": 8.0, "evaluation": 0.0, "data": 130.0}] * 2
+
+
+@pytest.mark.parametrize(
+    ("lefts", "samples"),
+    [
+        ([0.0], [32]),  # as late as can be: one step, and a measurement
+        ([1e6, -1.0], [64]),
+        ([1e6] * 3 + [0.0], [96, 128]),  # the last one is on all examples, in the middle of an epoch
+        ([1e6] * 9, [96, 192, 288]),
+    ],
+)
+def test_when_the_time_is_over_it_is_measured_once_more(lefts: list[float], samples: list[int]) -> None:
+    left, whole = iter(lefts), list[bool]()
+    reports = fit(recipe(), Points(96), left=lambda: next(left), validate_on=(10, 10, 50), ended=whole)
+    assert [report.samples for report in reports] == samples
+    assert whole == [samples[-1] == 288]
+    assert [report.final for report in reports] == [False] * (len(reports) - 1) + whole
+    assert [report.partial for report in reports] == [True] * (len(reports) - 1) + [False]
+
+
+def test_a_measurement_fits_into_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes 40 s and a measurement 70. After 230 s there is no time for both once more."""
+    clock = Clock(0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock))
+    measure = training.Training.measure
+
+    def slow(run: training.Training, *given: Any, **named: Any) -> training.Report:
+        clock.now += 70.0
+        return measure(run, *given, **named)
+
+    monkeypatch.setattr(training.Training, "measure", slow)
+    reports = fit(recipe(), Slow(96, 10.0, clock), left=lambda: 330.0 - clock.now)
+    assert [report.samples for report in reports] == [96, 128]
+    assert clock.now == 120.0 + 70.0 + 40.0 + 70.0
 
 
 def test_it_can_end_within_an_epoch() -> None:
@@ -135,9 +170,9 @@ class Odd(Linear):
     def __init__(self, name: str, value: float, good: int = 0) -> None:
         self._name, self._value, self._good = name, value, good
 
-    def score(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def score(self, logits: torch.Tensor, labels: torch.Tensor, names: Collection[str] = ()) -> dict[str, float]:
         self._good -= 1
-        return {**super().score(logits, labels), **({self._name: self._value} if self._good < 0 else {})}
+        return {**super().score(logits, labels, names), **({self._name: self._value} if self._good < 0 else {})}
 
 
 @pytest.mark.parametrize(("name", "value"), [("accuracy", math.nan), ("recall", math.nan), ("loss", math.inf)])
@@ -178,3 +213,61 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_a_cpu_never_computes_in_bf16() -> None:
     with devices.precision(CPU):
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+
+
+# --- weights of the classes, and metrics beside the usual ones
+
+
+class Rare(Points):
+    """One point in ten is of the second class, and the classes overlap."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels = (np.arange(count) % 10 == 0).astype(np.int64)
+        self.x = (np.random.default_rng(1).normal(size=(count, 4)) + 0.7 * self.labels[:, None]).astype(np.float32)
+
+
+def test_balanced_classes_are_found_as_often_as_each_other() -> None:
+    """Without weights nearly all answers are the common class."""
+    found = {}
+    for weights in ("none", "balanced"):
+        model = build()
+        fit(recipe(class_weights=weights), Rare(1000), model=model)
+        examples = Rare(1000)
+        answers = model.eval()(torch.from_numpy(examples.x)).argmax(1).numpy()
+        found[weights] = (answers[examples.labels == 1] == 1).mean()
+    assert found["none"] < 0.4 < 0.7 < found["balanced"]
+
+
+def test_weights_of_equal_classes_change_nothing() -> None:
+    train = Points(96)
+    train.labels = np.arange(96) % 2
+    one, other = (fit(recipe(class_weights=kind), train) for kind in ("none", "balanced"))
+    assert [report.metrics for report in one] == [report.metrics for report in other]
+
+
+def test_micro_batches_of_weighed_classes_add_up_to_the_batch() -> None:
+    train, gradients = Rare(40), []
+    for size in (32, 5):
+        model = build()
+        portions = devices.portions(train, np.arange(32), size)
+        training._backward(model, Linear(), recipe(), portions, 32, CPU, torch.tensor([0.5, 5.0]))
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for one, another in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, another)
+
+
+def test_a_report_has_the_metric_that_decides_beside_the_usual_ones() -> None:
+    usual = {"accuracy", "macro_f1", "loss", "train_loss"}
+    assert {*fit(recipe(), Points(64))[0].metrics} == usual
+    assert {*fit(recipe(metric="roc_auc"), Points(64))[0].metrics} == {*usual, "roc_auc"}
+
+
+def test_a_metric_that_a_slice_leaves_undefined_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first validation examples are of one class; all of them are of both."""
+    examples = Points(50)
+    monkeypatch.setattr("tests.trainables.points.Points", lambda count: examples)
+    ordered = np.argsort(examples.labels)
+    examples.labels, examples.x = examples.labels[ordered], examples.x[ordered]
+    reports = fit(recipe(metric="roc_auc"), Points(64), validate_on=(10, 50, 50))
+    assert [math.isnan(report.metrics["roc_auc"]) for report in reports] == [True, False, False]
