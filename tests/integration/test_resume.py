@@ -207,9 +207,9 @@ def test_the_winner_is_trained_again_on_other_data(
     assert cli.main([*arguments, "--storage", str(tmp_path), "--name", "other", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {split: found["data"][split] for split in ("train", "validation", "test")} == {
-        "train": 160,
-        "validation": 20,
-        "test": 20,
+        "train": 120,
+        "validation": 40,
+        "test": 40,
     }
 
 

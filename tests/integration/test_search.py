@@ -185,7 +185,13 @@ def test_a_warm_slot_does_not_grow(searches: Searches) -> None:
 
 def test_the_model_is_searched_too(searches: Searches, tmp_path: Path) -> None:
     small, large = tiny.make_model(tmp_path / "small"), tiny.make_model(tmp_path / "large", layers=4)
-    found = searches.start("models", space=space_of(small, large), trials=8, concurrent=1, model=None)
+
+    def with_both(plan: Plan) -> Plan:
+        of_large = plan.search.recipes["default"] | {"model": str(large)}
+        return altered(plan, recipes={**plan.search.recipes, "large": of_large})
+
+    given = {"space": space_of(small, large), "change": with_both}
+    found = searches.start("models", **given, trials=8, concurrent=1, model=None)
     blocks = {str(small): 3, str(large): 5}
     records = trial_records.read(Path(found["run"], "trials.jsonl"))
     assert {record.params["model"] for record in records} == set(blocks), "one process trained both"
