@@ -11,8 +11,8 @@ from frostline.search.plan import prefix
 from frostline.search.plan.plan import Plan
 from frostline.trainables._task import Speed
 
-_START = 8.0
-"""Seconds until the first trial trains, and from the end of the last one to the end of the search."""
+_START = 20.0
+"""Seconds of the plan, until the first trial trains, and from the end of the last one to the end of the search."""
 _FRESH = 6.0
 """Trainings with fresh seeds that a race takes on average (search/README.md)."""
 
