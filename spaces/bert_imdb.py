@@ -5,7 +5,7 @@ Small profile: 0.7781 expected of the recipe (95 % interval 0.700 to 0.852; mean
 3 of 7 blocks frozen, weight decay 5.6e-3, the last 32 tokens of 224 reviews. For comparison: TF-IDF with logistic
 regression on these whole reviews 0.8150, the paper's default 0.5547 and the linear probe 0.6328 (validation), the
 majority class 0.5000. With so little data the result of 12 trials is partly luck, and 32 tokens are few.
-1 min 28 s in all on 2 cores of an AMD EPYC, no GPU, environment made, 2026-11-30:
+1 min 28 s in all on 2 cores of an Intel Xeon, no GPU, environment made, 2026-11-30:
 
     python search/run.py --space bert_imdb
 
