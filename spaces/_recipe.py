@@ -21,7 +21,7 @@ OWN_POOLING = "model"
 POOLINGS = (OWN_POOLING, "first", "mean", "both")
 """What the head of a text model may read; the first leaves the model its own head."""
 
-_LATER = ("validation_source", "test_source", "group")
+_LATER = ("validation_source", "test_source", "group", "most")
 """Fields of the data that came after version 0.1.0."""
 
 _LATER_KNOBS = {"class_weights": "none", "pooling": OWN_POOLING}

@@ -98,8 +98,8 @@ OWN_DATA: Mapping[str, int | str | None] = {
     "max_length": 0,
     "truncation_side": "right",
 }
-"""Fields of `Data` for a user's own rows, all of which are used; what a profile gives belongs to its demonstration. A
-share of 5,000 examples is known to within 1.4 points (95 %)."""
+"""Fields of `Data` for a user's own rows. All rows are used: a profile's slices and length fit only its demonstration.
+`most` is 5,000, since a share of 5,000 examples is known to within 1.4 points (95 %)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,7 +61,7 @@ class Examples(ABC):
     lengths: Array
     """Cost of each example (its tokens), int, shape [examples]; batches of equal lengths waste no padding."""
     are_vectors: bool = False
-    """Whether a batch is one vector an example, of which a CPU takes all at once."""
+    """Whether each example is one vector. A CPU then takes a whole batch at once."""
 
     @property
     def longest(self) -> int:
@@ -341,7 +341,7 @@ class Family(ABC):
         Args:
             logits: float32, shape [examples, classes].
             labels: int64, shape [examples].
-            names: the metrics; empty for all that so many classes have.
+            names: the metrics; empty for all that a task with this number of classes has.
         """
         wanted = [metric.name for metric in self.metrics if metric.name in (names or self.names(logits.shape[1]))]
         values = _metrics.basics(logits, labels)
@@ -355,7 +355,7 @@ class Family(ABC):
         return {name: values[name] for name in wanted}
 
     def names(self, classes: int) -> list[str]:
-        """Names of the metrics that a task of so many classes has."""
+        """Names of the metrics that a task with this number of classes has."""
         return [m.name for m in self.metrics if classes == 2 or m.name not in _metrics.OF_TWO_CLASSES]
 
 

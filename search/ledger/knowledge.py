@@ -28,6 +28,7 @@ MOST = 60
 _BEST = 40
 """Of these, the best ones. The others are spread over the rest."""
 _BROKEN_OFF = {Outcome.OUT_OF_TIME, Outcome.INTERRUPTED}
+"""Ends that have nothing to do with the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,8 +26,8 @@ def time_line(plan: Plan) -> str:
     seconds = expected.search if expected else budget.seconds
     if seconds is None:
         return ""
-    only = "" if budget.trials is None else "about "
-    parts = [f"{only}{duration(seconds)} in all"]
+    about = "" if budget.trials is None else "about "
+    parts = [f"{about}{duration(seconds)} in all"]
     if expected:
         low, high = duration(expected.shortest), duration(expected.longest)
         parts.append(f"a trial that is trained whole takes about {low if low == high else f'{low} to {high}'}")

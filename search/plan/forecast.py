@@ -13,6 +13,8 @@ from frostline.trainables._task import Speed
 
 _START = 20.0
 """Seconds of the plan, until the first trial trains, and from the end of the last one to the end of the search."""
+_HEAD = 0.02
+"""A step of a head alone, as part of one with nothing frozen, at least: its optimizer, and reading from the cache."""
 _FRESH = 6.0
 """Trainings with fresh seeds that a race takes on average (search/README.md)."""
 
@@ -80,6 +82,6 @@ def _training(plan: Plan, speed: Speed, blocks: int, depth: int, start: int) -> 
         start: blocks that are not run, since the prefix cache has their outputs.
     """
     skipped = speed.evaluated * start / blocks
-    step = max(0.0, float(np.interp(depth, speed.depths, speed.trained)) - skipped)
+    step = max(_HEAD * speed.trained[0], float(np.interp(depth, speed.depths, speed.trained)) - skipped)
     evaluated = max(0.0, speed.evaluated - skipped)
     return plan.budget.epochs * plan.data.sizes["train"] * step + sum(plan.schedule.validate_on) * evaluated

@@ -77,7 +77,7 @@ def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]
     if options.retrain is None:
         has_gpu = any(node.gpus for node in (*offer.nodes, *offer.more))
         name, reason = choose_profile(options.profile, has_gpu)
-        if options.dataset is not None and not has_gpu and options.trials is options.time_budget is None:
+        if options.dataset is not None and not has_gpu and (options.trials, options.time_budget) == (None, None):
             options = dataclasses.replace(options, time_budget=_OWN_DATA)
     else:
         name, reason = "full", "the recipe's own model and data"

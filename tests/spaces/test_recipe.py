@@ -127,6 +127,8 @@ def test_every_field_is_in_one_of_the_two_tests() -> None:
     """A new field of a recipe belongs in one of the two tests above."""
     before = json.loads(Recipe(**GOOD).training())
     assert not {"class_weights", "pooling"} & set(before), "as it was before the fields came"
+    first = {"source", "text", "label", "train", "validation", "test", "max_length", "truncation_side", "image_size"}
+    assert set(before["data"]) == first | {"seed"}, "snapshots and winners of version 0.1.0 are still known"
     decides = json.loads(Recipe(**GOOD, class_weights="balanced", pooling="mean").training())
     assert set(decides) == {field.name for field in dataclasses.fields(Recipe)} == {*GOOD, *_DEFAULTED}
     assert decides["budget"] == {"epochs": 1}
