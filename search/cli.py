@@ -55,6 +55,11 @@ def _answer(argv: Sequence[str], output: Output, ending: stop.Ending) -> int:
         return FAILED
 
 
+def number(text: str) -> float:
+    """The value of an option that may have decimals. A whole number stays one, as earlier records have it."""
+    return int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line, without the 14 lines of usage."""
@@ -125,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="time for all trials and their confirmation, such as 90m; +TIME adds to a resumed search",
     )
-    add("--epochs", type=int, metavar="N", help="epochs of a trial that is never stopped")
+    add("--epochs", type=number, metavar="N", help="epochs of a trial that is never stopped; 0.5 is half of one")
     add(
         "--confirm",
         dest="confirm_recipes",

@@ -108,8 +108,8 @@ class Budget:
 
     trials: int | None
     """Number of recipes tried; None leaves it to `seconds`."""
-    epochs: int
-    """Epochs of a trial that is never stopped."""
+    epochs: float
+    """Epochs of a trial that is never stopped: a whole number, or a part of the first one."""
     first_rung: float
     """Epochs before a trial may be stopped; with fewer than 60 trials none is."""
     reduction_factor: float = 2.0
@@ -131,10 +131,10 @@ class Budget:
         for name in ("confirm_recipes", "confirm_seeds"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        if self.epochs > MOST_EPOCHS:  # the plan lists the reports of every epoch
+        if not self.epochs <= MOST_EPOCHS:  # the plan lists the reports of every epoch
             raise ValueError(f"epochs must be at most {MOST_EPOCHS}, got {self.epochs}")
+        if self.epochs <= 0 or (self.epochs > 1 and self.epochs != int(self.epochs)):
+            raise ValueError(f"epochs must be a whole number, or between 0 and 1, got {self.epochs:g}")
         if not 0 < self.first_rung <= self.epochs:
             raise ValueError(f"first_rung must be in (0, {self.epochs}] epochs, got {self.first_rung}")
         if not self.reduction_factor > 1:

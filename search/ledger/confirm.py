@@ -235,6 +235,6 @@ def tied(rows: Sequence[Confirmed]) -> list[Confirmed]:
     return sorted(same, key=lambda row: row.seconds) if len(same) > 1 else []
 
 
-def seconds_of(trial: Trial, epochs: int) -> float:
+def seconds_of(trial: Trial, epochs: float) -> float:
     """Estimated seconds of a training of its recipe; 0 before its first report."""
     return trial.reports[-1].seconds / trial.reports[-1].epoch * epochs if trial.reports else 0.0

@@ -64,7 +64,7 @@ class Ledger:
             plan.place.run / "study.journal",
             plan.search.space,
             seed=plan.search.seed,
-            planned=plan.budget.trials,
+            planned=plan.budget.trials if plan.schedule.expected is None else plan.schedule.expected,
             recipes=plan.search.recipes,
             distributions=plan.search.distributions,
             metric=plan.search.metric,
@@ -141,9 +141,10 @@ class Ledger:
         return list(self._waiting)
 
     def late(self, report: _task.Measured | Line | None) -> bool:
-        """True if a trial would not end within the time budget.
+        """True if a trial would not end within the time budget, and another training has a use for its slot.
 
-        As long as no trial has come to its end, one may go on until the time is over.
+        Without another one it goes on until the time is over, and counts with what it has by then. So it does as long
+        as no trial has come to its end.
 
         Args:
             report: its last one, whose seconds per epoch count; None before the first. A part of an epoch says little:
@@ -154,7 +155,9 @@ class Ledger:
             return False
         if report and report.epoch >= 1 and self._contest.seconds_of_trial():
             left = report.seconds * (budget.epochs / report.epoch - 1)
-        return self._seconds_left <= left
+        if (rest := self._seconds_left) <= 0:
+            return True
+        return rest <= left and self._next_confirmation() is not None
 
     def next_group(self) -> list[Job]:
         """The next training; several if each takes milliseconds, none if there is none now.

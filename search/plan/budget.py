@@ -17,6 +17,8 @@ _EXPORT = 6.0
 """Seconds of an export and the report, on two cores."""
 STEPS = 25
 """Optimizer steps before a trial may stop."""
+AROUND = 20.0
+"""Seconds of the plan, until the first trial trains, and from the end of the last one to the end of the search."""
 
 
 def rungs(budget: Budget) -> tuple[float, ...]:
@@ -34,12 +36,14 @@ def rungs(budget: Budget) -> tuple[float, ...]:
 
 
 def report_points(budget: Budget) -> tuple[float, ...]:
-    """Epochs at which a trial is measured: every rung and every whole epoch."""
-    return tuple(sorted({*rungs(budget), *map(float, range(1, budget.epochs + 1))}))
+    """Epochs at which a trial is measured: every rung, every whole epoch and the end."""
+    whole = map(float, range(1, math.floor(budget.epochs) + 1))
+    return tuple(sorted({*rungs(budget), *whole, float(budget.epochs)}))
 
 
 def validation_sizes(budget: Budget, train: int, validation: int) -> tuple[int, ...]:
-    """Validation examples that each report is measured on: fewer before the first whole epoch, all from there on.
+    """Validation examples that each report is measured on: fewer before the first whole epoch, all from there on and
+    at the end.
 
     A forward pass is about a third of a training step. Half as many examples as have been trained on therefore take
     a seventh of the time. Below 100 examples a score says little.
@@ -50,7 +54,7 @@ def validation_sizes(budget: Budget, train: int, validation: int) -> tuple[int, 
         validation: validation examples.
     """
     return tuple(
-        validation if point >= 1 else min(validation, max(100, math.ceil(point * train / 2)))
+        validation if point >= min(1, budget.epochs) else min(validation, max(100, math.ceil(point * train / 2)))
         for point in report_points(budget)
     )
 

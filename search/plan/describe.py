@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from frostline.search.plan import forecast as forecasts
@@ -100,10 +101,12 @@ def _parameters(plan: Plan) -> list[tuple[str, str]]:
 
 def _trials(plan: Plan) -> list[tuple[str, str]]:
     budget, resources = plan.budget, plan.resources
-    examples = plan.data.sizes["train"] * budget.epochs
+    examples = math.ceil(plan.data.sizes["train"] * budget.epochs)
+    expected = plan.schedule.expected
+    about = "" if expected is None else f"; about {plural(expected, 'training')} fit into the time"
     threads = f"{resources.threads} thread{'s' * (resources.threads > 1)}"
     return [
-        ("trials", f"{limit(budget)}, of up to {budget.epochs} epochs ({examples} examples)"),
+        ("trials", f"{limit(budget)}, of up to {epochs(budget.epochs)} ({examples} examples){about}"),
         ("rungs", f"{_rungs(plan)}; measured after {', '.join(_measured(plan))} epochs"),
         ("at once", f"{resources.slots} trials: {resources.slots_reason}"),
         ("each trial", f"{resources.need} on {resources.device}, {threads}"),
@@ -172,6 +175,11 @@ def _measured(plan: Plan) -> list[str]:
     ]
 
 
+def epochs(count: float) -> str:
+    """A number of epochs, in words."""
+    return f"{count:g} epoch{'s' * (count > 1)}"
+
+
 def limit(budget: Budget) -> str:
     """The number of trials, or the time for them, in words."""
     limits = [] if budget.trials is None else [str(budget.trials)]
@@ -191,11 +199,11 @@ def _confirmation(budget: Budget, prefer: str) -> str:
         return "off: the best trial wins without being trained again"
     most = recipes * seeds
     if recipes == 1:
-        return f"the best recipe again, with {plural(seeds, 'fresh seed')}: at most {most * budget.epochs} epochs"
+        return f"the best recipe again, with {plural(seeds, 'fresh seed')}: at most {epochs(most * budget.epochs)}"
     offered = "; the cheapest of tied recipes is exported" if prefer == "cheapest" else ""
     return (
         f"the best recipes again with fresh seeds, {recipes} at most, until one of them wins, or {most} times: at most "
-        f"{most * budget.epochs} epochs{offered}"
+        f"{epochs(most * budget.epochs)}{offered}"
     )
 
 

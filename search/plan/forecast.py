@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from frostline.search.plan import budget as budgets
 from frostline.search.plan import prefix
 from frostline.search.plan.plan import Plan
 from frostline.trainables._task import Speed
 
-_START = 20.0
-"""Seconds of the plan, until the first trial trains, and from the end of the last one to the end of the search."""
 _HEAD = 0.02
 """A step of a head alone, as part of one with nothing frozen, at least: its optimizer, and reading from the cache."""
 _FRESH = 6.0
@@ -67,7 +66,7 @@ def _search(plan: Plan, mean: float, costs: Mapping[tuple[str, int], float]) -> 
         speed.evaluated * max(model.prefix.kept, default=0) / model.blocks for model in plan.search.models.values()
     )
     once = passes * (plan.data.sizes["train"] + plan.data.sizes["validation"])
-    total = _START + (trained + once + plan.data.sizes["test"] * speed.evaluated) / slots
+    total = budgets.AROUND + (trained + once + plan.data.sizes["test"] * speed.evaluated) / slots
     return total if budget.seconds is None else min(total, budget.seconds)
 
 

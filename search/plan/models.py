@@ -125,13 +125,17 @@ class Sources:
         except Exception as error:  # models of other people fail in their own ways
             raise NotSurveyedError(reason(error)) from error
 
-    def speed(self, recipe: Recipe, threads: int) -> Speed | None:
-        """How fast a recipe's model trains in this process; None if the try fails.
+    def speeds(self, recipe: Recipe, threads: int) -> dict[str, Speed]:
+        """How fast each model trains in this process, by name. One whose try fails is left out.
 
         Args:
             recipe: of a trial.
             threads: CPU threads of a trial.
         """
+        found = {name: self._speed(dataclasses.replace(recipe, model=name), threads) for name in self.folders}
+        return {name: speed for name, speed in found.items() if speed is not None}
+
+    def _speed(self, recipe: Recipe, threads: int) -> Speed | None:
         import torch
 
         from frostline.trainables.training import speed
@@ -150,8 +154,17 @@ class Sources:
             torch.set_num_threads(before)
 
 
-def planned(sources: Sources, searched: Searched, budget: Budget, caching: Caching) -> dict[str, ModelPlan]:
+def planned(
+    sources: Sources, searched: Searched, budget: Budget, caching: Caching, expected: int | None = None
+) -> dict[str, ModelPlan]:
     """All models of a new search, by name.
+
+    Args:
+        sources: models and data.
+        searched: parameters, and recipes tried first.
+        budget: of the search.
+        caching: what a user and the machine allow.
+        expected: trainings that its time budget is expected to hold, if that is known.
 
     Raises:
         ValueError: a model that does not take such inputs.
@@ -163,7 +176,9 @@ def planned(sources: Sources, searched: Searched, budget: Budget, caching: Cachi
         inputs = sources.family.inputs(
             folder, sources.data
         )  # first: the survey below needs inputs that the model takes
-        work = prefix_plan.expected_work(budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks)
+        work = prefix_plan.expected_work(
+            budget, sources.corpus.sizes(), searched, name, sources.infos[name].blocks, expected
+        )
         decision, dtype = prefix_plan.planned(caching, work, partial(sources.survey, name, searched.poolings))
         decision = dataclasses.replace(decision, poolings=searched.poolings)
         models[name] = _model(sources, name, inputs, decision, dtype)

@@ -43,7 +43,7 @@ class Options:
     """A number, or `+N` more than a resumed search has."""
     time_budget: str | None = None
     """A duration such as `90m`, or `+30m` more than a resumed search has."""
-    epochs: int | None = None
+    epochs: float | None = None
     confirm_recipes: int | None = None
     confirm_seeds: int | None = None
     prefer: str | None = None
@@ -226,8 +226,8 @@ def changed(budget: Budget, options: Options, resumed: bool = False) -> Budget:
         if options.trials is None and not resumed:
             changes["trials"] = None  # the time alone decides
     if options.epochs is not None:
-        if options.epochs < 1:
-            raise ValueError(f"--epochs must be at least 1, got {options.epochs}")
+        if not options.epochs > 0:
+            raise ValueError(f"--epochs must be above 0, got {options.epochs:g}")
         changes |= {"epochs": options.epochs, "first_rung": min(budget.first_rung, float(options.epochs))}
     for name in ("confirm_recipes", "confirm_seeds"):
         if (count := getattr(options, name)) is not None:

@@ -102,6 +102,8 @@ class Schedule:
     """Epochs at which a trial is measured."""
     validate_on: tuple[int, ...]
     """Validation examples of each of these measurements."""
+    expected: int | None = None
+    """Trainings that the time budget is expected to hold; None where there is none, or where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

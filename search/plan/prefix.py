@@ -135,13 +135,20 @@ def planned(
 
 
 _TRIALS_IN_A_TIME = 50
-"""Trials assumed when the budget is a time, not a count."""
+"""Trials assumed when the budget is a time, and the speed of training is not known."""
 
 _FRACTIONS = 1000
 """Points that stand for a range of `frozen_fraction`."""
 
 
-def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, model: str, blocks: int) -> Work:
+def expected_work(
+    budget: Budget,
+    sizes: Mapping[str, int],
+    searched: Searched,
+    model: str,
+    blocks: int,
+    expected: int | None = None,
+) -> Work:
     """Expected trainings of a model by frozen depth, and the examples of each, if none is stopped early.
 
     Sampled trials are spread evenly over the models that are searched.
@@ -152,9 +159,12 @@ def expected_work(budget: Budget, sizes: Mapping[str, int], searched: Searched, 
         searched: parameters, and recipes tried first.
         model: whose trainings are counted.
         blocks: number of blocks of that model.
+        expected: trainings that the time budget is expected to hold, if that is known.
     """
-    trials = budget.trials or _TRIALS_IN_A_TIME
     confirmations = budget.confirm_recipes * budget.confirm_seeds
+    trials = budget.trials or _TRIALS_IN_A_TIME
+    if expected is not None:
+        trials, confirmations = expected, 0
     validated = sum(validation_sizes(budget, sizes["train"], sizes["validation"]))
     own = [recipe for recipe in searched.recipes.values() if recipe.get("model", model) == model]
     own = [recipe for recipe in own if recipe.get("augmentation", "none") == "none"]

@@ -13,26 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frostline.search.cluster import capacity, limits, machines
+from frostline.search.cluster import capacity, machines
 from frostline.search.plan import budget as budgets
 from frostline.search.plan import models as model_plans
 from frostline.search.plan import own as own_plans
-from frostline.search.plan import parameters, wandb_mode
+from frostline.search.plan import parameters, shape, wandb_mode
 from frostline.search.plan import rows as row_plans
 from frostline.search.plan.began import SOURCES, Began
-from frostline.search.plan.disk import disk_bound
-from frostline.search.plan.models import Sources
-from frostline.search.plan.options import Options, adjusted, changed, place_of, size
+from frostline.search.plan.models import ModelPlan, Sources
+from frostline.search.plan.options import Options, adjusted, changed, place_of
 from frostline.search.plan.own import Own
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, of_json
 from frostline.search.plan.prefix import Caching
+from frostline.search.plan.resources import check_numbers, resources
+from frostline.search.plan.shape import Shape
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
 from frostline.search.records.working_copy import copy_of
-from frostline.spaces import SEEDS, Metric, Profile, Recipe, Space
+from frostline.spaces import SEEDS, Budget, Metric, Profile, Recipe, Space
 from frostline.trainables import _atomic
+from frostline.trainables._task import Speed
 
 if TYPE_CHECKING:
     from frostline.trainables._family import ModelInfo
@@ -55,8 +57,8 @@ class _Request:
     own: Own
     began: Began | None = None
     """None for a new search."""
-    before: str | None = None
-    """`prefer` of the search that goes on; None for a new search."""
+    before: Plan | None = None
+    """The plan of the search that goes on; None for a new search."""
 
 
 def resolve(options: Options, space: Space | None = None) -> tuple[Plan, Corpus]:
@@ -168,7 +170,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
         options=options,
         own=own,
         began=began,
-        before=search.prefer,
+        before=before,
     )
     plan, corpus = _plan(request)
     began.check(plan)
@@ -181,7 +183,7 @@ def resume(run: Path, options: Options, space: Space | None = None) -> tuple[Pla
 
 
 def _plan(request: _Request) -> tuple[Plan, Corpus]:
-    _check_numbers(request.options)
+    check_numbers(request.options)
     if not 0 <= request.seed < SEEDS:
         raise ValueError(f"--seed is 0 to {SEEDS - 1}, got {request.seed}")
     # From here on torch is imported; the mistakes above are reported without waiting for it.
@@ -202,10 +204,25 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     own_plans.check_metric(family, metric, corpus)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
-    request = dataclasses.replace(request, profile=profile)
-    sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
-    resources = _resources(request, sources)
-    search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
+    sources = Sources(family=family, data=data, folders=folders, infos=infos, corpus=corpus)
+    machine = resources(
+        request.options, profile.budget, request.place, request.offer, sources, wandb=request.wandb.mode != "off"
+    )
+    base, speeds = _base(request, profile, searched, metric, infos), dict[str, Speed]()
+    if began is None and machine.device == "cpu" and request.place.address is None:
+        speeds = sources.speeds(base, machine.threads)
+    allowed = _allowed(request, profile, corpus, searched, speeds, machine.slots)
+    if allowed is not None and allowed.data != data:
+        corpus = cut_corpus(allowed.data, rows, smallest)
+        sources = dataclasses.replace(sources, data=allowed.data, corpus=corpus)
+    if allowed is not None:
+        profile = dataclasses.replace(profile, budget=allowed.budget, data=allowed.data)
+        base = dataclasses.replace(base, budget=allowed.budget, data=allowed.data)
+    expected = allowed.trainings if allowed else request.before.schedule.expected if request.before else None
+    models = _models(request, sources, searched, profile.budget, machine, expected)
+    models = {name: dataclasses.replace(model, speed=speeds.get(name, model.speed)) for name, model in models.items()}
+    base = base if began else dataclasses.replace(base, cache_dtype=models[profile.model].cache_dtype)
+    search, sizes = _search(request, base, searched, metric, models), corpus.sizes()
     of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
     plan = Plan(
@@ -215,8 +232,9 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
             rungs=budgets.rungs(profile.budget),
             report_at=budgets.report_points(profile.budget),
             validate_on=budgets.validation_sizes(profile.budget, sizes["train"], sizes["validation"]),
+            expected=expected,
         ),
-        resources=resources,
+        resources=machine,
         place=request.place,
         wandb=request.wandb,
     )
@@ -229,78 +247,56 @@ _OWN_DATA = "15m"
 """Time budget of a search of a user's own data without a GPU, where neither a time nor a number of trials is given: how
 long a number of trials takes there depends on the rows, and may be days."""
 
-_RETRIES, _CHECKPOINT_EVERY = 2, 30.0
-"""Defaults of `--retries`, and of `--checkpoint-every` in seconds."""
 
-
-def _check_numbers(options: Options) -> None:
-    for label, value in (
-        ("--retries", options.retries),
-        ("--checkpoint-every", options.checkpoint_every),
-        ("--price-per-hour", options.price_per_hour),
-    ):
-        if value is not None and not value >= 0:
-            raise ValueError(f"{label} must not be negative, got {value:g}")
-
-
-def _resources(request: _Request, sources: Sources) -> Resources:
-    from frostline.trainables.prefix import store
-
-    options, budget = request.options, request.profile.budget
-    workers = 1 if options.workers_per_trial is None else options.workers_per_trial
-    need = capacity.trial_need(request.offer, options.cpus_per_trial, options.gpus_per_trial, sources.largest, workers)
-    _check_batch_norm(sources.infos, workers)
-    places = capacity.places(request.offer, need, options.concurrent, budget.trials)
-    if request.place.address is None:
-        limits.check(places.now)
-    at_once = places.grown if places.most is None else min(places.grown, places.most)
-    return Resources(
-        need=need,
-        slots=places.now,
-        most=places.most,
-        concurrent=options.concurrent,
-        price_per_hour=options.price_per_hour,
-        slots_reason=places.reason,
-        cache_limit=int(store.limit() if options.cache_size is None else size(options.cache_size)),
-        disk=disk_bound(
-            sources.largest,
-            max(at_once, run_folder.snapshots(request.place.run)),
-            budget,
-            sources.other_bytes,
-            wandb=request.wandb.mode != "off",
-        ),
-        retries=_RETRIES if options.retries is None else options.retries,
-        checkpoint_every=_CHECKPOINT_EVERY if options.checkpoint_every is None else options.checkpoint_every,
+def _base(
+    request: _Request, profile: Profile, searched: Searched, metric: Metric, infos: Mapping[str, ModelInfo]
+) -> Recipe:
+    """What all trials share: that of the search which goes on, or the first recipe."""
+    if request.began is not None:
+        return dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
+    blocks = {model: info.blocks for model, info in infos.items()}
+    return Recipe(
+        family=request.space.family,
+        data=profile.data,
+        budget=profile.budget,
+        seed=request.seed,
+        metric=metric.name,
+        **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
     )
 
 
-def _search(request: _Request, sources: Sources, searched: Searched, metric: Metric, resources: Resources) -> Search:
-    options, profile = request.options, request.profile
-    if request.began is None:
-        caching = Caching(
-            asked=options.prefix_cache,
-            as_before=options.retrain,
-            device=resources.device,
-            limit=resources.cache_limit,
-        )
-        models = model_plans.planned(sources, searched, profile.budget, caching)
-        blocks = {model: info.blocks for model, info in sources.infos.items()}
-        base = Recipe(
-            family=request.space.family,
-            data=profile.data,
-            budget=profile.budget,
-            seed=request.seed,
-            metric=metric.name,
-            cache_dtype=models[profile.model].cache_dtype,
-            **{"model": profile.model, **parameters.complete(next(iter(searched.recipes.values())), blocks)},
-        )
-        if resources.device == "cpu" and request.place.address is None:
-            for name, model in models.items():
-                speed = sources.speed(dataclasses.replace(base, model=name), resources.threads)
-                models[name] = dataclasses.replace(model, speed=speed)
-    else:
-        models = model_plans.again(sources, request.began.models)
-        base = dataclasses.replace(request.began.base, data=profile.data, budget=profile.budget)
+def _allowed(
+    request: _Request, profile: Profile, corpus: Corpus, searched: Searched, speeds: Mapping[str, Speed], slots: int
+) -> Shape | None:
+    """What the time budget of a new search allows; None where it has none, or the speed is not known."""
+    options, budget = request.options, profile.budget
+    if request.began or options.retrain or options.time_budget is None or not speeds:
+        return None
+    most = budget.epochs
+    if options.epochs is None and profile.data.most and not request.own.is_own:
+        most = max(most, shape.LONGEST)
+    cost = shape.costs(speeds, searched)
+    return shape.shaped(budget, profile.data, corpus.sizes(), cost, slots, most=most, epochs=options.epochs)
+
+
+def _models(
+    request: _Request, sources: Sources, searched: Searched, budget: Budget, machine: Resources, expected: int | None
+) -> dict[str, ModelPlan]:
+    """What is planned for each model, by name."""
+    if request.began is not None:
+        return model_plans.again(sources, request.began.models)
+    caching = Caching(
+        asked=request.options.prefix_cache,
+        as_before=request.options.retrain,
+        device=machine.device,
+        limit=machine.cache_limit,
+    )
+    return model_plans.planned(sources, searched, budget, caching, expected)
+
+
+def _search(
+    request: _Request, base: Recipe, searched: Searched, metric: Metric, models: dict[str, ModelPlan]
+) -> Search:
     return Search(
         space=request.space.name,
         profile=request.profile_name,
@@ -327,21 +323,7 @@ def _prefer(request: _Request) -> str:
     if before is None:
         return options.prefer or "cheapest"
     grows = options.trials is not None or options.time_budget is not None
-    return options.prefer or before or ("cheapest" if grows else "")
-
-
-def _check_batch_norm(infos: Mapping[str, ModelInfo], workers: int) -> None:
-    """Refuse several workers where each would take its own share of a batch for all of it.
-
-    Raises:
-        ValueError: names the model.
-    """
-    for model, info in infos.items():
-        if workers > 1 and info.batch_norm:
-            raise ValueError(
-                f"--workers-per-trial {workers}: {model} has batch norm, which looks at a whole batch; each worker "
-                "would count its share of it alone. Take a model without (a transformer, ConvNeXt), or one worker"
-            )
+    return options.prefer or before.search.prefer or ("cheapest" if grows else "")
 
 
 def choose_profile(asked: str, has_gpu: bool) -> tuple[str, str]:

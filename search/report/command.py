@@ -24,7 +24,7 @@ def command(plan: Plan) -> str:
         return f"frostline --retrain {shlex.quote(str(plan.place))} --seed {plan.search.seed}"
     beside = {"validation": data.validation_source, "test": data.test_source, "group": data.group}
     keeps_prefix = any(model.prefix.kept for model in plan.search.models.values())
-    options: dict[str, str | int] = {
+    options: dict[str, str | float] = {
         "profile": plan.search.profile,
         "metric": f"{plan.place}/metric.py:{search.metric.name}" if search.metric_code else search.metric.name,
         "seed": plan.search.seed,

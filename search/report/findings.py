@@ -119,7 +119,7 @@ def against(references: Sequence[Reference], winner: float, examples: int) -> st
     return f"{on}'s difference from {listed(unclear)} may be chance." if unclear else None
 
 
-def saved(rows: Sequence[Row], epochs: int) -> str | None:
+def saved(rows: Sequence[Row], epochs: float) -> str | None:
     """How many epochs early stopping has saved."""
     stopped = [row for row in rows if row.trial.outcome == Outcome.PRUNED]  # not those that ran out of time
     ended = [*stopped, *(row for row in rows if row.kind == DONE)]
@@ -150,7 +150,7 @@ def seeds_matter(confirmed: Sequence[Confirmed], metric: Metric) -> str | None:
     )
 
 
-def longer(rows: Sequence[Row], epochs: int) -> str | None:
+def longer(rows: Sequence[Row], epochs: float) -> str | None:
     """Advice on the number of epochs, if most of the trials that trained to the end agree."""
     ended = [row for row in rows if row.kind == DONE and row.best is not None and len(row.trial.reports) > 1]
     late = sum(row.best.epoch >= epochs for row in ended if row.best)
@@ -158,7 +158,7 @@ def longer(rows: Sequence[Row], epochs: int) -> str | None:
         return None
     trials = f"of {len(ended)} trials that trained to the end"
     if late >= 0.8 * len(ended):
-        return f"{late} {trials} had their best score there: more than {epochs} epochs may help."
+        return f"{late} {trials} had their best score there: more than {epochs:g} epochs may help."
     if late <= 0.2 * len(ended):
         return f"{len(ended) - late} {trials} had their best score earlier: fewer epochs are enough."
     return None

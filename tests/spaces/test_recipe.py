@@ -257,7 +257,7 @@ def test_an_unknown_parameter_is_named() -> None:
             lambda: Budget(trials=1, epochs=1, first_rung=1, confirm_seeds=-2),
             "confirm_seeds must not be negative, got -2",
         ),
-        (lambda: Budget(trials=1, epochs=0, first_rung=1), "epochs must be at least 1, got 0"),
+        (lambda: Budget(trials=1, epochs=0, first_rung=1), "epochs must be a whole number, or between 0 and 1, got 0"),
         (lambda: Budget(trials=1, epochs=10**9, first_rung=1), "epochs must be at most 10000, got 1000000000"),
         (lambda: Budget(trials=1, epochs=1, first_rung=2), "first_rung must be in"),
         (lambda: Budget(trials=1, epochs=1, first_rung=1, reduction_factor=1), "reduction_factor must be above 1"),

@@ -40,12 +40,23 @@ def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
 def test_a_trial_that_would_not_end_in_time_is_late(
     plan: Plan, clock: Clock, seconds: float, epoch: float, ended: bool, late: bool
 ) -> None:
-    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0)
+    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=2, confirm_seeds=2)
     ledger, began = session(plan, clock), clock.now
     if ended:
-        all_of(ledger, clock, 0.6)
+        all_of(ledger, clock, 0.6, 0.59, 0.61)
     clock.now = began + seconds
     assert ledger.late(said(epoch, 0.6, clock.now, seconds=10.0 * epoch) if epoch else None) is late
+
+
+def test_a_trial_goes_on_until_the_time_is_over_where_no_other_training_wants_its_slot(
+    plan: Plan, clock: Clock
+) -> None:
+    ledger, began = session(with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0), clock), clock.now
+    all_of(ledger, clock, 0.6)
+    clock.now = began + 90
+    assert not ledger.late(said(1, 0.6, clock.now, seconds=10.0))
+    clock.now = began + 100
+    assert ledger.late(said(1, 0.6, clock.now, seconds=10.0))
 
 
 def test_no_trial_is_late_without_a_time_budget(plan: Plan, clock: Clock) -> None:

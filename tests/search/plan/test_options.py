@@ -90,7 +90,7 @@ def test_a_budget_of_fewer_epochs_keeps_a_first_rung_inside_it() -> None:
         ({"time_budget": "+5m"}, True, "--time-budget +5m: the search has no time limit yet; give the whole limit"),
         ({"time_budget": "5"}, False, "--time-budget must be a time such as 90m, 2h, 1h30m or 45s, got '5'"),
         ({"time_budget": "0s"}, False, "a time budget must be above 0, got 0 s"),
-        ({"epochs": 0}, False, "--epochs must be at least 1, got 0"),
+        ({"epochs": 0}, False, "--epochs must be above 0, got 0"),
         ({"confirm_recipes": -1}, False, "--confirm must not be negative, got -1"),
         ({"confirm_seeds": -1}, True, "--confirm-seeds must not be negative, got -1"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from frostline.search.plan import resolve as planning
+from frostline.search.plan import resources
 from frostline.search.plan.describe import plan_lines
 from frostline.search.plan.disk import disk_bound
 from frostline.search.plan.options import Options
@@ -53,7 +54,7 @@ def test_the_plan_resolves_everything(options: Options) -> None:
     [
         ({"space": "bert_imbd"}, "did you mean 'bert_imdb'"),
         ({"trials": 0}, "trials must be at least 1, got 0"),
-        ({"epochs": -1}, "--epochs must be at least 1, got -1"),
+        ({"epochs": -1}, "--epochs must be above 0, got -1"),
         ({"concurrent": 0}, "--concurrent must be at least 1"),
         ({"cpus_per_trial": 0.0}, "--cpus-per-trial must be above 0"),
         ({"gpus_per_trial": -1.0}, "--gpus-per-trial must not be negative"),
@@ -246,10 +247,10 @@ def test_a_model_with_batch_norm_is_refused_to_several_workers() -> None:
     def info(batch_norm: bool) -> ModelInfo:
         return ModelInfo(blocks=1, parameters=1, trainable_at=(1, 1), max_length=None, batch_norm=batch_norm)
 
-    planning._check_batch_norm({"resnet": info(True)}, workers=1)
-    planning._check_batch_norm({"convnext": info(False)}, workers=2)
+    resources.check_batch_norm({"resnet": info(True)}, workers=1)
+    resources.check_batch_norm({"convnext": info(False)}, workers=2)
     with pytest.raises(ValueError, match="--workers-per-trial 2: resnet has batch norm, which looks at a whole batch"):
-        planning._check_batch_norm({"convnext": info(False), "resnet": info(True)}, workers=2)
+        resources.check_batch_norm({"convnext": info(False), "resnet": info(True)}, workers=2)
 
 
 def test_snapshots_that_wait_to_be_gone_on_with_take_room_too(begun: Plan) -> None:

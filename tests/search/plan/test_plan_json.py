@@ -119,6 +119,7 @@ def test_a_plan_of_another_version_is_read_or_refused_in_one_line(plan: Plan, fi
         "address",
         "concurrent",
         "price_per_hour",
+        "expected",
         "wandb_artifact",
         "run",
         "versions",
