@@ -27,6 +27,7 @@ from frostline.search.plan.own import Own
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, of_json
 from frostline.search.plan.prefix import Caching
+from frostline.search.plan.remarks import advice
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records import audit, remote, storage
 from frostline.search.records import folder as run_folder
@@ -208,9 +209,10 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
     of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
+    advised = advice(metric.name, weighs="class_weights" in searched.distributions)
     plan = Plan(
         search=search,
-        data=row_plans.told(corpus, [*of_own, *too_large, *of_models]),
+        data=row_plans.told(corpus, [*of_own, *too_large, *of_models], advised),
         schedule=Schedule(
             rungs=budgets.rungs(profile.budget),
             report_at=budgets.report_points(profile.budget),

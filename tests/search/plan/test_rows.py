@@ -16,6 +16,7 @@ from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines, rows_line
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan, of_json
+from frostline.search.plan.remarks import FAR_OUT
 from frostline.search.report import summary as summaries
 from frostline.trainables import _family
 from tests import tiny
@@ -162,8 +163,33 @@ def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, t
     assert plan.data.imbalance == 58.0
     assert plan.data.remarks[0] == (
         "the classes are out of balance: 'neg' has 58.0 times as many training examples as 'pos'; "
-        "accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
+        "accuracy says little here: --metric macro_f1 scores each class alike, "
+        "--class-weights balanced trains each class alike"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"metric": "macro_f1"}, "as 'pos'; --class-weights balanced trains each class alike"),
+        ({"class_weights": "balanced"}, "as 'pos'"),
+        ({"class_weights": "balanced", "metric": "macro_f1"}, "as 'pos'"),
+        ({"set": ("class_weights=none,balanced",)}, "as 'pos'"),
+        ({"set": ("class_weights=none",)}, "as 'pos'"),
+        ({"space": "weighed.yaml"}, "as 'pos'"),
+    ],
+    ids=["another metric", "an option", "option and metric", "searched", "decided against", "in the space"],
+)
+def test_advice_on_a_rare_class_is_of_what_is_not_done_already(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], end: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = {label: [row for row in tiny.rows(400) if row[1] == label] for label in ("neg", "pos")}
+    table = tiny.write_csv(tmp_path / "rare.csv", [*rows["neg"][:190], *rows["pos"][:4]])
+    Path("weighed.yaml").write_text("extends: bert_imdb\nparameters: {class_weights: [balanced]}\n")
+    plan = planned(options, dataset=str(table), **changes)
+    assert plan.data.remarks[0].endswith(end)
+    assert plan.data.imbalance > FAR_OUT
 
 
 def test_rows_of_a_group_stay_together_also_when_the_search_goes_on(options: Options, tmp_path: Path) -> None:
