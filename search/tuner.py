@@ -32,6 +32,7 @@ from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
 from frostline.search.report.compared import compared
+from frostline.search.report.outlook import outlook
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
@@ -187,7 +188,8 @@ def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, fail
     family, metric = family_in(plan), plan.search.metric
     won = ledger.conclusions.winner()
     record = baselines.scored(plan, corpus, reads_test=bool(ledger.conclusions.test_reads()))
-    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric)
+    longer = outlook(plan, [*ledger.trials, *ledger.confirmations], plan.budget.epochs)
+    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric, longer)
     rows = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
     rows += [trained.row] if trained and not trained.problem else []
     rows += references(ledger.trials, metric)
