@@ -71,6 +71,7 @@ def _padded(texts: Sequence[Array], pad: int, left: bool) -> Batch:
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
+    baseline_name = tfidf.NAME
     code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only, heads.pooled)
 
     def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ class TextClassification(Family):
         labels, classes = corpus.labels["train"].tolist(), len(corpus.classes)
         texts = {split: corpus.inputs[split] for split in SPLITS}
         return TrainedBaseline(
-            name=tfidf.NAME, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
+            name=self.baseline_name, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
         )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:

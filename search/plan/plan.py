@@ -62,6 +62,8 @@ class Search:
     files: dict[str, str] = field(default_factory=dict)
     """Texts of a user's own files by their names in the run directory: the space is in `space.py` or `space.yaml`, the
     metric that decides is a function of `metric.py`."""
+    baseline: str = field(default="", compare=False)
+    """Name of the simple model that is trained beside the trials; empty if there is none, or the plan is older."""
 
     @property
     def metric_code(self) -> str:

@@ -317,6 +317,7 @@ def _search(request: _Request, sources: Sources, searched: Searched, metric: Met
         own_space=request.own.is_own,
         settings=request.own.settings,
         files=dict(request.own.files),
+        baseline=sources.family.baseline_name,
     )
 
 
