@@ -199,12 +199,13 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     model_plans.check_poolings(family, folders, searched)
     smallest = parameters.smallest(searched.distributions["batch_size"])
     corpus = cut_corpus(profile.data, rows, smallest)
-    data = model_plans.covering(family, folders.values(), profile.data, corpus) if covers else profile.data
+    lengths = model_plans.lengths(family, folders, corpus)
+    data = model_plans.covering(profile.data, lengths) if covers else profile.data
     own_plans.check_metric(family, metric, corpus)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
     request = dataclasses.replace(request, profile=profile)
-    sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus)
+    sources = Sources(family=family, data=profile.data, folders=folders, infos=infos, corpus=corpus, lengths=lengths)
     resources = _resources(request, sources)
     search, sizes = _search(request, sources, searched, metric, resources), corpus.sizes()
     of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
