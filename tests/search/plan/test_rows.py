@@ -11,18 +11,22 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 import frostline as fl
+from frostline import spaces
 from frostline.search import api
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines, rows_line
-from frostline.search.plan.options import Options
+from frostline.search.plan.options import Options, adjusted
 from frostline.search.plan.plan import Plan, of_json
 from frostline.search.plan.remarks import FAR_OUT
 from frostline.search.report import summary as summaries
+from frostline.spaces import Recipe
 from frostline.trainables import _family
 from tests import tiny
 from tests.search.made import Clock, session
 
 ROWS = tiny.rows(400)
+READS = {"max_length": 32, "truncation_side": "left", "image_size": 64}
+"""How much of a text a profile reads, and how large a picture."""
 
 
 @pytest.fixture
@@ -144,6 +148,28 @@ def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_pat
     assert rows_line(profiles).endswith(" not used by the profile small")
     (fit,) = [remark for remark in profiles.data.remarks if " fit into " in remark]
     assert re.fullmatch(r"\d% of the texts fit into 32 tokens; the model reads the last 32 of longer ones", fit)
+
+
+@pytest.mark.parametrize("name", spaces.names())
+def test_own_data_are_read_as_the_model_was_made_for_them(name: str) -> None:
+    """A profile's length, and its size of pictures, are those of its demonstration. A recipe keeps how it reads."""
+    small = spaces.load(name).small
+    profile = dataclasses.replace(small, data=dataclasses.replace(small.data, **READS))
+    base = Recipe(
+        family="f",
+        model="m",
+        learning_rate=1.0,
+        batch_size=1,
+        frozen_layers=0,
+        weight_decay=0.0,
+        data=profile.data,
+        budget=profile.budget,
+    )
+    found = [
+        {field: getattr(adjusted(profile, Options(space=name, **given)).data, field) for field in READS}
+        for given in ({}, {"dataset": "own"}, {"dataset": "own", "retrain": base})
+    ]
+    assert found == [READS, {"max_length": 0, "truncation_side": "right", "image_size": None}, READS]
 
 
 def test_the_length_covers_a_users_own_texts(options: Options, tmp_path: Path) -> None:
