@@ -201,7 +201,8 @@ def options_of(values: Mapping[str, Any], run: Path | str | None = None) -> Opti
     if "set" in fields:
         fields["set"] = settings.written(fields["set"])
     if "retrain" in fields:
-        fields["retrain"] = _recipe(fields["retrain"])
+        fields["retrain"], metric = _retrained(fields["retrain"])
+        fields = {"metric": metric, **fields} if metric else fields
     address = fields.get("address", os.environ.get("RAY_ADDRESS")) or None
     fields["address"] = None if address == "local" else address  # Ray's own word for a private instance
     for name, kind in {**typing.get_type_hints(Options), "storage": Path | str}.items():
@@ -223,15 +224,21 @@ def _columns(given: Any) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _recipe(given: Recipe | Path | str) -> Recipe:
-    """The recipe that is trained again: itself, or that of a run directory."""
+def _retrained(given: Recipe | Path | str) -> tuple[Recipe, str | None]:
+    """The recipe that is trained again, itself or that of a run directory, and its metric where that is a user's own.
+
+    A user's metric is `FILE.py:FUNCTION`, with the copy that the run directory has.
+    """
     if isinstance(given, Recipe):
-        return given
-    from frostline.search.records import reading_copy
-    from frostline.search.records.folder import recipe_in
+        return given, None
+    from frostline.search.records import folder, reading_copy
 
     where = given if isinstance(given, Path) else path_or_url(given)
-    return recipe_in(where) if isinstance(where, Path) else reading_copy.recipe(where)
+    if isinstance(where, Path):
+        recipe, metric = folder.recipe_in(where), folder.metric_beside(where)
+    else:
+        recipe, metric = reading_copy.recipe(where), reading_copy.metric(where)
+    return recipe, f"{metric}:{recipe.metric}" if metric else None
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:

@@ -31,7 +31,8 @@ from frostline.search.records.log import Log
 from frostline.search.records.trials import Line
 from frostline.search.report import summary as summaries
 from frostline.search.report.card import model_card
-from frostline.search.report.compared import compared
+from frostline.search.report.compared import compared, of_summary, sentence
+from frostline.search.report.outlook import outlook
 from frostline.search.report.references import baseline_row, references
 from frostline.search.tracking.tracker import Tracker
 from frostline.search.tune.hooks import Asker, Recorder, Stopper
@@ -133,14 +134,24 @@ def _run(
         finally:
             ledger.close()
         _clear_up(plan)
-        if plan.wandb.artifact and (won := ledger.conclusions.winner()) and publish.is_of(plan, won[0]):
-            tracker.publish(won[0], plan.place.run / "best")
         summary = {**_summary(plan, corpus, ledger, interrupted, failure), "wandb": tracker.link}
+        _tell_result(plan, ledger, summary, tracker)
         _atomic.write(plan.place.run / "summary.json", summaries.dump(summary) + "\n")
         if interrupted:
             _export_so_far(plan, summary, setup, ledger, console)
         _write_page(plan, console)
         return summary
+
+
+def _tell_result(plan: Plan, ledger: Ledger, summary: Mapping[str, Any], tracker: Tracker) -> None:
+    """Tell the tracker the result, once the model and its test score are known."""
+    won = ledger.conclusions.winner()
+    if won is None:
+        return
+    if summary["test"]:
+        tracker.conclude(won[0], summary["test"], sentence(of_summary(summary)))
+    if plan.wandb.artifact and publish.is_of(plan, won[0]):
+        tracker.publish(won[0], plan.place.run / "best")
 
 
 def _write_page(plan: Plan, console: Console) -> None:
@@ -187,7 +198,8 @@ def _summary(plan: Plan, corpus: Corpus, ledger: Ledger, interrupted: bool, fail
     family, metric = family_in(plan), plan.search.metric
     won = ledger.conclusions.winner()
     record = baselines.scored(plan, corpus, reads_test=bool(ledger.conclusions.test_reads()))
-    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric)
+    longer = outlook(plan, [*ledger.trials, *ledger.confirmations], max(1, plan.budget.epochs))
+    trained = compared(record, ledger.conclusions.test_of(won[1]) if won else None, metric, longer)
     rows = [baseline_row(baseline, metric) for baseline in family.baselines(corpus)]
     rows += [trained.row] if trained and not trained.problem else []
     rows += references(ledger.trials, metric)

@@ -97,8 +97,10 @@ OWN_DATA: Mapping[str, int | str | None] = {
     "most": 5000,
     "max_length": 0,
     "truncation_side": "right",
+    "image_size": None,
 }
-"""Fields of `Data` for a user's own rows. All rows are used: a profile's slices and length fit only its demonstration.
+"""Fields of `Data` for a user's own rows. All rows are used, in the length or size that the model was made for: a
+profile's slices, length and size of pictures fit only its demonstration.
 `most` is 5,000, since a share of 5,000 examples is known to within 1.4 points (95 %)."""
 
 

@@ -46,7 +46,7 @@ ARROWS = {
     "output": "",
     "records": "_atomic _storage spaces",
     "cluster": "_errors _locks _storage stop",
-    "plan": "_atomic _code _errors _family _metrics _task cluster data prefix records spaces training words",
+    "plan": "_atomic _baseline _code _errors _family _metrics _task cluster data prefix records spaces training words",
     "ledger": "_atomic _task plan records spaces",
     "tune": "_atomic _imports _task cluster ledger records slot",
     "publish": "_atomic _sizes _storage _task cluster data plan records slot spaces",

@@ -107,6 +107,9 @@ class Family(ABC):
     own_metrics: Mapping[str, _metrics.Scorer] = MappingProxyType({})
     """A user's own metrics, by name."""
 
+    baseline_name: str = ""
+    """Name of the simple model that `trained_baseline` gives; empty if there is none."""
+
     library_name = "transformers"
     """The hub's name of the library that loads an export."""
 

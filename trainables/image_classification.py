@@ -65,6 +65,7 @@ class Pictures(Examples):
 class ImageClassification(Family):
     """One picture in, one of several classes out."""
 
+    baseline_name = features.NAME
     code = (Pictures, Stored, cropped, network.build, *BLOCKS_CODE)
     knobs = frozenset(("augmentation", "dropout"))
     library_name = "pytorch"
@@ -105,7 +106,7 @@ class ImageClassification(Family):
     def trained_baseline(self, folder: Path, data: Data, corpus: Corpus) -> TrainedBaseline:
         entry = self.prepare(folder, data, corpus)
         arguments = {"folder": str(folder), "entry": str(entry), "classes": len(corpus.classes)}
-        return TrainedBaseline(name=features.NAME, compute=baseline, arguments=arguments)
+        return TrainedBaseline(name=self.baseline_name, compute=baseline, arguments=arguments)
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:
         transform = network.transform_of(folder).at(data.image_size)

@@ -35,8 +35,6 @@ _SAMPLE, _MOST_UNKNOWN = 32, 1 / 3
 """Texts whose tokens are looked at, and the share of unknown ones from which on a user is told."""
 _FEWEST = 8
 """Tokens that a model must take, as `Data` has it."""
-_MEASURED = 1000
-"""Texts whose lengths are measured. They come in a random order."""
 
 
 class TokenizedText(Examples):
@@ -71,6 +69,7 @@ def _padded(texts: Sequence[Array], pad: int, left: bool) -> Batch:
 class TextClassification(Family):
     """One text in, one of several classes out."""
 
+    baseline_name = tfidf.NAME
     code = (TokenizedText, _padded, attention.attention, attention._heads, last_block._with_first_only, heads.pooled)
 
     def try_out(self, folder: Path, model: nn.Module) -> tuple[str, ...]:
@@ -116,13 +115,6 @@ class TextClassification(Family):
         if unknown == 1:
             raise ValueError(f"{folder}: its tokenizer knows no word of {data.source}")
         sentences = []
-        whole = (self.lengths(folder, texts[:_MEASURED]) <= data.max_length).mean()
-        if whole < 1:
-            end = "first" if data.truncation_side == "right" else "last"
-            sentences.append(
-                f"{whole:.0%} of the texts fit into {data.max_length} tokens; the model reads the {end} "
-                f"{data.max_length} of longer ones"
-            )
         if unknown > _MOST_UNKNOWN:
             sentences.append(
                 f"{unknown:.0%} of the tokens of the first texts are unknown to the model's tokenizer, which reads "
@@ -134,7 +126,7 @@ class TextClassification(Family):
         labels, classes = corpus.labels["train"].tolist(), len(corpus.classes)
         texts = {split: corpus.inputs[split] for split in SPLITS}
         return TrainedBaseline(
-            name=tfidf.NAME, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
+            name=self.baseline_name, compute=tfidf.answers, arguments={**texts, "labels": labels, "classes": classes}
         )
 
     def prepare(self, folder: Path, data: Data, corpus: Corpus) -> Path:

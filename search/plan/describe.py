@@ -10,6 +10,7 @@ from frostline.search.plan.budget import COMPANIONS, FEWEST, STEPS, worst_case_e
 from frostline.search.plan.plan import Plan
 from frostline.search.words import duration, plural
 from frostline.spaces import Budget
+from frostline.trainables._baseline import SECONDS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -112,6 +113,7 @@ def _trials(plan: Plan) -> list[tuple[str, str]]:
         ("each trial", f"{resources.need} on {resources.device}, {threads}"),
         *([] if budget.trials is None else [("epochs", _epochs(budget.trials, plan))]),
         ("confirm", _confirmation(budget, plan.search.prefer)),
+        *([("baseline", text)] if (text := _baseline(plan)) else []),
     ]
 
 
@@ -205,6 +207,13 @@ def _confirmation(budget: Budget, prefer: str) -> str:
         f"the best recipes again with fresh seeds, {recipes} at most, until one of them wins, or {most} times: at most "
         f"{epochs(most * budget.epochs)}{offered}"
     )
+
+
+def _baseline(plan: Plan) -> str:
+    """The simple model beside the search; empty if there is none."""
+    if not (name := plan.search.baseline):
+        return ""
+    return f"{name}, trained on the same rows beside the trials, in {SECONDS} s at most; the result compares the winner"
 
 
 def _range(distribution: BaseDistribution) -> str:

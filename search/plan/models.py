@@ -21,7 +21,7 @@ from frostline.trainables._task import Speed
 if TYPE_CHECKING:
     from frostline.trainables._family import Family, ModelInfo
     from frostline.trainables._task import Boundary
-    from frostline.trainables.data.corpus import Corpus
+    from frostline.trainables.data.corpus import Array, Corpus
     from frostline.trainables.data.rows import Rows
 
 COVERED = 0.95
@@ -68,6 +68,8 @@ class Sources:
     infos: Mapping[str, ModelInfo]
     """Facts of each model, by name."""
     corpus: Corpus
+    lengths: Mapping[str, Array]
+    """Tokens of the first training texts for each model, by name; of no model whose inputs are never cut."""
 
     @property
     def largest(self) -> int:
@@ -92,6 +94,7 @@ class Sources:
             model: [
                 *self.infos[model].remarks,
                 plans[model].prefix.note,
+                cut(self.lengths[model], self.data) if model in self.lengths else "",
                 *self.family.remarks(folder, self.data, self.corpus),
             ]
             for model, folder in self.folders.items()
@@ -251,22 +254,46 @@ def fetch(family: Family, models: Iterable[str], data: Data) -> tuple[dict[str, 
     return folders, rows
 
 
-def covering(family: Family, folders: Iterable[Path], data: Data, corpus: Corpus) -> Data:
-    """The data with the length that covers `COVERED` of the training texts with each of the models.
+def lengths(family: Family, folders: Mapping[str, Path], corpus: Corpus) -> dict[str, Array]:
+    """Tokens of the first training texts for each model, by name; of none whose inputs are never cut.
 
     Args:
         family: of the models.
-        folders: of the models.
-        data: the data; its length is the longest that the models take.
-        corpus: its slices.
+        folders: of the models, by name.
+        corpus: the slices.
     """
-    needed = 0
-    for folder in folders:
-        lengths = family.lengths(folder, corpus.inputs["train"][:_LOOKED_AT])
-        if lengths is None:
-            return data
-        needed = max(needed, math.ceil(np.quantile(lengths, COVERED, method="higher") / _STEP) * _STEP)
-    return dataclasses.replace(data, max_length=min(data.max_length, needed))
+    looked_at = corpus.inputs["train"][:_LOOKED_AT]
+    counts = {name: family.lengths(folder, looked_at) for name, folder in folders.items()}
+    return {name: tokens for name, tokens in counts.items() if tokens is not None}
+
+
+def covering(data: Data, lengths: Mapping[str, Array]) -> Data:
+    """The data with the length that covers `COVERED` of the training texts with each of the models.
+
+    Args:
+        data: the data; its length is the longest that the models take.
+        lengths: of training texts for each model; empty if inputs are never cut.
+    """
+    if not lengths:
+        return data
+    longest = max(float(np.quantile(tokens, COVERED, method="higher")) for tokens in lengths.values())
+    return dataclasses.replace(data, max_length=min(data.max_length, math.ceil(longest / _STEP) * _STEP))
+
+
+def cut(lengths: Array, data: Data) -> str:
+    """How many of the texts are read whole; empty if all are.
+
+    Args:
+        lengths: of training texts.
+        data: says where a text is cut.
+    """
+    if (whole := (lengths <= data.max_length).mean()) == 1:
+        return ""
+    end = "first" if data.truncation_side == "right" else "last"
+    return (
+        f"{whole:.0%} of the texts fit into {data.max_length} tokens; the model reads the {end} {data.max_length} of "
+        "longer ones"
+    )
 
 
 def to_json(models: Mapping[str, ModelPlan]) -> dict[str, Any]:

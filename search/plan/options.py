@@ -75,8 +75,8 @@ class Options:
     """Instead of a space: the one recipe to train."""
 
 
-_CUTS = ("max_length", "truncation_side")
-"""Fields of `Data` that say where a text is cut."""
+_READ = ("max_length", "truncation_side", "image_size")
+"""Fields of `Data` that say how much of a text, or how large a picture, the model reads."""
 OPTION_NAMES = frozenset(field.name for field in dataclasses.fields(Options))
 """Names of the options in Python."""
 
@@ -163,8 +163,8 @@ def adjusted(profile: Profile, options: Options) -> Profile:
             raise ValueError(f"{option} is empty; it names a folder, a file or something of the hub")
     changes: dict[str, Any] = {}
     if options.dataset is not None:
-        # What a profile says of its data does not hold for others. A recipe that is trained again keeps its length.
-        kept = {} if options.retrain is None else {name: getattr(profile.data, name) for name in _CUTS}
+        # What a profile says of its data does not hold for others. A recipe that is trained again keeps how it reads.
+        kept = {} if options.retrain is None else {name: getattr(profile.data, name) for name in _READ}
         changes |= {**OWN_DATA, **kept, "source": place_of(options.dataset), **_beside(options.dataset, options)}
     if options.train_rows is not None:
         changes["train"] = options.train_rows

@@ -11,13 +11,12 @@ from frostline import spaces
 from frostline.search.plan import settings, space_files
 from frostline.search.plan.options import Options, metric_file
 from frostline.search.plan.plan import Plan
+from frostline.search.records.folder import METRIC
 from frostline.spaces import Metric, Recipe, Space
 
 if TYPE_CHECKING:
     from frostline.trainables._family import Family
     from frostline.trainables.data.corpus import Corpus
-
-_METRIC = "metric.py"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +33,7 @@ class Own:
     """What was changed of it, `NAME=VALUES` each."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts of the user's own files by their names in the run directory."""
-    origin: str = _METRIC
+    origin: str = METRIC
     """The file in which the metric is a function, for messages."""
     remarks: tuple[str, ...] = ()
     """What a user should know of it, a sentence each."""
@@ -63,10 +62,10 @@ def of_options(options: Options, space: Space | None = None) -> Own:
     if options.class_weights and (options.class_weights != "none" or "class_weights" in found.space.parameters):
         given.append(f"class_weights={options.class_weights}")
     changed, remarks = settings.applied(found.space, given)
-    metric, files, origin = options.metric or changed.metric, dict(found.copy), _METRIC
+    metric, files, origin = options.metric or changed.metric, dict(found.copy), METRIC
     if (named := metric_file(metric)) is not None:
         path, metric = named
-        files[_METRIC], origin = _text(path), str(path)
+        files[METRIC], origin = _text(path), str(path)
     return Own(
         space=changed,
         metric=metric,
@@ -111,7 +110,7 @@ def of_plan(plan: Plan, base: Recipe, space: Space | None = None) -> Own:
         is_own=search.own_space,
         settings=search.settings,
         files=search.files,
-        origin=str(plan.place.run / _METRIC),
+        origin=str(plan.place.run / METRIC),
         remarks=tuple(remark for remark in plan.data.remarks if remark.startswith("--set ")),
     )
 
@@ -148,7 +147,7 @@ def family_of(own: Own, name: str) -> tuple[Family, Metric]:
     from frostline.trainables import _family, _metrics
 
     family = _family.load(own.space.family)
-    if code := own.files.get(_METRIC):
+    if code := own.files.get(METRIC):
         metric = _metrics.declared(code, name, own.origin)
         return family.with_metric(metric, code, own.origin), metric
     try:

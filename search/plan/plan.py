@@ -21,6 +21,7 @@ from frostline.search.plan import parameters
 from frostline.search.plan.models import ModelPlan
 from frostline.search.plan.wandb_mode import WandbMode
 from frostline.search.records.checks import check_params
+from frostline.search.records.folder import METRIC
 from frostline.spaces import Budget, Metric, Recipe
 from frostline.spaces._typed import printable, typed
 
@@ -61,11 +62,13 @@ class Search:
     files: dict[str, str] = field(default_factory=dict)
     """Texts of a user's own files by their names in the run directory: the space is in `space.py` or `space.yaml`, the
     metric that decides is a function of `metric.py`."""
+    baseline: str = field(default="", compare=False)
+    """Name of the simple model that is trained beside the trials; empty if there is none, or the plan is older."""
 
     @property
     def metric_code(self) -> str:
         """The text of the file in which the metric is a function; empty if the family has it."""
-        return self.files.get("metric.py", "")
+        return self.files.get(METRIC, "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,30 @@ _IMBALANCED = 1.5
 """Times by which the largest class may exceed the smallest before a user is told."""
 FAR_OUT = 5.0
 """Times from which on accuracy says little, and macro F1 is shown beside it."""
-_ADVICE = "; accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
+_SCORED = "accuracy says little here: --metric macro_f1 scores each class alike"
+_WEIGHTED = "--class-weights balanced trains each class alike"
 
 
-def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
-    """Sentences on unreadable inputs, classes of very different size, and what the family says of the data."""
+def advice(metric: str, weighs: bool) -> str:
+    """What helps where the classes are far out of balance; empty if the search does it already.
+
+    Args:
+        metric: metric that decides.
+        weighs: whether the search has class weights, fixed or searched: then a user knows, and needs no advice.
+    """
+    if weighs:
+        return ""
+    return ", ".join([*([_SCORED] if metric == "accuracy" else []), _WEIGHTED])
+
+
+def remarks(corpus: Corpus, family_remarks: Iterable[str], advice: str = "") -> tuple[str, ...]:
+    """Sentences on unreadable inputs, classes of very different size, and what the family says of the data.
+
+    Args:
+        corpus: the slices.
+        family_remarks: what the family says.
+        advice: what helps where the classes are far out of balance; empty if nothing needs to be said.
+    """
     sentences = []
     if corpus.skipped:
         more = ", ..." if len(corpus.skipped) > _NAMED else ""
@@ -28,8 +47,8 @@ def remarks(corpus: Corpus, family_remarks: Iterable[str]) -> tuple[str, ...]:
     (fewest, rare), *_, (most, common) = _counts(corpus)
     if most > _IMBALANCED * fewest:
         ratio = f"{most / fewest:.1f} times as many training examples as" if fewest else "training examples, none has"
-        advice = _ADVICE if most > FAR_OUT * fewest else ""
-        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}{advice}")
+        helps = f"; {advice}" if advice and most > FAR_OUT * fewest else ""
+        sentences.append(f"the classes are out of balance: {common!r} has {ratio} {rare!r}{helps}")
     return tuple(dict.fromkeys([*sentences, *family_remarks]))
 
 

@@ -26,6 +26,7 @@ from frostline.search.plan.own import Own
 from frostline.search.plan.parameters import Searched
 from frostline.search.plan.plan import Place, Plan, Resources, Schedule, Search, of_json
 from frostline.search.plan.prefix import Caching
+from frostline.search.plan.remarks import advice
 from frostline.search.plan.resources import check_numbers, resources
 from frostline.search.plan.shape import Shape
 from frostline.search.plan.wandb_mode import WandbMode
@@ -200,11 +201,12 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     model_plans.check_poolings(family, folders, searched)
     smallest = parameters.smallest(searched.distributions["batch_size"])
     corpus = cut_corpus(profile.data, rows, smallest)
-    data = model_plans.covering(family, folders.values(), profile.data, corpus) if covers else profile.data
+    lengths = model_plans.lengths(family, folders, corpus)
+    data = model_plans.covering(profile.data, lengths) if covers else profile.data
     own_plans.check_metric(family, metric, corpus)
     searched, too_large = parameters.fitting(searched, len(corpus.labels["train"]))
     profile = dataclasses.replace(profile, data=data)
-    sources = Sources(family=family, data=data, folders=folders, infos=infos, corpus=corpus)
+    sources = Sources(family=family, data=data, folders=folders, infos=infos, corpus=corpus, lengths=lengths)
     machine = resources(
         request.options, profile.budget, request.place, request.offer, sources, wandb=request.wandb.mode != "off"
     )
@@ -222,12 +224,13 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     models = _models(request, sources, searched, profile.budget, machine, expected)
     models = {name: dataclasses.replace(model, speed=speeds.get(name, model.speed)) for name, model in models.items()}
     base = base if began else dataclasses.replace(base, cache_dtype=models[profile.model].cache_dtype)
-    search, sizes = _search(request, base, searched, metric, models), corpus.sizes()
+    search, sizes = _search(request, base, searched, metric, models, family.baseline_name), corpus.sizes()
     of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
+    advised = advice(metric.name, weighs="class_weights" in searched.distributions)
     plan = Plan(
         search=search,
-        data=row_plans.told(corpus, [*of_own, *too_large, *of_models]),
+        data=row_plans.told(corpus, [*of_own, *too_large, *of_models], advised),
         schedule=Schedule(
             rungs=budgets.rungs(profile.budget),
             report_at=budgets.report_points(profile.budget),
@@ -295,7 +298,7 @@ def _models(
 
 
 def _search(
-    request: _Request, base: Recipe, searched: Searched, metric: Metric, models: dict[str, ModelPlan]
+    request: _Request, base: Recipe, searched: Searched, metric: Metric, models: dict[str, ModelPlan], baseline: str
 ) -> Search:
     return Search(
         space=request.space.name,
@@ -311,6 +314,7 @@ def _search(
         own_space=request.own.is_own,
         settings=request.own.settings,
         files=dict(request.own.files),
+        baseline=baseline,
     )
 
 

@@ -20,6 +20,9 @@ from frostline.spaces import Recipe
 from frostline.spaces._typed import printable
 from frostline.trainables import _atomic
 
+METRIC = "metric.py"
+"""In the run directory, the copy of the file in which a user's metric is a function."""
+
 _LONGEST = 200
 """Bytes of a name. File systems take 255; a copy that is set aside has a longer name than the run directory."""
 
@@ -180,8 +183,7 @@ def recipe_in(path: Path) -> Recipe:
     Raises:
         ValueError: there is none, or it is not a recipe.
     """
-    files = [path, path / "recipe.json", path / "best" / "recipe.json"]
-    file = next((file for file in files if file.is_file()), None)
+    file = _recipe_file(path)
     if file is None:
         raise ValueError(f"{path} holds no best/recipe.json: has the search in it finished?")
     try:
@@ -189,6 +191,20 @@ def recipe_in(path: Path) -> Recipe:
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is not a recipe: {error}") from error
     return recipe_of(text, str(file))
+
+
+def metric_beside(path: Path) -> Path | None:
+    """The copy of a user's metric in the run directory of the recipe in `path`; None if its metric is the family's."""
+    if (recipe := _recipe_file(path)) is None:
+        return None
+    best = recipe.absolute().parent
+    is_of_run = best.name == "best" and (best.parent / "plan.json").is_file()  # not a recipe that was copied elsewhere
+    return best.parent / METRIC if is_of_run and (best.parent / METRIC).is_file() else None
+
+
+def _recipe_file(path: Path) -> Path | None:
+    files = [path, path / "recipe.json", path / "best" / "recipe.json"]
+    return next((file for file in files if file.is_file()), None)
 
 
 def recipe_of(text: str, origin: str) -> Recipe:

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path, PurePath
 
-from frostline.search.records.folder import recipe_of
+from frostline.search.records.folder import METRIC, recipe_of
 from frostline.search.records.mirror import RECIPE
 from frostline.search.records.storage import answer_of, one_line, open_store
 from frostline.search.records.working_copy import copies, fetch_files, stays_at_url
@@ -104,3 +104,19 @@ def recipe(url: str) -> Recipe:
     if text is None:
         raise ValueError(f"{url} holds no {RECIPE}: has the search in it finished?")
     return recipe_of(text.decode(errors="replace"), f"{url}/{RECIPE}")
+
+
+def metric(url: str) -> Path | None:
+    """A copy of a user's metric in the run directory at a URL; None if the metric is the family's.
+
+    Raises:
+        ValueError: the storage cannot be read.
+    """
+    store = open_store(url, "--retrain")
+    text = answer_of(lambda: store.read(METRIC), f"cannot read {url}")
+    if text is None:
+        return None
+    folder = folder_for(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    _atomic.write(folder / METRIC, text)
+    return folder / METRIC

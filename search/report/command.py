@@ -7,6 +7,7 @@ import shlex
 from frostline import spaces
 from frostline.search.plan.options import typed_as
 from frostline.search.plan.plan import Plan
+from frostline.search.records.folder import METRIC
 from frostline.spaces import RETRAIN
 
 _WIDTH = 76
@@ -16,6 +17,7 @@ _WIDTH = 76
 def command(plan: Plan) -> str:
     """The command that makes the same search in a new run directory, with every choice spelled out.
 
+    A user's own files are the copies on this machine, also where the run directory is at a URL: options take no URL.
     For a `Space` object that is in no file, it is the call in Python.
     """
     search = plan.search
@@ -26,7 +28,7 @@ def command(plan: Plan) -> str:
     keeps_prefix = any(model.prefix.kept for model in plan.search.models.values())
     options: dict[str, str | float] = {
         "profile": plan.search.profile,
-        "metric": f"{plan.place}/metric.py:{search.metric.name}" if search.metric_code else search.metric.name,
+        "metric": f"{plan.place.run}/{METRIC}:{search.metric.name}" if search.metric_code else search.metric.name,
         "seed": plan.search.seed,
         **({} if "model" in plan.search.distributions else {"model": base.model}),
         **({} if data.most is None else {"dataset": data.source, "columns": f"{data.text},{data.label}"}),
@@ -45,7 +47,7 @@ def command(plan: Plan) -> str:
         given = {**options, "set": list(search.settings)} if search.settings else options
         call = ["frostline.search(", "space,", *(f"{name}={value!r}," for name, value in given.items())]
         return "\n    ".join(call) + "\n)"
-    space = f"{plan.place}/{copy}" if copy else search.space
+    space = f"{plan.place.run}/{copy}" if copy else search.space
     lines, line = [], "frostline"
     for name, value in (("space", space), *(("set", setting) for setting in search.settings), *options.items()):
         part = f"{typed_as(name)} {shlex.quote(str(value))}"

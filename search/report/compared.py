@@ -34,6 +34,8 @@ class Compared:
     """95 % interval of the winner's test score minus its own; None if it is not known."""
     beaten: bool | None
     """Whether the winner is better by more than chance; None if it is not known."""
+    outlook: str = ""
+    """What a longer time budget would do, for a winner that is not better; empty if nothing can be said."""
 
     @property
     def row(self) -> Reference:
@@ -42,18 +44,22 @@ class Compared:
         return Reference(name=self.name, validation=self.validation.get(self.metric), test=test)
 
 
-def compared(record: BaselineRecord | None, reading: Mapping[str, Any] | None, metric: Metric) -> Compared | None:
+def compared(
+    record: BaselineRecord | None, reading: Mapping[str, Any] | None, metric: Metric, outlook: str = ""
+) -> Compared | None:
     """A baseline beside the winner; None if there is none.
 
     Args:
         record: what came of the baseline.
         reading: the event of reading the test set with the winner; None before it.
         metric: the metric that decides.
+        outlook: what a longer time budget would do.
     """
     if record is None:
         return None
     difference = _difference(record, reading, metric) if reading and not record.problem else None
     sign = metric.objective(1.0)
+    beaten = min(sign * end for end in difference) > 0 if difference else None
     return Compared(
         name=record.name,
         metric=metric.name,
@@ -64,7 +70,8 @@ def compared(record: BaselineRecord | None, reading: Mapping[str, Any] | None, m
         seconds=record.seconds,
         problem=record.problem,
         difference=difference,
-        beaten=min(sign * end for end in difference) > 0 if difference else None,
+        beaten=beaten,
+        outlook=outlook if beaten is False else "",
     )
 
 
@@ -102,8 +109,10 @@ def sentence(found: Compared | None) -> str:
 
 
 def caution(found: Compared | None) -> str:
-    """The sentence that every result begins with if the winner is not better than the baseline; else empty."""
-    return sentence(found) if found is not None and found.beaten is False else ""
+    """The sentences that every result begins with if the winner is not better than the baseline; else empty."""
+    if found is None or found.beaten is not False:
+        return ""
+    return " ".join(filter(None, [sentence(found), found.outlook]))
 
 
 def of_summary(summary: Mapping[str, Any]) -> Compared | None:

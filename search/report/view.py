@@ -28,6 +28,7 @@ from frostline.search.records.elapsed import seconds_worked
 from frostline.search.records.events import LOG, Job, read_events, started_jobs, unreported
 from frostline.search.records.trials import Line, Outcome, Trial
 from frostline.search.report.compared import Compared, compared
+from frostline.search.report.outlook import outlook
 from frostline.search.words import STOPPED as STOPPED
 from frostline.search.words import UNFIT as UNFIT
 from frostline.spaces import Metric
@@ -141,7 +142,8 @@ class View:
     @property
     def compared(self) -> Compared | None:
         """The trained baseline beside the winner; None if there is none."""
-        return compared(self.baseline, self.test, self.metric)
+        longer = outlook(self.plan, [*self.trials, *self.confirmations], max(1, self.plan.budget.epochs))
+        return compared(self.baseline, self.test, self.metric, longer)
 
     @property
     def tests(self) -> list[dict[str, Any]]:

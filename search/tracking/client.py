@@ -11,7 +11,6 @@ step of a row is its place among the reports of its training.
 
 from __future__ import annotations
 
-import collections
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from typing import Any, TextIO
 
 from frostline.search.records.journal import Journal, read_lines
 from frostline.search.tracking import workspace
+from frostline.search.tracking.inbox import Inbox
 from frostline.search.tracking.sweep import BOOK, EPOCH, SAMPLES
 from frostline.trainables._errors import first_line
 
@@ -161,7 +161,8 @@ class Client:
 
     def handle(self, event: dict[str, Any]) -> None:
         """Handle one event. The first error becomes a warning for the search, and W&B goes offline."""
-        do = {"begin": self.begin, "report": self.report, "end": self.end, "artifact": self.artifact}[event["do"]]
+        kinds = {"result": self.result, "artifact": self.artifact}
+        do = {"begin": self.begin, "report": self.report, "end": self.end, **kinds}[event["do"]]
         try:
             do(event)
         except Exception as error:
@@ -262,12 +263,24 @@ class Client:
             {"id": event["id"], "rows": len(ended.rows), "ended": not event["goes_on"], "online": not run.offline}
         )
 
-    def artifact(self, event: dict[str, Any]) -> None:
-        """Upload the winner's model from the run of its training."""
+    def result(self, event: dict[str, Any]) -> None:
+        """Add the result of the search to the summary of the winner's run."""
+        opened = self._again(event)
+        opened.run.summary.update(event["summary"])
+        opened.run.finish()
+        self._note({"result": event["id"], "online": self.online and not opened.run.offline})
+
+    def _again(self, event: dict[str, Any], finish_in: float | None = None) -> OpenRun:
+        """The run of a training that has ended, open again."""
         if before := self._ending.pop(event["id"], None):
             before.result()
         opened = OpenRun(begin=event, rows=[])
-        self._start_run(opened, event["finish_in"])
+        self._start_run(opened, finish_in)
+        return opened
+
+    def artifact(self, event: dict[str, Any]) -> None:
+        """Upload the winner's model from the run of its training."""
+        opened = self._again(event, event["finish_in"])
         model = self._wandb.Artifact(event["artifact"], type="model", metadata=event["metadata"])
         model.add_dir(event["folder"], policy="immutable", skip_cache=True)
         opened.run.log_artifact(model, aliases=event["aliases"])
@@ -301,32 +314,6 @@ class Client:
 
     def _say(self, **fields: Any) -> None:
         print(json.dumps(fields), file=self._answers, flush=True)
-
-
-class Inbox:
-    """Events in their order. A thread reads them, so that the sender never waits."""
-
-    def __init__(self, source: TextIO) -> None:
-        self._events: collections.deque[dict[str, Any]] = collections.deque()
-        self._arrived = threading.Condition()
-        self.closed_at: float | None = None
-        """When the last event came, by `time.monotonic`."""
-        threading.Thread(target=self._read, args=(source,), daemon=True).start()
-
-    def _read(self, source: TextIO) -> None:
-        for line in source:
-            with self._arrived:
-                self._events.append(json.loads(line))
-                self._arrived.notify()
-        with self._arrived:
-            self.closed_at = time.monotonic()
-            self._arrived.notify()
-
-    def take(self) -> dict[str, Any] | None:
-        """The next event; None after the last."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._events or self.closed_at is not None)
-            return self._events.popleft() if self._events else None
 
 
 def main() -> None:

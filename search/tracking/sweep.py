@@ -145,6 +145,25 @@ def ending(
     return summary
 
 
+def result(
+    metric: Metric, test: Mapping[str, float], baseline: BaselineRecord | None, comparison: str
+) -> dict[str, Any]:
+    """What the end of a search adds to the summary of the winner's run: its test scores, and the baseline's.
+
+    Args:
+        metric: metric that decides.
+        test: the winner's metrics on the test examples.
+        baseline: the trained baseline; None if there is none.
+        comparison: whether the winner is better, in words; empty if that is not known.
+    """
+    summary: dict[str, Any] = {f"test_{name}": value for name, value in test.items()}
+    if baseline and baseline.test and metric.name in baseline.test:
+        summary[f"baseline_test_{metric.name}"] = baseline.test[metric.name]
+    if comparison:
+        summary["comparison"] = comparison
+    return summary
+
+
 def exit_code(trial: Trial) -> int:
     """Exit code of the run: 0 shows as finished, also if it was pruned; 1 as failed, or as preempted if it goes on."""
     return int(trial.outcome == Outcome.FAILED or trial.open)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Tracker:
         self._reports: dict[tuple[int, int], Trial] = {}
         self._begun: set[tuple[int, int]] = set()
         self._uploaded: str | None = None
+        self._concluded: str | None = None
         self._prefix = ""
         self._warned = False
         self._patience = self._limits.end
@@ -79,11 +81,12 @@ class Tracker:
         run = self._plan.place.run
         lines = list(read_lines(run / "wandb" / sweep.BOOK))
         self._uploaded = next((book["artifact"] for book in reversed(lines) if "artifact" in book), None)
+        concluded = [book["result"] for book in lines if "result" in book and (book["online"] or self._stays_offline)]
+        self._concluded = next(reversed(concluded), None)
         self.link = next((book["url"] for book in lines if "url" in book), None)
         first = next((event for event in read_lines(run / LOG) if event.get("event") == "session"), {})
         self._prefix = sweep.run_prefix(run.name, first)
-        also_offline = self._plan.wandb.mode == "offline"
-        kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or also_offline)}
+        kept = {book.get("id") for book in lines if book.get("ended") and (book.get("online") or self._stays_offline)}
         known = [*trial_records.read(run / "trials.jsonl"), *trial_records.read(run / "confirm.jsonl")]
         self._reports = {trial.key: trial for trial in known if trial.open}
         missing = [trial for trial in known if not trial.open and self._id(job_of(trial)) not in kept]
@@ -183,6 +186,27 @@ class Tracker:
             self._begin(job_of(trial), trial)
         self._end(trial)
 
+    def conclude(self, best: Trial, test: Mapping[str, float], comparison: str) -> None:
+        """The result is known: it goes into the summary of the winner's run, unless that has been done.
+
+        Args:
+            best: the training that won.
+            test: its metrics on the test examples.
+            comparison: whether it is better than the trained baseline, in words; empty if that is not known.
+        """
+        job = job_of(best)
+        if self._plan.wandb.mode == "off" or self._id(job) == self._concluded:
+            return
+        self._patience += _BEHIND
+        baseline = baselines.read(self._plan.place.run)
+        result = sweep.result(self._plan.search.metric, test, baseline, comparison)
+        described = self._described(job)
+        self._put(
+            *("result", job),
+            **{**described, "tags": [*described["tags"], *sweep.state_tags(best)]},
+            summary={**self._ending(best), **result},
+        )
+
     def publish(self, best: Trial, folder: Path) -> None:
         """Upload the folder of the winner's model as an artifact, unless that has been done."""
         job = job_of(best)
@@ -218,18 +242,25 @@ class Tracker:
         self._begun.discard(trial.key)
         self._put(
             *("end", job_of(trial)),
-            summary=sweep.ending(
-                trial, self._plan.search.metric, self._plan.schedule.rungs, baselines.read(self._plan.place.run)
-            ),
+            summary=self._ending(trial),
             tags=sweep.state_tags(trial),
             exit_code=sweep.exit_code(trial),
             goes_on=trial.open,
         )
 
+    def _ending(self, trial: Trial) -> dict[str, Any]:
+        plan = self._plan
+        return sweep.ending(trial, plan.search.metric, plan.schedule.rungs, baselines.read(plan.place.run))
+
     def _put(self, do: str, job: Job, **fields: Any) -> None:
         if self._plan.wandb.mode != "off":
             self.start()
             self._events.put({"do": do, "id": self._id(job), **fields})
+
+    @property
+    def _stays_offline(self) -> bool:
+        """Whether W&B is to have nothing but files, as asked."""
+        return self._plan.wandb.mode == "offline"
 
     def _id(self, job: Job) -> str:
         return sweep.run_id(self._prefix, job)

@@ -19,7 +19,9 @@ from rich.console import Console
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
+from frostline.search.records import baseline as baseline_records
 from frostline.search.records import trials as trial_records
+from frostline.search.records.baseline import BaselineRecord
 from frostline.search.records.log import hold
 from frostline.search.records.trials import Outcome, Records
 from frostline.search.tracking import sweep
@@ -329,6 +331,63 @@ def test_the_winners_model_goes_up_once(server: FakeWandb, search: Search) -> No
     assert not server.unknown
 
 
+RESULT = {
+    "test_accuracy": 0.7,
+    "test_loss": 0.6,
+    "baseline": "TF-IDF",
+    "baseline_accuracy": 0.75,
+    "baseline_test_accuracy": 0.72,
+    "comparison": "The winner is worse than TF-IDF.",
+}
+
+
+def conclude(search: Search, tracker: Tracker) -> None:
+    """What a driver does when the test set has been read: the last training wins."""
+    sizes = {"train": 8, "validation": 4, "test": 4}
+    scores = {"validation": {"accuracy": 0.75}, "test": {"accuracy": 0.72}}
+    record = BaselineRecord(name="TF-IDF", seconds=2.0, examples=sizes, **scores)
+    baseline_records.write(search.plan.place.run, record)
+    winner = trial_records.read(search.plan.place.run / "confirm.jsonl")[0]
+    tracker.conclude(winner, {"accuracy": 0.7, "loss": 0.6}, str(RESULT["comparison"]))
+
+
+def test_the_result_goes_into_the_summary_of_the_winners_run_once(server: FakeWandb, search: Search) -> None:
+    with search.session() as tracker:
+        search.all(tracker)
+        assert not (search.plan.place.run / "baseline.json").exists(), "it is known later than these ends"
+        conclude(search, tracker)
+    winner = of(server, 0, seed=1)
+    assert {name: winner.summary.get(name) for name in RESULT} == RESULT
+    assert (winner.summary["accuracy"], winner.summary["outcome"], winner.opened) == (0.75, "complete", 2)
+    assert "comparison" not in of(server, 0).summary
+    assert has_all(server)
+    with search.session() as tracker:
+        conclude(search, tracker)
+    assert winner.opened == 2, "it is there"
+    assert not server.unknown
+
+
+@pytest.mark.parametrize("first", ["off", "offline"])
+def test_a_result_that_wandb_lacks_is_sent_later(server: FakeWandb, search: Search, first: str) -> None:
+    online, search.plan = search.plan, altered(search.plan, wandb=first)
+    for _ in range(2):
+        with search.session() as tracker:
+            if not (search.plan.place.run / "trials.jsonl").exists():
+                search.all(tracker)
+            conclude(search, tracker)
+    assert not server.operations
+    assert len(list(search.plan.place.run.glob("wandb/offline-run-*"))) == (5 if first == "offline" else 0)
+    if first == "offline":
+        search.sync()
+        assert RESULT.items() <= of(server, 0, seed=1).summary.items()
+        server.runs.clear()
+    search.plan = online
+    with search.session() as tracker:
+        conclude(search, tracker)
+    assert RESULT.items() <= of(server, 0, seed=1).summary.items()
+    assert has_all(server)
+
+
 def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
     ray_here: None, server: FakeWandb, tiny_model: Path, tiny_csv: Path, tmp_path: Path
 ) -> None:
@@ -379,4 +438,7 @@ def test_a_whole_search_with_ctrl_c_a_lost_process_and_a_resume(
         assert seen.state == ("failed" if trial.outcome == Outcome.FAILED else "finished")
         assert ("pruned" in seen.tags) == (trial.outcome == Outcome.PRUNED)
         assert {key: seen.config[key] for key in trial.params} == trial.params
-    assert any(server.runs[name].opened == 2 for name in waiting)
+    assert all(server.runs[name].opened >= 2 for name in waiting)
+    (winner,) = [run for run in server.runs.values() if "comparison" in run.summary]
+    assert winner.summary["test_accuracy"] == found["test"]["accuracy"]
+    assert winner.summary["baseline_test_accuracy"] == found["baseline"]["test"]["accuracy"]

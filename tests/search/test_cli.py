@@ -57,7 +57,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(
     code, out, _ = run(capsys, "--space", "bert_imdb", "--profile", "small", "--dry-run", "--quiet", *data)
     assert code == 0
     labels = {line.split(":")[0] for line in out.splitlines()}
-    wanted = {"space", "profile", "parameter", "rungs", "trials", "at once", "each trial", "epochs", "disk"}
+    wanted = {"space", "profile", "parameter", "rungs", "trials", "at once", "each trial", "epochs", "disk", "baseline"}
     assert wanted <= labels
     assert not (tmp_path / "runs").exists()
 
@@ -71,6 +71,7 @@ def test_a_dry_run_is_json_on_stdout_where_asked(
     assert code == 0
     fields = json.loads(out)
     assert fields["distributions"]["learning_rate"]["attributes"]["low"] == 1e-6
+    assert fields["baseline"] == "TF-IDF with logistic regression"
     assert (fields["metric"], fields["settings"]) == ("mcc", ["learning_rate=1e-6..1e-4", "batch_size=16"])
     assert "metric: validation mcc, higher is better" in err, "what people read"
     assert not (tmp_path / "runs").exists()

@@ -171,7 +171,9 @@ def test_its_trained_baseline_learns_from_the_training_slice(case: Case) -> None
     baseline = case.family.trained_baseline(case.model_folder, case.data, case.corpus)
     if baseline is None:
         assert type(case.family).trained_baseline is Family.trained_baseline
+        assert case.family.baseline_name == ""
         return
+    assert baseline.name == case.family.baseline_name
     answers = baseline.compute(**json.loads(json.dumps(baseline.arguments)))
     assert int(answers["train"][0]) == len(case.corpus.labels["train"])
     for split in ("validation", "test"):

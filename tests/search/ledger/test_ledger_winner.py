@@ -29,7 +29,7 @@ def all_of(ledger: Ledger, clock: Clock, *scores: float) -> None:
         (90, 0.5, True, False),  # a part of an epoch says little
         (100, 0.5, True, True),
         (89, 1, True, False),  # its second epoch takes 10 s, too
-        (90, 1, True, True),
+        (90, 1, True, False),  # no other training would end in time: it goes on until the time is over
         (90, 1, False, False),  # it would be the first trial with a score of its end
         (100, 1, False, True),
         (100, 2, True, False),  # it is at its end
@@ -43,20 +43,22 @@ def test_a_trial_that_would_not_end_in_time_is_late(
     plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=2, confirm_seeds=2)
     ledger, began = session(plan, clock), clock.now
     if ended:
-        all_of(ledger, clock, 0.6, 0.59, 0.61)
+        all_of(ledger, clock, 0.6, 0.59)
     clock.now = began + seconds
     assert ledger.late(said(epoch, 0.6, clock.now, seconds=10.0 * epoch) if epoch else None) is late
 
 
-def test_a_trial_goes_on_until_the_time_is_over_where_no_other_training_wants_its_slot(
-    plan: Plan, clock: Clock
+@pytest.mark.parametrize(("again", "late"), [(2, True), (0, False)])
+def test_a_trial_is_late_only_where_another_training_wants_its_slot(
+    plan: Plan, clock: Clock, again: int, late: bool
 ) -> None:
-    ledger, began = session(with_budget(plan, trials=None, seconds=100.0, confirm_recipes=0), clock), clock.now
-    all_of(ledger, clock, 0.6)
-    clock.now = began + 90
-    assert not ledger.late(said(1, 0.6, clock.now, seconds=10.0))
+    plan = with_budget(plan, trials=None, seconds=100.0, confirm_recipes=again)
+    ledger, began = session(plan, clock), clock.now
+    all_of(ledger, clock, 0.6, 0.59)
+    clock.now = began + 78
+    assert ledger.late(said(1, 0.6, clock.now, seconds=25.0)) is late
     clock.now = began + 100
-    assert ledger.late(said(1, 0.6, clock.now, seconds=10.0))
+    assert ledger.late(said(1, 0.6, clock.now, seconds=25.0))
 
 
 def test_no_trial_is_late_without_a_time_budget(plan: Plan, clock: Clock) -> None:

@@ -1,8 +1,11 @@
 """A search over two tiny models: its plan, its books, how it goes on."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import timm
@@ -12,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines
-from frostline.search.plan.models import fetch
+from frostline.search.plan.models import covering, cut, fetch
 from frostline.search.plan.options import Options
 from frostline.search.plan.plan import Plan
 from frostline.search.plan.prefix import Decision
@@ -53,6 +56,46 @@ def both(models: tuple[Path, Path], options: Options, monkeypatch: pytest.Monkey
     space = space_of(*models)
     monkeypatch.setattr(bert_imdb, "SPACE", space)
     return planning.resolve(dataclasses.replace(options, model=None), space)[0]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "covered", "told"),
+    [
+        ({}, 64, 64, ""),
+        ({"a": [5] * 100}, 64, 8, ""),
+        ({"a": [5] * 96 + [50] * 4}, 64, 8, "96% of the texts fit into 8 tokens; the model reads the first 8 of lon"),
+        ({"a": [5] * 90 + [50] * 10}, 64, 56, ""),
+        ({"a": [5] * 90 + [50] * 10}, 32, 32, "90% of the texts fit into 32 tokens"),
+        ({"a": [5] * 100, "b": [17] * 100}, 64, 24, ""),
+    ],
+    ids=["never cut", "all", "nearly all", "a tenth is long", "the model's limit", "the model that needs most"],
+)
+def test_the_length_covers_the_texts_and_says_how_many(
+    lengths: dict[str, list[int]], most: int, covered: int, told: str
+) -> None:
+    arrays = {name: np.array(tokens) for name, tokens in lengths.items()}
+    data = covering(Data(source="x.csv", max_length=most), arrays)
+    assert data.max_length == covered
+    said = cut(arrays["a"], data) if arrays else ""
+    assert said.startswith(told)
+    assert bool(said) is bool(told)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own data", "a profile's"])
+def test_lengths_are_found_once_for_each_model(
+    models: tuple[Path, Path], options: Options, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    family, looked_at = type(_family.load("text_classification")), list[Path]()
+    count = family.lengths
+
+    def counted(self: _family.Family, folder: Path, inputs: Sequence[Any]) -> Any:
+        looked_at.append(folder)
+        return count(self, folder, inputs)
+
+    monkeypatch.setattr(family, "lengths", counted)
+    given = {} if own else {"dataset": None}
+    planning.resolve(dataclasses.replace(options, model=None, **given), space_of(*models))
+    assert looked_at == list(models)
 
 
 def test_a_size_that_the_model_does_not_take_is_one_line(tmp_path: Path) -> None:

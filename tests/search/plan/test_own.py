@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from frostline import spaces
+from frostline.search import api
 from frostline.search.plan import new_space, own, settings
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines
@@ -143,12 +144,21 @@ def test_the_slot_is_given_the_function(options: Options, files: Path) -> None:
     assert (setup.metric, setup.metric_code) == (plan.search.metric, METRIC)
 
 
-def test_the_command_that_repeats_it(options: Options, files: Path) -> None:
+@pytest.mark.parametrize("at_url", [False, True])
+def test_the_command_that_repeats_it(options: Options, files: Path, at_url: bool, request: Any) -> None:
+    """It names files that are there: options take no URL of a file."""
     given = {"space": f"{files}/small.yaml", "metric": f"{files}/m.py:cost", "set": ("warmup=0.2",)}
+    if at_url:
+        given |= {"url": request.getfixturevalue("url").rpartition("/")[0], "name": "run"}
     plan = resolved(options, **given)
+    planning.claim(plan)
+    shutil.rmtree(files)
     run, typed = plan.place.run, " ".join(command(plan).replace("\\\n", " ").split())
+    assert bool(plan.place.url) is at_url
     assert f"--space {run}/space.yaml --set warmup=0.2 " in typed
     assert f"--metric {run}/metric.py:cost " in typed
+    again = resolved(options, space=f"{run}/space.yaml", metric=f"{run}/metric.py:cost", set=("warmup=0.2",), name="a")
+    assert dataclasses.replace(searched(again), space="small") == searched(plan), "a space is named after its file"
 
 
 def test_the_positive_class_is_named(options: Options) -> None:
@@ -219,3 +229,30 @@ def test_a_recipe_that_is_trained_again_needs_its_function_again(options: Option
     assert given.search.base.training() == plan.search.base.training()
     with pytest.raises(ValueError, match="--set and --class-weights cannot be combined with --retrain"):
         resolved(options, **again, set=("warmup=0",))
+
+
+@pytest.mark.parametrize("place", ["", "best", "best/recipe.json", "url"])
+def test_a_run_directory_has_the_function_of_its_recipe(
+    options: Options, files: Path, place: str, request: Any
+) -> None:
+    given = {"metric": f"{files}/m.py:cost", "name": "run"}
+    if place == "url":
+        given["url"] = request.getfixturevalue("url").rpartition("/")[0]
+    plan = resolved(options, **given)
+    planning.claim(plan)
+    run = plan.place.run
+    (run / "best").mkdir()
+    (run / "best" / "recipe.json").write_text(plan.search.base.to_json())
+    if place == "url":
+        store = request.getfixturevalue("store")
+        for name in ("metric.py", "best/recipe.json"):
+            store.write(name, (run / name).read_bytes())
+    shutil.rmtree(files)
+    where = {"retrain": plan.place.url if place == "url" else run / place, "storage": options.storage}
+    again = planning.resolve(api.options_of({**where, "name": "again"}))[0]
+    assert (again.search.metric, again.search.files) == (plan.search.metric, {"metric.py": METRIC})
+    other = planning.resolve(api.options_of({**where, "name": "other", "metric": "accuracy"}))[0]
+    assert (other.search.metric.name, other.search.files) == ("accuracy", {})
+    alone = shutil.copy(run / "best" / "recipe.json", options.storage)
+    with pytest.raises(ValueError, match=r"is given again: --metric FILE\.py:cost"):
+        planning.resolve(api.options_of({**where, "retrain": Path(alone), "name": "alone"}))

@@ -108,6 +108,7 @@ def test_a_plan_of_another_version_is_read_or_refused_in_one_line(plan: Plan, fi
     derived = {
         *rows,
         "prefer",
+        "baseline",
         "better",
         "unit",
         "is_share",

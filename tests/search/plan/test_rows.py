@@ -11,17 +11,22 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 import frostline as fl
+from frostline import spaces
 from frostline.search import api
 from frostline.search.plan import resolve as planning
 from frostline.search.plan.describe import plan_lines, rows_line
-from frostline.search.plan.options import Options
+from frostline.search.plan.options import Options, adjusted
 from frostline.search.plan.plan import Plan, of_json
+from frostline.search.plan.remarks import FAR_OUT
 from frostline.search.report import summary as summaries
+from frostline.spaces import Recipe
 from frostline.trainables import _family
 from tests import tiny
 from tests.search.made import Clock, session
 
 ROWS = tiny.rows(400)
+READS = {"max_length": 32, "truncation_side": "left", "image_size": 64}
+"""How much of a text a profile reads, and how large a picture."""
 
 
 @pytest.fixture
@@ -145,6 +150,28 @@ def test_what_is_left_out_and_what_is_not_used_is_said(options: Options, tmp_pat
     assert re.fullmatch(r"\d% of the texts fit into 32 tokens; the model reads the last 32 of longer ones", fit)
 
 
+@pytest.mark.parametrize("name", spaces.names())
+def test_own_data_are_read_as_the_model_was_made_for_them(name: str) -> None:
+    """A profile's length, and its size of pictures, are those of its demonstration. A recipe keeps how it reads."""
+    small = spaces.load(name).small
+    profile = dataclasses.replace(small, data=dataclasses.replace(small.data, **READS))
+    base = Recipe(
+        family="f",
+        model="m",
+        learning_rate=1.0,
+        batch_size=1,
+        frozen_layers=0,
+        weight_decay=0.0,
+        data=profile.data,
+        budget=profile.budget,
+    )
+    found = [
+        {field: getattr(adjusted(profile, Options(space=name, **given)).data, field) for field in READS}
+        for given in ({}, {"dataset": "own"}, {"dataset": "own", "retrain": base})
+    ]
+    assert found == [READS, {"max_length": 0, "truncation_side": "right", "image_size": None}, READS]
+
+
 def test_the_length_covers_a_users_own_texts(options: Options, tmp_path: Path) -> None:
     """Half of the texts have some 40 tokens, and one in a hundred has some 600."""
     table = [(f"{text} " * (50 if n % 100 == 0 else 2 if n % 2 else 1), label) for n, (text, label) in enumerate(ROWS)]
@@ -162,8 +189,33 @@ def test_a_rare_class_is_said_with_the_metric_that_counts_it(options: Options, t
     assert plan.data.imbalance == 58.0
     assert plan.data.remarks[0] == (
         "the classes are out of balance: 'neg' has 58.0 times as many training examples as 'pos'; "
-        "accuracy says little here: --metric macro_f1 scores each class alike, --class-weights balanced trains so"
+        "accuracy says little here: --metric macro_f1 scores each class alike, "
+        "--class-weights balanced trains each class alike"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"metric": "macro_f1"}, "as 'pos'; --class-weights balanced trains each class alike"),
+        ({"class_weights": "balanced"}, "as 'pos'"),
+        ({"class_weights": "balanced", "metric": "macro_f1"}, "as 'pos'"),
+        ({"set": ("class_weights=none,balanced",)}, "as 'pos'"),
+        ({"set": ("class_weights=none",)}, "as 'pos'"),
+        ({"space": "weighed.yaml"}, "as 'pos'"),
+    ],
+    ids=["another metric", "an option", "option and metric", "searched", "decided against", "in the space"],
+)
+def test_advice_on_a_rare_class_is_of_what_is_not_done_already(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], end: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = {label: [row for row in tiny.rows(400) if row[1] == label] for label in ("neg", "pos")}
+    table = tiny.write_csv(tmp_path / "rare.csv", [*rows["neg"][:190], *rows["pos"][:4]])
+    Path("weighed.yaml").write_text("extends: bert_imdb\nparameters: {class_weights: [balanced]}\n")
+    plan = planned(options, dataset=str(table), **changes)
+    assert plan.data.remarks[0].endswith(end)
+    assert plan.data.imbalance > FAR_OUT
 
 
 def test_rows_of_a_group_stay_together_also_when_the_search_goes_on(options: Options, tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_without_a_paired_difference_the_interval_of_the_winner_decides(own: flo
     assert found.beaten is beaten
 
 
+def test_what_a_longer_time_would_do_stands_behind_the_caution_alone() -> None:
+    worse, better = (compared(RECORD, {**READING, "difference": ends}, METRIC, "More.") for ends in ([-2, -1], [1, 2]))
+    assert caution(worse) == f"{sentence(worse)} More."
+    assert caution(better) == ""
+    assert better is not None
+    assert better.outlook == ""
+
+
 UNREAD = dataclasses.replace(RECORD, test=None)
 
 

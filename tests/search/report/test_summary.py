@@ -160,6 +160,11 @@ def test_the_plan_describes_checkpoints_and_confirmation(plan: Plan) -> None:
         "the cheapest of tied recipes is exported"
     )
     one = dict(plan_lines(altered(with_budget(plan, confirm_recipes=1), prefer="best")))
+    assert lines["baseline"] == (
+        "TF-IDF with logistic regression, trained on the same rows beside the trials, in 30 s at most; the result "
+        "compares the winner"
+    )
+    assert "baseline" not in dict(plan_lines(altered(plan, baseline=""))), "a family without one, or an older plan"
     assert one["confirm"] == "the best recipe again, with 2 fresh seeds: at most 4 epochs"
     assert "every 30 s" in lines["safety"]
     assert "up to 2 times" in lines["safety"]

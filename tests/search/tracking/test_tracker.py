@@ -215,6 +215,33 @@ def test_the_summary_has_the_best_report_and_the_rung_of_a_stop() -> None:
     assert "accuracy" not in sweep.ending(early, METRIC, (0.5,)), "a score on a part of the examples does not compare"
 
 
+READ = BaselineRecord(
+    name="TF-IDF",
+    seconds=2.0,
+    examples={"train": 8, "validation": 4, "test": 4},
+    validation={"accuracy": 0.75},
+    test={"accuracy": 0.7},
+)
+SCORES = {"test_accuracy": 0.8, "test_loss": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "comparison", "more"),
+    [
+        (READ, "The winner is better.", {"baseline_test_accuracy": 0.7, "comparison": "The winner is better."}),
+        (dataclasses.replace(READ, test=None), "", {}),
+        (dataclasses.replace(READ, validation={}, test=None, problem="did not end"), "It did not end.", {}),
+        (None, "", {}),
+    ],
+    ids=["read", "not read", "a problem", "none"],
+)
+def test_the_result_has_the_test_scores_of_the_winner_and_of_the_baseline(
+    baseline: BaselineRecord | None, comparison: str, more: dict[str, Any]
+) -> None:
+    more = {**more, **({"comparison": comparison} if comparison else {})}
+    assert sweep.result(METRIC, {"accuracy": 0.8, "loss": 0.4}, baseline, comparison) == {**SCORES, **more}
+
+
 def test_if_less_is_better_the_sweep_minimizes_and_the_summary_has_the_metrics_value(plan: Plan) -> None:
     metric = Metric(name="loss", better="lower")
     assert sweep.config(altered(plan, metric=metric))["metric"] == {"name": "loss", "goal": "minimize"}
@@ -249,6 +276,7 @@ def test_off_starts_nothing(plan: Plan) -> None:
         follower.report(line(0, Outcome.RUNNING, 0.5))
         follower.lose(job(0), "its process died")
         follower.end(line(0, Outcome.COMPLETE, 0.5))
+        follower.conclude(trial(0, Outcome.COMPLETE, 0.5), {"accuracy": 0.5}, "")
         follower.publish(trial(0, Outcome.COMPLETE, 0.5), plan.place.run)
     assert (text.getvalue(), list(plan.place.run.iterdir())) == ("", [])
 
