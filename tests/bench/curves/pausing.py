@@ -1,8 +1,8 @@
 """Frostline with pauses: a trial gives its slot up at each rung, and the slot goes to another trial or comes back.
 
 What goes on is a matter of a rule. The one here is that of ASHA (Li et al. 2020, arXiv:1810.05934): a paused trial that
-is among the better half at its rung by validation loss, else a new recipe. `freeze_thaw.py` has another one. What they
-gain is in tests/bench/README.md.
+is among the better half at its rung by validation loss, else a new recipe. `freeze_thaw.py` has another one. Neither
+gains anything: see tests/bench/README.md.
 """
 
 from __future__ import annotations
