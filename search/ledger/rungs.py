@@ -162,9 +162,29 @@ def chance(shown: Sequence[float], known: Array, finals: Array, best: int) -> fl
     """
     from scipy.special import ndtr, ndtri
 
+    agreed = agreement(shown, known, finals)
+    if agreed is None:
+        return best / (len(finals) + 1)
     bar = float(ndtri(1 - best / (len(finals) + 1)))
+    above = ndtr((agreed.correlations * agreed.places - bar) / np.sqrt(1 - agreed.correlations**2))
+    return float(agreed.weights @ above)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """What a trial's signals say of its final objective: pairs of a signal and a correlation that it may have."""
+
+    correlations: Array
+    places: Array
+    """Normal score of the trial among all by that signal."""
+    weights: Array
+    """They add up to 1."""
+
+
+def agreement(shown: Sequence[float], known: Array, finals: Array) -> Agreement | None:
+    """See `chance`. None if the trial has no signal."""
     ends, variances = normal_scores(finals), 1 - _CORRELATIONS**2
-    fits, chances = [], []
+    fits, places = [], []
     for signal, value in enumerate(shown):
         if math.isnan(value):
             continue
@@ -172,11 +192,15 @@ def chance(shown: Sequence[float], known: Array, finals: Array, best: int) -> fl
         place = normal_scores(np.where(np.isnan(column), -np.inf, column))
         away = ends - _CORRELATIONS[:, None] * place[:-1]
         fits.append(np.log(1 - _CORRELATIONS) - 0.5 * (len(finals) * np.log(variances) + (away**2).sum(1) / variances))
-        chances.append(ndtr((_CORRELATIONS * place[-1] - bar) / np.sqrt(variances)))
+        places.append(place[-1])
     if not fits:
-        return best / (len(finals) + 1)
-    weights = np.exp(np.array(fits) - np.max(fits))
-    return float((weights * np.array(chances)).sum() / weights.sum())
+        return None
+    weights = np.exp(np.array(fits) - np.max(fits)).ravel()
+    return Agreement(
+        correlations=np.tile(_CORRELATIONS, len(fits)),
+        places=np.repeat(places, len(_CORRELATIONS)),
+        weights=weights / weights.sum(),
+    )
 
 
 def normal_scores(values: Array) -> Array:

@@ -50,6 +50,7 @@ def main() -> int:
         if name == "replay":
             part.add_argument("--workers", default="1,4,16,64", help="numbers of trainings at once, with commas")
             part.add_argument("--searches", type=int, default=100, help="seeds, from 0 on")
+            part.add_argument("--whole", type=int, default=25, help="whole trainings that a search lasts")
             part.add_argument("--methods", default="", help="names, with commas; default: all that are installed")
             part.add_argument("--stand-in", choices=("both", "forest", "process", "nearest"), default="both")
             part.add_argument("--out", type=Path, default=Path("runs/bench/replay.jsonl"))
@@ -139,6 +140,7 @@ def _replay(given: argparse.Namespace) -> int:
         [int(count) for count in given.workers.split(",")],
         [name for name in methods if not METHODS[name].missing()],
         range(given.searches),
+        given.whole,
     )
     done = sum(1 for _ in run(wanted, given.out, given.processes))
     print(f"{done} searches replayed, {len(wanted) - done} were there: {given.out}")

@@ -44,6 +44,8 @@ def _all(module: str, needs: str, **functions: str) -> dict[str, Named]:
 METHODS = {
     "frostline": Named(module="ours", function="making", needs="ray"),
     "frostline-whole": Named(module="ours", function="whole", needs="ray"),
+    "pausing": Named(module="freeze_thaw", function="making", needs="ray"),
+    "promotion": Named(module="pausing", function="making", needs="ray"),
     "gaussian": Named(module="gaussian", function="making", needs="scipy"),
     **_all(
         "simple",

@@ -30,8 +30,12 @@ from tests.told import failed, said
 
 def making(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method:
     """Frostline with a time budget and the rungs that a full profile has."""
-    budget = Budget(trials=None, seconds=seconds, epochs=int(stand_in.epochs[-1]), first_rung=0.125)
-    return Frostline(stand_in, workers, budget, seed)
+    return Frostline(stand_in, workers, budget_of(stand_in, seconds), seed)
+
+
+def budget_of(stand_in: StandIn, seconds: float) -> Budget:
+    """A time budget with the rungs that a full profile has."""
+    return Budget(trials=None, seconds=seconds, epochs=int(stand_in.epochs[-1]), first_rung=0.125)
 
 
 def whole(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method:
@@ -42,6 +46,8 @@ def whole(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method:
 
 class Frostline:
     """A search by the product's own ledger."""
+
+    _books: type[Ledger] = Ledger
 
     def __init__(self, stand_in: StandIn, workers: int, budget: Budget, seed: int) -> None:
         """Open its books in memory.
@@ -58,7 +64,7 @@ class Frostline:
         self._plan = plan = plan_of(run, stand_in, workers, budget, seed)
         self._metric = plan.search.metric
         with mock.patch("os.fsync"):
-            self._ledger = Ledger(plan, Log(run, self._clock), self._clock)
+            self._ledger = self._books(plan, Log(run, self._clock), self._clock)
         self._rungs = Rungs(plan)
         self._changed, self._claim = False, None
         """Whether something has ended since the last claim, and that one."""

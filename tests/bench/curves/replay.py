@@ -135,6 +135,10 @@ def regret_at(replayed: Replayed, second: float) -> float:
     return replayed.regrets[bisect.bisect_right(replayed.times, second) - 1]
 
 
-def seconds_of(stand_in: StandIn, workers: int) -> float:
-    """Seconds of a search: 25 whole trainings on one worker or four, and at least three one after another."""
-    return max(25.0 / workers, 3.0) * stand_in.full_seconds
+WHOLE = 25
+"""Whole trainings that a search lasts, where nothing else is said."""
+
+
+def seconds_of(stand_in: StandIn, workers: int, whole: int = WHOLE) -> float:
+    """Seconds of a search: so many whole trainings on all workers together, and at least three one after another."""
+    return max(whole / workers, 3.0) * stand_in.full_seconds

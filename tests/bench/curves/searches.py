@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench.curves.methods import METHODS
-from tests.bench.curves.replay import Claim, Method, Start, replay, seconds_of
+from tests.bench.curves.replay import WHOLE, Claim, Method, Start, replay, seconds_of
 from tests.bench.curves.standin import Kind, Point, StandIn, load
 
 NEAR, FAR = 0.5, 2.0
@@ -40,6 +40,8 @@ class Job:
     workers: int
     method: str
     seed: int
+    whole: int = WHOLE
+    """Whole trainings that the search lasts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +68,13 @@ class Searched:
     """Of the processor, the method's alone, for each training that began."""
     seconds: float
     """Of the processor, for the whole replay."""
+    whole: int = WHOLE
+    """See `Job`."""
 
     @property
     def key(self) -> tuple[Hashable, ...]:
         """Tells it from the others."""
-        return (self.task, self.table, self.stand_in, self.workers, self.method, self.seed)
+        return (self.task, self.table, self.stand_in, self.workers, self.method, self.seed, self.whole)
 
 
 def jobs(
@@ -80,6 +84,7 @@ def jobs(
     workers: Sequence[int],
     methods: Sequence[str],
     seeds: Sequence[int],
+    whole: int = WHOLE,
 ) -> list[Job]:
     """All searches, seed by seed."""
     digests = {task: digest(tables, task) for task in tasks}
@@ -92,6 +97,7 @@ def jobs(
             workers=count,
             method=method,
             seed=seed,
+            whole=whole,
         )
         for seed, task, count, method in itertools.product(seeds, tasks, workers, methods)
     ]
@@ -105,7 +111,7 @@ def digest(tables: Path, task: str) -> str:
 def run(wanted: Sequence[Job], out: Path, processes: int) -> Iterator[Searched]:
     """Replay what is not in the file yet; each search is appended to it when it is over."""
     there = {one.key for one in read(out)}
-    keys = ("task", "table", "stand_in", "workers", "method", "seed")
+    keys = ("task", "table", "stand_in", "workers", "method", "seed", "whole")
     left = [job for job in wanted if tuple(getattr(job, key) for key in keys) not in there]
     out.parent.mkdir(parents=True, exist_ok=True)
     # One thread each: the processes share the cores.
@@ -130,7 +136,7 @@ def read(path: Path) -> list[Searched]:
 def search(job: Job) -> Searched:
     """Replay one search."""
     stand_in = _stand_in(job.task, job.tables, job.table, job.stand_in)
-    seconds, timed = seconds_of(stand_in, job.workers), list[_Timed]()
+    seconds, timed = seconds_of(stand_in, job.workers, job.whole), list[_Timed]()
 
     def making(stand_in: StandIn, workers: int, seconds: float, seed: int) -> Method:
         timed.append(_Timed(METHODS[job.method].making()(stand_in, workers, seconds, seed)))
@@ -156,6 +162,7 @@ def search(job: Job) -> Searched:
         trainings=replayed.trainings,
         decision_ms=1000 * timed[0].seconds / max(1, replayed.trainings),
         seconds=time.process_time() - before,
+        whole=job.whole,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.curves.replay import WHOLE
 from tests.bench.curves.searches import FAR, NEAR, Searched
 
 _DRAWS = 2000
@@ -73,17 +74,18 @@ def tables(searches: Sequence[Searched], against: str | None = None) -> str:
     last = {(one.task, one.stand_in): one.table for one in searches}
     used = [one for one in searches if one.table == last[one.task, one.stand_in]]
     parts = [f"Left out, on earlier tables: {len(searches) - len(used)}."] * (len(used) < len(searches))
-    for stand_in in sorted({one.stand_in for one in used}):
-        own = [one for one in used if one.stand_in == stand_in]
+    for stand_in, whole in sorted({(one.stand_in, one.whole) for one in used}):
+        own = [one for one in used if (one.stand_in, one.whole) == (stand_in, whole)]
+        title = stand_in if whole == WHOLE else f"{stand_in}, {whole} whole trainings"
         for task in dict.fromkeys(one.task for one in own):
             for workers in sorted({one.workers for one in own if one.task == task}):
                 here = [one for one in own if (one.task, one.workers) == (task, workers)]
-                parts.append(f"### {task}, {_many(workers)}, {stand_in}\n\n{_one(here, against)}")
+                parts.append(f"### {task}, {_many(workers)}, {title}\n\n{_one(here, against)}")
         if len({one.task for one in own}) > 1:
             for workers in sorted({one.workers for one in own}):
                 here = [one for one in own if one.workers == workers]
-                parts.append(f"### All tasks, {_many(workers)}, {stand_in}\n\n{_pooled(here, against)}")
-            parts.append(f"### All tasks and numbers of workers, {stand_in}\n\n{_pooled(own, against)}")
+                parts.append(f"### All tasks, {_many(workers)}, {title}\n\n{_pooled(here, against)}")
+            parts.append(f"### All tasks and numbers of workers, {title}\n\n{_pooled(own, against)}")
     return "\n\n".join(parts) + "\n"
 
 
