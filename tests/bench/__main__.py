@@ -4,6 +4,7 @@
     uv run --group bench python -m tests.bench --full --workload target
     uv run --group bench python -m tests.bench --workload gpu
     uv run --group bench python -m tests.bench --peers S,F --recipes 4 --train 200 --validation 200 --repeat 2
+    uv run --group bench python -m tests.bench --workload own-data --datasets sentences --budgets 5,10 --repeat 1
     uv run --group bench python -m tests.bench --quick
 
 Prints a table and writes it, a plot and all figures into the out folder. Exit code 1 where a system failed.
@@ -25,6 +26,7 @@ import torch
 
 from tests.bench import floor, plot, table, workloads
 from tests.bench.data import Prepared, prepare
+from tests.bench.own_data import workload as own_data
 from tests.bench.settings import SYSTEMS, Settings, fixed_recipes, parse
 from tests.bench.table import Run
 
@@ -42,12 +44,14 @@ def main() -> int:
     (settings.out / settings.workload).mkdir(parents=True, exist_ok=True)
     where = _where()
     print("\n".join(where), flush=True)
-    prepared = prepare(settings)
-    rates = [_rates(settings, prepared)]
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began:6.0f}] {text}", flush=True)
 
+    if settings.workload == "own-data":
+        return own_data.run(settings, where[:2], say)
+    prepared = prepare(settings)
+    rates = [_rates(settings, prepared)]
     runs, failed = _WORKLOADS[settings.workload](workloads.Bench(settings, prepared, say))
     if not settings.quick:
         rates.append(_rates(settings, prepared))

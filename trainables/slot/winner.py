@@ -145,17 +145,23 @@ def _interval(statistic: Callable[[Array], float], count: int) -> tuple[float, .
         return ()
     if count < 2:
         return (whole, whole)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined resamples
-        result = stats.bootstrap(
-            (np.arange(count),),
-            statistic,
-            vectorized=False,
-            n_resamples=1000,
-            batch=10,  # resamples in memory at once
-            method="percentile",
-            rng=np.random.default_rng(0),
-        )
+    before = torch.get_num_threads()
+    # A score takes 0.1 ms. With a thread for each core, and other work beside, it waits 6 ms for a core that is busy.
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of undefined resamples
+            result = stats.bootstrap(
+                (np.arange(count),),
+                statistic,
+                vectorized=False,
+                n_resamples=1000,
+                batch=10,  # resamples in memory at once
+                method="percentile",
+                rng=np.random.default_rng(0),
+            )
+    finally:
+        torch.set_num_threads(before)
     low, high = result.confidence_interval
     if math.isnan(low):
         low, high = np.nanpercentile(result.bootstrap_distribution, (2.5, 97.5))

@@ -5,7 +5,8 @@ Follows https://huggingface.co/docs/transformers/training (`padding="max_length"
 https://huggingface.co/docs/transformers/tasks/sequence_classification (`DataCollatorWithPadding`). Tuned, it has also
 what https://huggingface.co/docs/transformers/perf_train_gpu_one names: bf16 and `torch.compile`; SDPA and the fused
 AdamW are what transformers takes by itself.
-Kinder to the peers than those pages: tokenising is done, nothing is saved, no progress bar is drawn. Warm-up,
+Kinder to the peers than those pages: tokenising is done, nothing but (on a user's own data) the best weights so far is
+saved, no progress bar is drawn. Warm-up,
 clipping and the linear schedule are those of our recipes, so that the scores can be compared.
 """
 
@@ -30,7 +31,7 @@ from transformers import (
     default_data_collator,
 )
 
-from tests.bench.job import Job
+from tests.bench.job import Job, read_reports
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -63,11 +64,17 @@ def freeze(model: Any, depth: int) -> None:
 
 
 class _Tell(TrainerCallback):
-    def __init__(self, on_score: OnScore) -> None:
-        self._on_score = on_score
+    def __init__(self, job: Job, recipe: Mapping[str, Any], on_score: OnScore) -> None:
+        self._job, self._recipe, self._on_score = job, recipe, on_score
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **_: Any) -> None:
-        self._on_score(round(float(state.epoch), 6), metrics["eval_accuracy"])
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], model: Any, **_: Any
+    ) -> None:
+        epoch, score = round(float(state.epoch), 6), metrics["eval_accuracy"]
+        # A score that has been told has its weights on disk.
+        if self._job.keep and score > max((report.accuracy for report in read_reports(self._job)), default=-1.0):
+            model.save_pretrained(self._job.kept(self._recipe, epoch))
+        self._on_score(epoch, score)
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
@@ -76,30 +83,28 @@ def accuracy(prediction: Any) -> dict[str, float]:
     return {"accuracy": float((np.argmax(logits, axis=-1) == labels).mean())}
 
 
-def build(
-    job: Job, recipe: Mapping[str, Any], on_score: OnScore, group_by_length: bool = False, tuned: bool = False
-) -> Trainer:
+def build(job: Job, recipe: Mapping[str, Any], on_score: OnScore, tuned: bool = False) -> Trainer:
     """A `Trainer` for one recipe; `.train()` trains it to its end.
 
     Args:
         job: what is trained on.
         recipe: how.
         on_score: is told.
-        group_by_length: batches of texts of about the same length, padded to their longest.
         tuned: with what the documentation has for one GPU; nothing of it is for a CPU.
     """
     tuned = tuned and torch.cuda.is_available()
     transformers.set_seed(job.seed)  # the new head
     model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=2, trust_remote_code=False)
     freeze(model, recipe["frozen_layers"])
-    pad_to = None if group_by_length else job.length
+    pad_to = None if job.by_length else job.length
     arguments = TrainingArguments(
         output_dir=str(Path(job.scratch) / "trainer"),
         learning_rate=recipe["learning_rate"],
         weight_decay=recipe["weight_decay"],
         per_device_train_batch_size=recipe["batch_size"],
         num_train_epochs=job.epochs,
-        warmup_steps=0.1,  # below 1 a share of all steps; `warmup_ratio` is gone in transformers 5
+        # Below 1 a share of all steps; `warmup_ratio` is gone in transformers 5. The default training has none.
+        warmup_steps=0 if job.system == "D" else 0.1,
         eval_strategy="epoch",
         save_strategy="no",
         report_to="none",
@@ -108,7 +113,7 @@ def build(
         torch_compile=tuned,
         per_device_eval_batch_size=128 if tuned else 8,
         # transformers 5 has no `group_by_length=True` any more.
-        train_sampling_strategy="group_by_length" if group_by_length else "random",
+        train_sampling_strategy="group_by_length" if job.by_length else "random",
         seed=job.seed,
     )
     tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=False)
@@ -117,7 +122,7 @@ def build(
         args=arguments,
         train_dataset=load_split(job, "train", pad_to),
         eval_dataset=load_split(job, "validation", pad_to),
-        data_collator=DataCollatorWithPadding(tokenizer) if group_by_length else default_data_collator,
+        data_collator=DataCollatorWithPadding(tokenizer) if job.by_length else default_data_collator,
         compute_metrics=accuracy,
-        callbacks=[_Tell(on_score)],
+        callbacks=[_Tell(job, recipe, on_score)],
     )

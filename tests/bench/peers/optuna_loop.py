@@ -39,7 +39,7 @@ def main() -> None:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        hf.build(job, recipe, on_score, group_by_length=job.system == "OL").train()
+        hf.build(job, recipe, on_score).train()
         return scores[-1]
 
     study.optimize(objective, n_trials=job.trials)

@@ -1,4 +1,6 @@
-"""S, the standard script: one Hugging Face `Trainer` per recipe, one after the other, all cores for each. ST: tuned.
+"""S, the standard script: one Hugging Face `Trainer` per recipe, one after the other, all cores for each.
+
+ST is tuned for a GPU; D trains one default recipe on a user's own data.
 
     python -m tests.bench.peers.standard JOB
 
@@ -15,8 +17,7 @@ def main() -> None:
     """Train every recipe of the job."""
     job = jobs.load(sys.argv[1])
     for number, recipe in enumerate(job.recipes):
-        tell, tuned = jobs.Teller(job.reports, str(number), recipe), job.system == "ST"
-        hf.build(job, recipe, tell, group_by_length=tuned, tuned=tuned).train()
+        hf.build(job, recipe, jobs.Teller(job.reports, str(number), recipe), tuned=job.system == "ST").train()
 
 
 if __name__ == "__main__":

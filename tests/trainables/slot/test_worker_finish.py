@@ -129,6 +129,23 @@ def test_one_example_has_no_interval() -> None:
     assert bootstrap_interval(accuracy, *answers(1, 1.0)) == (1.0, 1.0)
 
 
+def test_resamples_are_scored_with_one_thread() -> None:
+    """With two a score of 0.1 ms takes 6 ms where a core is busy, and a search ends a minute late."""
+    used, before = set(), torch.get_num_threads()
+
+    def score(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        used.add(torch.get_num_threads())
+        return accuracy(logits, labels)
+
+    torch.set_num_threads(2)
+    try:
+        bootstrap_interval(score, *answers(20))
+        assert torch.get_num_threads() == 2, "the caller's"
+    finally:
+        torch.set_num_threads(before)
+    assert used == {1, 2}, "the whole slice is scored once, before"
+
+
 def test_the_interval_belongs_to_the_given_metric() -> None:
     logits, labels = answers(200)
 
