@@ -109,20 +109,17 @@ def shaped(
     measured = _MEASURED * epochs * sizes["train"] * cost.trained / cost.evaluated
     validation = _fewer(sizes["validation"], measured)
     takes = epochs * sizes["train"] * cost.trained + validation * cost.evaluated * max(1, epochs)
+    expected = max(1, int(worked / takes))
+    rung = budget.first_rung / budget.epochs * epochs if expected >= budgets.FEWEST else epochs
     return Shape(
-        budget=dataclasses.replace(budget, epochs=epochs, first_rung=_first_rung(budget, epochs)),
+        budget=dataclasses.replace(budget, epochs=epochs, first_rung=float(rung)),
         data=dataclasses.replace(
             data,
             validation=data.validation if validation == sizes["validation"] else validation,
             test=data.test if test == sizes["test"] else test,
         ),
-        trainings=max(1, int(worked / takes)),
+        trainings=expected,
     )
-
-
-def _first_rung(budget: Budget, epochs: float) -> float:
-    """The space's own first rung, or that part of a training that it is in the space."""
-    return float(min(budget.first_rung, budget.first_rung / budget.epochs * epochs))
 
 
 def _fewer(size: int, examples: float) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frostline.search.plan.budget import report_points, validation_sizes
+from frostline.search.plan.budget import FEWEST, report_points, rungs, validation_sizes
 from frostline.search.plan.shape import LONGEST, Costs, shaped
 from frostline.spaces import Budget, Data
 
@@ -54,6 +54,7 @@ def test_every_shape_is_a_search_that_can_be_run(minutes: float, sizes: dict[str
     assert shape.budget.epochs * sizes["train"] > 0
     assert shape.budget.epochs < 1 or shape.budget.epochs == int(shape.budget.epochs)
     points = report_points(shape.budget)
+    assert bool(rungs(shape.budget)) == (shape.trainings >= FEWEST), "too few trainings for a trial to stop early"
     assert points[-1] == shape.budget.epochs
     assert validation_sizes(shape.budget, sizes["train"], sizes["validation"])[-1] == sizes["validation"]
 
