@@ -179,7 +179,7 @@ def _measured(plan: Plan) -> list[str]:
 
 def epochs(count: float) -> str:
     """A number of epochs, in words."""
-    return f"{count:g} epoch{'s' * (count > 1)}"
+    return f"{count:g} epoch{'s' * (count != 1)}"
 
 
 def limit(budget: Budget) -> str:

@@ -225,7 +225,7 @@ def _plan(request: _Request) -> tuple[Plan, Corpus]:
     models = {name: dataclasses.replace(model, speed=speeds.get(name, model.speed)) for name, model in models.items()}
     base = base if began else dataclasses.replace(base, cache_dtype=models[profile.model].cache_dtype)
     search, sizes = _search(request, base, searched, metric, models, family.baseline_name), corpus.sizes()
-    of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus)]
+    of_own = [*request.own.remarks, *own_plans.remarks(metric, family, corpus), *(allowed.remarks if allowed else ())]
     of_models = sources.remarks(search.models, name_models=bool(profile.models))
     advised = advice(metric.name, weighs="class_weights" in searched.distributions)
     plan = Plan(

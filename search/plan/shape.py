@@ -57,6 +57,8 @@ class Shape:
     """With the sizes of the slices that are measured on."""
     trainings: int
     """Trainings that the time is expected to hold, those with fresh seeds included."""
+    remarks: tuple[str, ...] = ()
+    """What a user should know of it, a sentence each."""
 
 
 def costs(speeds: Mapping[str, Speed], searched: Searched) -> Costs:
@@ -119,6 +121,11 @@ def shaped(
             test=data.test if test == sizes["test"] else test,
         ),
         trainings=expected,
+        remarks=tuple(
+            f"the {split} slice has {size:,} examples instead of {sizes[split]:,}: more would take too much of the time"
+            for split, size in (("validation", validation), ("test", test))
+            if size < sizes[split]
+        ),
     )
 
 

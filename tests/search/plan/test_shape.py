@@ -44,6 +44,7 @@ def test_the_time_decides_the_epochs_and_the_slices(
     assert shape.budget.epochs == pytest.approx(epochs, rel=0.3)
     assert trainings[0] <= shape.trainings <= trainings[1]
     assert (shape.data.validation, shape.data.test) == (validation, test)
+    assert len(shape.remarks) == sum(size is not None for size in (validation, test))
 
 
 @pytest.mark.parametrize("minutes", [0.2, 0.5, 1, 3, 10, 100, 10_000])
