@@ -93,7 +93,7 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
         ({"space": "bert_imdb", "url": "s3://b"}, "there is no option 'url'"),
         ({"space": "bert_imdb", "profile": "tiny"}, "--profile is auto, small, full, got 'tiny'"),
         ({"space": "bert_imdb", "wandb": "on"}, "--wandb is online, offline, off, got 'on'"),
-        ({"space": "bert_imdb", "epochs": True}, "--epochs must be int, got True"),
+        ({"space": "bert_imdb", "epochs": True}, "--epochs must be float, got True"),
         ({"space": "bert_imdb", "seed": 2**70}, "--seed is at most 4,294,967,295, got"),
         ({"space": "bert_imdb", "name": ""}, "--name is empty"),
         (
@@ -105,7 +105,7 @@ def test_the_cluster_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch)
         ({"space": "bert_imdb", "storage": "n" * 300}, "File name too long"),
         ({"space": "a\nb"}, "unknown space 'a\\nb'"),
         ({"retrain": "a\nb"}, "a b holds no best/recipe.json"),
-        ({"space": "bert_imdb", "epochs": "3"}, "--epochs must be int, got '3'"),
+        ({"space": "bert_imdb", "epochs": "3"}, "--epochs must be float, got '3'"),
         ({"space": "bert_imdb", "time_budget": 90}, "--time-budget must be str, got 90"),
         ({"space": "bert_imdb", "storage": 3}, "--storage must be Path or str, got 3"),
         ({"space": "bert_imdb", "columns": ("text",)}, "--columns is two names with a comma between them"),
