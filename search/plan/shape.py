@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FEWEST = 4
 """Trainings that a search should have time for, however short each of them gets."""
 _RECIPES = 3.0
-"""Trainings that fit if each takes one epoch, by three times the square root of what fits."""
+"""A search gets this many trainings for each square root of the epochs that fit into its time."""
 LONGEST = 10
 """Epochs of a training of a user's own data at most, where the space does not ask for more."""
 _MEASURED = 0.1
@@ -130,12 +130,12 @@ def shaped(
 
 
 def _fewer(size: int, examples: float) -> int:
-    """The size of a slice that may cost as much as so many examples do."""
+    """The size of a slice that may cost no more than `examples` do."""
     return min(size, max(_FEWEST_EXAMPLES, int(examples) // _STEP * _STEP))
 
 
 def _rounded(epochs: float, examples: int) -> float:
-    """Whole epochs, or a part of one with two digits that is a step of the smallest batches at least."""
+    """Whole epochs, or a part of one with two digits, which holds one example at least."""
     if epochs >= 1:
         return round(epochs)
     digits = 1 - math.floor(math.log10(max(epochs, 1e-6)))

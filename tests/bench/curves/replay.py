@@ -140,5 +140,5 @@ WHOLE = 25
 
 
 def seconds_of(stand_in: StandIn, workers: int, whole: int = WHOLE) -> float:
-    """Seconds of a search: so many whole trainings on all workers together, and at least three one after another."""
+    """Seconds of a search, long enough for the whole trainings asked for and for at least three in a row."""
     return max(whole / workers, 3.0) * stand_in.full_seconds

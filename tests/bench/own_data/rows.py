@@ -60,7 +60,9 @@ def cut(rows: Sequence[Row], test: int, seed: int = 0) -> tuple[list[Row], list[
     """
     once = list({text: (text, label) for text, label in rows}.values())
     if not 0 < test <= len(once) - 20:
-        raise ValueError(f"--test {test}: there are {len(once)} different rows, of which 20 at least are the user's")
+        raise ValueError(
+            f"--test {test}: there are {len(once)} different rows, and at least 20 must be left for training"
+        )
     random.Random(seed).shuffle(once)
     return once[test:], once[:test]
 
